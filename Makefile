@@ -1,0 +1,42 @@
+# demo test check bench docs build; `make help` lists them
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help build demo test test-unit check bench docs lock clean
+
+help:            ## list the verbs
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: .venv/.built  ## the virtual environment, the compiled modules and .venv/bin/mta
+
+.venv/.built: pyproject.toml setup.py requirements.lock $(wildcard mta/_speedups/*.p[xy][xd])
+	@tools/build $(PYTHON)
+
+demo: build      ## 20,000 messages through a real server, with a report
+	@$(BIN)/mta demo
+
+test: build      ## every test; those of peers that are not installed are skipped and named
+	@$(BIN)/python -m pytest -q tests
+
+test-unit: build ## the unit suite alone
+	@$(BIN)/python -m pytest -q tests/unit
+
+check: build     ## ruff, mypy, import-linter, cython-lint
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports
+	@! ls mta/_speedups/*.pyx >/dev/null 2>&1 || $(BIN)/cython-lint mta/_speedups
+
+bench: build     ## the benchmark suite; figures go to bench/results
+	@$(BIN)/python -m bench
+
+docs: build      ## the generated references
+	@$(BIN)/python tools/reference.py
+
+lock:            ## pin what development and CI use
+	@$(BIN)/uv pip compile -q --extra dev --no-header --no-annotate --no-emit-index-url \
+	    --python-version 3.11 pyproject.toml -o requirements.lock
+
+clean:           ## remove what the build made
+	@rm -rf .venv build *.egg-info mta/_speedups/*.so mta/_speedups/*.c

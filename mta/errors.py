@@ -1,0 +1,53 @@
+"""Exceptions that are meant for people: each message says what would be right."""
+
+from __future__ import annotations
+
+
+class MailraceError(Exception):
+    """The base of every error that a command prints without a traceback."""
+
+
+class ConfigError(MailraceError):
+    """A setting that cannot be used; `where` is `file:line`, a flag, or empty."""
+
+    def __init__(self, problem: str, *, key: str = "", where: str = "", hint: str = "") -> None:
+        self.problem, self.key, self.where, self.hint = problem, key, where, hint
+        parts = [part for part in (where, key) if part]
+        text = ": ".join([*parts, problem])
+        super().__init__(f"{text} ({hint})" if hint else text)
+
+
+class SpoolError(MailraceError):
+    """The spool cannot be opened or used."""
+
+
+class SpoolLockedError(SpoolError):
+    """Another server holds this shard."""
+
+
+class SpoolVersionError(SpoolError):
+    """The spool was written by a newer version."""
+
+
+class SpoolDamagedError(SpoolError):
+    """A shard whose log is damaged in the middle: refused, so that no mail is dropped unseen."""
+
+
+class SpoolBusyError(SpoolError):
+    """RocksDB stalls writes, or the disk is full: answer 452 and try again."""
+
+
+class RecordError(MailraceError):
+    """Bytes that are not a record of a version we know."""
+
+
+class ResolveError(MailraceError):
+    """A name that cannot be resolved now; `temporary` tells whether a retry may help."""
+
+    def __init__(self, text: str, *, temporary: bool) -> None:
+        self.temporary = temporary
+        super().__init__(text)
+
+
+class ControlError(MailraceError):
+    """A request to a running server that it refuses or cannot answer."""

@@ -1,0 +1,38 @@
+"""The compiled modules keep to the layers that import-linter cannot see in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    path.relative_to(ROOT) for suffix in ("pyx", "pxd") for path in ROOT.glob(f"mta/**/*.{suffix}")
+)
+IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import|c?import\s+([\w., ]+))", re.M)
+FORBIDDEN = {"asyncio", "socket", "ssl", "select", "uvloop", "time"}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that one source names in import and cimport lines."""
+    found: set[str] = set()
+    for single, several in IMPORT.findall((ROOT / path).read_text()):
+        found.update(name.split(" as ")[0].strip() for name in (single or several).split(","))
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_compiled_module_imports(path: Path) -> None:
+    names = imported(path)
+    assert not {name.split(".")[0] for name in names} & FORBIDDEN
+    above = {n for n in names if n.startswith("mta.") and not n.startswith("mta._speedups")}
+    assert not above, f"{path} reaches up into {above}"
+
+
+@pytest.mark.parametrize("package", ["smtp"])
+def test_sans_io_package(package: str) -> None:
+    for path in (ROOT / "mta" / package).glob("**/*.py"):
+        names = {name.split(".")[0] for name in imported(path.relative_to(ROOT))}
+        assert not names & FORBIDDEN, path
