@@ -134,7 +134,8 @@ class Recipient:
     ) -> None:
         self.message, self.number, self.address = message, number, address
         self.domain = address.rpartition("@")[2].lower()
-        self.attempts, self.due_us, self.expires_us, self.where = attempts, due_us, expires_us, where
+        self.attempts, self.due_us = attempts, due_us
+        self.expires_us, self.where = expires_us, where
         self.code, self.enhanced, self.text, self.route = code, enhanced, text, route
 
     def __repr__(self) -> str:
