@@ -25,7 +25,7 @@ test-unit: build ## the unit suite alone
 check: build     ## ruff, mypy, import-linter, cython-lint
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@! ls mta/_speedups/*.pyx >/dev/null 2>&1 || $(BIN)/cython-lint mta/_speedups
 
 bench: build     ## the benchmark suite; figures go to bench/results
