@@ -1,0 +1,66 @@
+"""What the source sends: a pure function from a message's number to its recipient and content."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+
+import msgspec
+
+GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill the unit interval evenly
+LINE = b"The quick brown fox jumps over the lazy dog; pack my box with liquor jugs.\r\n"
+HEADER = b"X-Load-Id: "
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """One injection: how many messages of what kind go where, over how many sessions."""
+
+    server: str  # host:port
+    recipients: dict[str, float]  # address with {n} for the number -> weight
+    sender: str = "load@source.example"
+    messages: int = 1000
+    first: int = 0  # number of the first message
+    step: int = 1  # distance of the numbers: processes interleave
+    size: int = 10240  # octets of a message
+    sessions: int = 20
+    pipelining: bool = True  # RFC 2920, with the dot of a message and MAIL of the next in one write
+    timeout: float = 300.0  # seconds after which the rest is left unsent
+
+    def share(self, index: int, of: int) -> Load:
+        """The part of one process among several: every `of`-th number, a share of the sessions."""
+        return msgspec.structs.replace(
+            self,
+            first=self.first + index * self.step,
+            step=self.step * of,
+            messages=len(range(index, self.messages, of)),
+            sessions=max(1, len(range(index, self.sessions, of))),
+        )
+
+
+class Composer:
+    """Makes message `n` of a load: the same number gives the same message in every process."""
+
+    __slots__ = ("_addresses", "_bounds", "_filler", "_sender", "_size")
+
+    def __init__(self, load: Load) -> None:
+        self._addresses = list(load.recipients)
+        self._bounds = list(itertools.accumulate(load.recipients.values()))
+        self._sender, self._size = load.sender.encode(), load.size
+        self._filler = LINE * (load.size // len(LINE) + 1)
+
+    def recipient(self, number: int) -> str:
+        """The address of message `number`, by weight."""
+        point = number * GOLDEN % 1.0 * self._bounds[-1]
+        index = min(bisect.bisect_right(self._bounds, point), len(self._addresses) - 1)
+        return self._addresses[index].replace("{n}", str(number))
+
+    def content(self, number: int, recipient: str) -> bytes:
+        """The message, CRLF line ends, no line that begins with a dot, without the final dot."""
+        head = (
+            b"From: <%b>\r\nTo: <%b>\r\nSubject: load %d\r\nMessage-ID: <%d@source.example>\r\n"
+            b"Date: Mon, 01 Jan 2024 00:00:00 +0000\r\n%b%d\r\n\r\n"
+        ) % (self._sender, recipient.encode(), number, number, HEADER, number)
+        start = len(self._filler) - max(0, self._size - len(head))
+        if self._filler[start : start + 1] == b"\n":  # never a bare LF (RFC 5321 2.3.8)
+            start += 1
+        return head + self._filler[start:]
