@@ -1,0 +1,173 @@
+"""Judges a complete configuration: what types cannot tell. Pure but for the machine's limits."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from mta.config import fields, values
+from mta.config.convert import nearest
+from mta.config.schema import Config, Limit, Listener, Retry
+from mta.config.values import Endpoint
+from mta.errors import ConfigError
+
+SOCKET_PATH = 107  # sun_path of Linux without its final NUL
+_HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 2.2
+_HOP = re.compile(r"(\[[^\[\]\s]+\]|[^\s\[\]:,]+|\[IPv6:[^\[\]\s]+\])(?::(\d{1,5}))?", re.I)
+
+
+def problems(config: Config) -> list[ConfigError]:
+    """Everything that would not work, each with its key."""
+    found: list[ConfigError] = []
+    for part in (listeners, names, paths, memory, retries, routes, delivery, nameservers):
+        found.extend(part(config))
+    return found
+
+
+def fault(problem: str, *path: object, hint: str = "") -> ConfigError:
+    """A problem at a path."""
+    return ConfigError(problem, key=fields.join(tuple(str(part) for part in path)), hint=hint)
+
+
+def listeners(config: Config) -> Iterator[ConfigError]:
+    """Addresses that can be read and are there once, and their client networks."""
+    if not config.listener:
+        yield fault("is empty: no mail could come in", "listener")
+    seen: dict[Endpoint, int] = {}
+    for number, listener in enumerate(config.listener):
+        try:
+            endpoint = listener.endpoint
+        except ValueError as error:
+            yield fault(str(error), "listener", number, "listen")
+            continue
+        if len(endpoint.path.encode()) > SOCKET_PATH:
+            yield fault(f"is longer than {SOCKET_PATH} octets", "listener", number, "listen")
+        if endpoint in seen and (endpoint.port or endpoint.path):
+            text = f"{endpoint} is already the address of listener.{seen[endpoint]}"
+            yield fault(text, "listener", number, "listen")
+        seen.setdefault(endpoint, number)
+        yield from networks(listener, number)
+
+
+def networks(listener: Listener, number: int) -> Iterator[ConfigError]:
+    """Client networks that can be read."""
+    for place, text in enumerate(listener.relay_from):
+        if text == "unix":
+            continue
+        path = ("listener", number, "relay_from", place)
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            try:
+                hint = f"did you mean {ipaddress.ip_network(text, strict=False)}?"
+            except ValueError:
+                hint = "write it like 10.0.0.0/8, 2001:db8::/32 or unix"
+            yield fault(f'"{text}" is not a network', *path, hint=hint)
+
+
+def names(config: Config) -> Iterator[ConfigError]:
+    """Host name, DSN addresses and control headers."""
+    if not _HOSTNAME.fullmatch(config.hostname) or len(config.hostname) > 255:
+        yield fault(f'"{config.hostname}" is not a host name', "hostname",
+                    hint="write it like mx1.example.com")  # fmt: skip
+    for key, address in (("from", config.dsn.sender), ("postmaster", config.dsn.postmaster)):
+        if not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", address):
+            yield fault(f'"{address}" is not an address', "dsn", key)
+    seen: dict[str, str] = {}
+    headers = config.control_headers
+    for kind in ("tenant", "campaign", "pool", "class"):
+        for place, name in enumerate(getattr(headers, "klass" if kind == "class" else kind)):
+            path = ("control_headers", kind, place)
+            if not _FIELD_NAME.fullmatch(name):
+                yield fault(f'"{name}" is not the name of a header field', *path)
+            if seen.setdefault(name.lower(), kind) != kind:
+                yield fault(f'"{name}" already names the {seen[name.lower()]}', *path)
+
+
+def paths(config: Config) -> Iterator[ConfigError]:
+    """Folders and the control socket."""
+    if config.spool == config.log_dir:
+        yield fault("is the folder of the spool", "log_dir", hint="give each its own")
+    length = len(config.control.socket.encode())
+    if length > SOCKET_PATH:
+        yield fault(
+            f"{config.control.socket} has {length} octets, a Unix socket takes {SOCKET_PATH}",
+            "control", "socket", hint="choose a shorter home or a shorter path",
+        )  # fmt: skip
+    if config.shards < config.workers:
+        yield fault(f"{config.shards} are too few", "shards",
+                    hint=f"each of the {config.workers} workers needs one")  # fmt: skip
+
+
+def memory(config: Config) -> Iterator[ConfigError]:
+    """Parts that fit under the cap."""
+    cap = config.memory.cap
+    text = f"is more than memory.cap, {values.size_text(cap)}"
+    if config.queue.body_memory > cap:
+        yield fault(text, "queue", "body_memory", hint="lower it or raise memory.cap")
+    if config.smtpd.max_size > cap:
+        yield fault(text, "smtpd", "max_size", hint="lower it or raise memory.cap")
+    for number, listener in enumerate(config.listener):
+        if listener.max_size and listener.max_size > cap:
+            yield fault(text, "listener", number, "max_size")
+
+
+def retries(config: Config) -> Iterator[ConfigError]:
+    """Schedules that mean something."""
+    tables: list[tuple[tuple[str, ...], Retry]] = [(("retry",), config.retry)]
+    tables += [(("retry", name), table) for name, table in config.retry.named.items()]
+    for path, table in tables:
+        for place, wait in enumerate(table.schedule):
+            if wait < 1:
+                yield fault("is too small: 1s is the least", *path, "schedule", place)
+        if not table.schedule and table.max_interval < table.initial:
+            yield fault("is less than initial", *path, "max_interval")
+
+
+def routes(config: Config) -> Iterator[ConfigError]:
+    """Next hops that can be read and retry names that exist."""
+    for number, route in enumerate(config.route):
+        for place, hop in enumerate(route.next_hop):
+            match = _HOP.fullmatch(hop)
+            if match is None or (match[2] and not 0 < int(match[2]) < 65536):
+                hint = "write it like [192.0.2.1]:25, [2001:db8::1]:25 or mail.example.net:25"
+                yield fault(f'"{hop}" is not a next hop', "route", number, "next_hop", place,
+                            hint=hint)  # fmt: skip
+        if route.retry and route.retry not in config.retry.named:
+            hint = nearest(route.retry, config.retry.named) or f"add a table [retry.{route.retry}]"
+            yield fault(f'there is no "{route.retry}"', "route", number, "retry", hint=hint)
+
+
+def delivery(config: Config) -> Iterator[ConfigError]:
+    """A way to connect at all, and limits that can be reached."""
+    if not config.delivery.ipv4 and not config.delivery.ipv6:
+        yield fault("and ipv6 are both off: nothing could be delivered", "delivery", "ipv4")
+    most = config.delivery.max_connections
+    for name, limit in config.limits.site.items():
+        yield from site(name, limit, most)
+
+
+def site(name: str, limit: Limit, most: int) -> Iterator[ConfigError]:
+    """A site's limit that is under the node's."""
+    if limit.connections is not None and limit.connections > most and name != "default":
+        yield fault(f"is more than delivery.max_connections, {most}", "limits", "site", name,
+                    "connections")  # fmt: skip
+
+
+def nameservers(config: Config) -> Iterator[ConfigError]:
+    """Addresses of name servers: an IP address, with a port or without."""
+    for place, text in enumerate(config.dns.nameservers):
+        host = text
+        try:
+            ipaddress.ip_address(text)
+            continue
+        except ValueError:
+            pass
+        try:
+            host = Endpoint.parse(text).host
+            ipaddress.ip_address(host)
+        except ValueError:
+            yield fault(f'"{text}" is not the address of a name server', "dns", "nameservers",
+                        place, hint="write it like 192.0.2.53 or 127.0.0.1:5353")  # fmt: skip
