@@ -1,0 +1,123 @@
+"""Counters that all workers of a node share, in one memory map, without a lock.
+
+The source tells the theory of operation. A worker's methods are for one thread of that worker's
+process; `reclaim` and `repair` are for the supervisor alone.
+"""
+
+from typing import Any
+
+from typing_extensions import Buffer
+
+MAX_WORKERS: int
+GENERATIONS: int
+
+def table_size(capacity: int, workers: int) -> int:
+    """Bytes that a table needs; the capacity is rounded up to a power of two, at least 64."""
+
+def format_table(buffer: Buffer, capacity: int, workers: int, seed: int) -> None:
+    """Lay out an empty table; `seed` (64 random bits) keys the hash of names.
+
+    ValueError if the buffer is smaller than `table_size` or workers are not 1 to MAX_WORKERS.
+    """
+
+class Bucket:
+    """A rate limit that lives in a slot: at most `T / interval_ns + burst` in every window T."""
+
+    slot: int
+    interval_ns: int
+    burst: int
+    rule: Any
+
+    def __init__(self, slot: int, interval_ns: int, burst: int, rule: object) -> None:
+        """`rule` is kept for whoever explains; ValueError if interval * burst exceeds 2**62."""
+
+class SharedTable:
+    """The table in a buffer that `format_table` laid out."""
+
+    workers: int
+    capacity: int
+    denied: int
+
+    def __init__(self, buffer: Buffer, workers: int = 0) -> None:
+        """ValueError if it is no table, of another version, or not for so many workers (0: any)."""
+
+    @property
+    def used(self) -> int:
+        """Slots claimed so far."""
+
+    def slot(self, key: bytes) -> int:
+        """The slot of a key, the same for every worker; a shared one when its window is full."""
+
+    def is_overflow(self, slot: int) -> bool:
+        """Whether the slot is shared by keys that found no place: one limit holds for them all."""
+
+    def take_rate(
+        self, slot: int, now_ns: int, interval_ns: int, burst: int, n: int = 1
+    ) -> int:
+        """0 = granted, else ns to wait; `now_ns` is CLOCK_MONOTONIC.
+
+        ValueError if `n` is not between 1 and `burst`, or the rate is none.
+        """
+
+    def give_back(self, slot: int, interval_ns: int, n: int = 1) -> None:
+        """Undo a grant of `n` that was not used; never lets more pass than without the grant."""
+
+    def take_rates(self, buckets: tuple[Bucket, ...], now: float, n: int = 1) -> float:
+        """Take from all buckets or none: 0.0, or seconds to wait with `denied` = the refuser's place.
+
+        `now` is in seconds of CLOCK_MONOTONIC; ValueError if `n` is above a burst.
+        """
+
+    def give_back_rates(self, buckets: tuple[Bucket, ...], n: int = 1) -> None:
+        """Undo a grant of `take_rates`."""
+
+    def acquire(self, slot: int, worker: int, limit: int) -> bool:
+        """One more connection, if fewer than `limit` exist over all workers; clears our waiter bit."""
+
+    def acquire_or_wait(self, slot: int, worker: int, limit: int) -> bool:
+        """`acquire`; if refused, set the waiter bit and look again, so that no wake-up is lost."""
+
+    def release(self, slot: int, worker: int) -> int:
+        """Give one connection back; the bit mask of workers to wake, cleared in the table.
+
+        ValueError if the worker holds none.
+        """
+
+    def wait(self, slot: int, worker: int) -> None:
+        """Set the waiter bit; `acquire` again afterwards, or use `acquire_or_wait`."""
+
+    def unwait(self, slot: int, worker: int) -> None:
+        """Clear the waiter bit: nothing is left to send."""
+
+    def interested(self, slot: int) -> int:
+        """How many workers hold a connection or wait for one."""
+
+    def should_yield(self, slot: int, worker: int, limit: int) -> bool:
+        """Whether another worker waits and this one holds over `limit` / interested workers."""
+
+    def counts(self, slot: int) -> tuple[int, tuple[int, ...], int, int]:
+        """Connections in all, by worker, the waiters' mask, and the rate's TAT in ns."""
+
+    def enter(self, worker: int) -> None:
+        """Mark a worker as alive, for `loads`."""
+
+    def reclaim(self, worker: int) -> int:
+        """After a worker died: give back what it held; the mask of workers to wake (all others).
+
+        What it broke in the middle of an operation is mended at once or by a later `repair`.
+        """
+
+    def repair(self) -> int:
+        """Mend totals that a dead worker left too high; how many could not be mended yet."""
+
+    def set_load(self, worker: int, sessions: int, queue: int) -> None:
+        """Publish a worker's SMTP sessions and queued recipients."""
+
+    def loads(self) -> list[tuple[bool, int, int]]:
+        """(alive, sessions, queued recipients) of each worker."""
+
+    def bump(self, which: int) -> int:
+        """Count a generation counter (0 to GENERATIONS - 1) up; its new value."""
+
+    def generation(self, which: int) -> int:
+        """The value of a generation counter."""

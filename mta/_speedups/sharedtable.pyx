@@ -1,0 +1,471 @@
+"""Counters that all workers of a node share, in one memory map, without a lock.
+
+Theory of operation. The map is: a header page, a page of worker lines (64 bytes each), then slots.
+A key's slot is the first in a window of WINDOW slots, from its hash on, that holds the hash or is
+empty; empty ones are claimed by compare-and-swap. Slots are never moved or freed, so a full window
+stays full, and a key that finds no place falls, for every worker alike, into one of the overflow
+slots, which several keys share: their limits then hold for all of them together, still hard.
+
+A slot counts connections twice: `total` decides (compare-and-swap below the limit), a column per
+worker tells whose they are. Taking raises total, then the column; giving back lowers the column,
+then total. So total is never too low: what a crash between two steps leaves is one too many. A
+worker's `sequence` is odd and its `slot` is set during such an operation. `reclaim` gives back a
+dead worker's columns; if it died at an odd sequence, total of that slot is compared with the sum of
+its columns at an instant when no live worker is inside it (their sequences are even, and the same
+before and after reading), and the difference is taken off. Afterwards any order of operations of
+the others keeps it right, as each changes both by the same.
+
+Nothing is lost between a refused `acquire` and `wait`: the waiter sets its bit, then looks at total
+again; the giver lowers total, then reads the bits. Both orders are sequentially consistent, so one
+of them sees the other.
+"""
+
+from hashlib import blake2b
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from mta._speedups.gcra cimport gcra_step, gcra_valid
+
+cdef extern from *:
+    """
+    #include <sched.h>
+    #define SEQ __ATOMIC_SEQ_CST
+    static inline uint64_t load64(uint64_t *p) { return __atomic_load_n(p, SEQ); }
+    static inline uint32_t load32(uint32_t *p) { return __atomic_load_n(p, SEQ); }
+    static inline int64_t loadi(int64_t *p) { return __atomic_load_n(p, SEQ); }
+    static inline void store64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, SEQ); }
+    static inline void store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, SEQ); }
+    static inline uint64_t add64(uint64_t *p, uint64_t v) { return __atomic_add_fetch(p, v, SEQ); }
+    static inline void addi(int64_t *p, int64_t v) { __atomic_add_fetch(p, v, SEQ); }
+    static inline void add32(uint32_t *p, uint32_t v) { __atomic_add_fetch(p, v, SEQ); }
+    static inline void sub32(uint32_t *p, uint32_t v) { __atomic_sub_fetch(p, v, SEQ); }
+    static inline uint32_t swap32(uint32_t *p, uint32_t v) {
+        return __atomic_exchange_n(p, v, SEQ); }
+    static inline uint64_t swap64(uint64_t *p, uint64_t v) {
+        return __atomic_exchange_n(p, v, SEQ); }
+    static inline void or64(uint64_t *p, uint64_t v) { __atomic_or_fetch(p, v, SEQ); }
+    static inline void and64(uint64_t *p, uint64_t v) { __atomic_and_fetch(p, v, SEQ); }
+    static inline int cas64(uint64_t *p, uint64_t old, uint64_t v) {
+        return __atomic_compare_exchange_n(p, &old, v, 0, SEQ, SEQ); }
+    static inline int cas32(uint32_t *p, uint32_t old, uint32_t v) {
+        return __atomic_compare_exchange_n(p, &old, v, 0, SEQ, SEQ); }
+    static inline int casi(int64_t *p, int64_t old, int64_t v) {
+        return __atomic_compare_exchange_n(p, &old, v, 0, SEQ, SEQ); }
+    """
+    uint64_t load64(uint64_t *p) noexcept nogil
+    uint32_t load32(uint32_t *p) noexcept nogil
+    int64_t loadi(int64_t *p) noexcept nogil
+    void store64(uint64_t *p, uint64_t v) noexcept nogil
+    void store32(uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t add64(uint64_t *p, uint64_t v) noexcept nogil
+    void addi(int64_t *p, int64_t v) noexcept nogil
+    void add32(uint32_t *p, uint32_t v) noexcept nogil
+    void sub32(uint32_t *p, uint32_t v) noexcept nogil
+    uint32_t swap32(uint32_t *p, uint32_t v) noexcept nogil
+    uint64_t swap64(uint64_t *p, uint64_t v) noexcept nogil
+    void or64(uint64_t *p, uint64_t v) noexcept nogil
+    void and64(uint64_t *p, uint64_t v) noexcept nogil
+    bint cas64(uint64_t *p, uint64_t old, uint64_t v) noexcept nogil
+    bint cas32(uint32_t *p, uint32_t old, uint32_t v) noexcept nogil
+    bint casi(int64_t *p, int64_t old, int64_t v) noexcept nogil
+    int sched_yield() noexcept nogil
+
+cdef enum:
+    VERSION = 1
+    PAGE = 4096
+    WORKER_LINE = 64     # bytes for each worker
+    SLOTS_AT = 8192      # header page, then the page of 64 worker lines
+    WINDOW = 64          # slots that a key may fall into
+    SNAPSHOT_TRIES = 20000
+
+cdef uint64_t MAGIC = 0x3145434152544D01  # "\x01MTRACE1"
+
+MAX_WORKERS = 64
+GENERATIONS = 8
+
+
+cdef struct Header:
+    uint64_t magic           # written last
+    uint32_t version
+    uint32_t workers         # columns in each slot
+    uint64_t slots           # a power of two
+    uint64_t overflow        # shared slots behind them
+    uint64_t slot_size       # bytes, whole cache lines
+    uint64_t seed            # key of the hash: nobody outside can aim at a slot
+    uint64_t used            # slots claimed
+    uint64_t generations[8]  # change counters of the node's state
+
+
+cdef struct Worker:
+    uint64_t sequence   # odd while an operation on `slot` is under way
+    uint64_t slot
+    uint64_t broken     # slot + 1 whose total still waits to be mended
+    uint64_t queue      # load: recipients in the queue
+    uint32_t sessions   # load: SMTP sessions
+    uint32_t alive
+
+
+cdef struct Slot:
+    uint64_t key         # hash of the key, 0 = free
+    int64_t tat          # GCRA: theoretical arrival time, CLOCK_MONOTONIC ns
+    uint64_t waiters     # a bit for each worker that was refused a connection
+    uint32_t total       # connections of all workers
+    uint32_t columns[1]  # connections by worker; really `workers` of them
+
+
+def table_size(capacity, workers):
+    return SLOTS_AT + (_slots(capacity) + _overflow(capacity)) * _slot_size(workers)
+
+
+def _slots(capacity):
+    return 1 << max(6, (max(1, capacity) - 1).bit_length())
+
+
+def _overflow(capacity):
+    return max(8, _slots(capacity) // 64)
+
+
+def _slot_size(workers):
+    return (sizeof(Slot) - 4 + 4 * workers + 63) & ~63
+
+
+def format_table(uint8_t[::1] buffer, capacity, workers, uint64_t seed):
+    cdef Header *head
+    if not 1 <= workers <= MAX_WORKERS:
+        raise ValueError(f"{workers} workers: a shared table has room for 1 to {MAX_WORKERS}")
+    if buffer.shape[0] < table_size(capacity, workers):
+        raise ValueError(f"{buffer.shape[0]} bytes are too few for {capacity} slots")
+    head = <Header *>&buffer[0]
+    memset(head, 0, table_size(capacity, workers))
+    head.version, head.workers, head.slots = VERSION, workers, _slots(capacity)
+    head.overflow, head.slot_size, head.seed = _overflow(capacity), _slot_size(workers), seed
+    store64(&head.magic, MAGIC)
+
+
+cdef class Bucket:
+    cdef readonly uint64_t slot
+    cdef readonly int64_t interval_ns
+    cdef readonly int64_t burst
+    cdef readonly object rule
+
+    def __init__(self, uint64_t slot, int64_t interval_ns, int64_t burst, rule):
+        if not gcra_valid(interval_ns, burst):
+            raise ValueError(f"interval {interval_ns} ns and burst {burst} are not a rate")
+        self.slot, self.interval_ns, self.burst, self.rule = slot, interval_ns, burst, rule
+
+
+cdef class SharedTable:
+    cdef uint8_t[::1] _view     # keeps the map alive
+    cdef Header *_head          # start of the map, valid as long as _view
+    cdef uint8_t *_first        # the first slot
+    cdef uint64_t _size         # bytes of a slot
+    cdef uint64_t _count        # slots with the overflow
+    cdef bytes _seed
+    cdef readonly int workers
+    cdef readonly uint64_t capacity
+    cdef readonly int denied    # take_rates: place of the bucket that refused
+
+    def __init__(self, uint8_t[::1] buffer, int workers=0):
+        cdef Header *head
+        if buffer.shape[0] < SLOTS_AT or <size_t>&buffer[0] % 8:
+            raise ValueError("a shared table needs 8192 bytes or more, aligned to 8")
+        head = <Header *>&buffer[0]
+        if load64(&head.magic) != MAGIC:
+            raise ValueError("this memory is not a shared table")
+        if head.version != VERSION:
+            raise ValueError(f"shared table of version {head.version}, this program has {VERSION}")
+        if workers and workers != <int>head.workers:
+            raise ValueError(f"the shared table is laid out for {head.workers} workers")
+        self._count = head.slots + head.overflow
+        if <uint64_t>buffer.shape[0] < SLOTS_AT + self._count * head.slot_size:
+            raise ValueError("the shared table is cut short")
+        self._view, self._head = buffer, head
+        self._first, self._size = <uint8_t *>head + SLOTS_AT, head.slot_size
+        self._seed = head.seed.to_bytes(8, "little")
+        self.workers, self.capacity, self.denied = head.workers, head.slots, -1
+
+    @property
+    def used(self):
+        return load64(&self._head.used)
+
+    cdef inline Slot *_at(self, uint64_t index) noexcept nogil:
+        return <Slot *>(self._first + index * self._size)
+
+    cdef inline Worker *_line(self, int worker) noexcept nogil:
+        return <Worker *>(<uint8_t *>self._head + PAGE + worker * WORKER_LINE)
+
+    cdef Slot *_slot(self, uint64_t index) except NULL:
+        if index >= self._count:
+            raise IndexError(f"slot {index} is not in the shared table")
+        return self._at(index)
+
+    cdef int _check(self, int worker) except -1:
+        if not 0 <= worker < self.workers:
+            raise IndexError(f"worker {worker} has no column in the shared table")
+        return 0
+
+    cdef inline void _begin(self, int worker, uint64_t index) noexcept nogil:
+        cdef Worker *line = self._line(worker)
+        store64(&line.slot, index)
+        store64(&line.sequence, line.sequence + 1)
+
+    cdef inline void _end(self, int worker) noexcept nogil:
+        cdef Worker *line = self._line(worker)
+        store64(&line.sequence, line.sequence + 1)
+
+    # slots
+
+    def slot(self, bytes key):
+        cdef uint64_t hash, index, step, found
+        cdef Slot *slot
+        hash = int.from_bytes(blake2b(key, digest_size=8, key=self._seed).digest(), "little") or 1
+        for step in range(<uint64_t>WINDOW):
+            index = (hash + step) & (self._head.slots - 1)
+            slot = self._at(index)
+            found = load64(&slot.key)
+            if found == 0 and cas64(&slot.key, 0, hash):
+                add64(&self._head.used, 1)
+                return index
+            if load64(&slot.key) == hash:
+                return index
+        return self._head.slots + hash // self._head.slots % self._head.overflow
+
+    def is_overflow(self, uint64_t slot):
+        self._slot(slot)
+        return slot >= self._head.slots
+
+    # rates
+
+    cdef inline int64_t _take(
+        self, Slot *slot, int64_t now, int64_t interval, int64_t burst, int64_t n,
+    ) noexcept nogil:
+        cdef int64_t tat, wait, after
+        while True:
+            tat = loadi(&slot.tat)
+            wait = gcra_step(tat, now, interval, burst, n, &after)
+            if wait or casi(&slot.tat, tat, after):
+                return wait
+
+    def take_rate(self, uint64_t slot, int64_t now_ns, int64_t interval_ns, int64_t burst,
+                  int64_t n=1):
+        if not gcra_valid(interval_ns, burst):
+            raise ValueError(f"interval {interval_ns} ns and burst {burst} are not a rate")
+        if not 1 <= n <= burst:
+            raise ValueError(f"{n} at once can never pass a burst of {burst}")
+        return self._take(self._slot(slot), now_ns, interval_ns, burst, n)
+
+    def give_back(self, uint64_t slot, int64_t interval_ns, int64_t n=1):
+        addi(&self._slot(slot).tat, -n * interval_ns)
+
+    def take_rates(self, tuple buckets, double now, int64_t n=1):
+        cdef int64_t now_ns = <int64_t>(now * 1e9), wait
+        cdef Py_ssize_t i
+        cdef Bucket bucket
+        for i in range(len(buckets)):
+            bucket = <Bucket?>buckets[i]
+            if not 1 <= n <= bucket.burst:
+                self._return(buckets, i, n)
+                raise ValueError(f"{n} at once can never pass a burst of {bucket.burst}")
+            wait = self._take(
+                self._slot(bucket.slot), now_ns, bucket.interval_ns, bucket.burst, n,
+            )
+            if wait:
+                self._return(buckets, i, n)
+                self.denied = i
+                return wait * 1e-9
+        return 0.0
+
+    cdef int _return(self, tuple buckets, Py_ssize_t end, int64_t n) except -1:
+        cdef Py_ssize_t i
+        cdef Bucket bucket
+        for i in range(end):
+            bucket = <Bucket?>buckets[i]
+            addi(&self._slot(bucket.slot).tat, -n * bucket.interval_ns)
+        return 0
+
+    def give_back_rates(self, tuple buckets, int64_t n=1):
+        self._return(buckets, len(buckets), n)
+
+    # connections
+
+    cdef inline bint _acquire(
+        self, Slot *slot, uint64_t index, int worker, uint32_t limit,
+    ) noexcept nogil:
+        cdef uint64_t bit = <uint64_t>1 << worker
+        cdef uint32_t total
+        self._begin(worker, index)
+        while True:
+            total = load32(&slot.total)
+            if total >= limit:
+                self._end(worker)
+                return False
+            if cas32(&slot.total, total, total + 1):
+                break
+        add32(&slot.columns[worker], 1)
+        if load64(&slot.waiters) & bit:
+            and64(&slot.waiters, ~bit)
+        self._end(worker)
+        return True
+
+    def acquire(self, uint64_t slot, int worker, uint32_t limit):
+        self._check(worker)
+        return self._acquire(self._slot(slot), slot, worker, limit)
+
+    def acquire_or_wait(self, uint64_t slot, int worker, uint32_t limit):
+        cdef Slot *at = self._slot(slot)
+        self._check(worker)
+        if self._acquire(at, slot, worker, limit):
+            return True
+        or64(&at.waiters, <uint64_t>1 << worker)
+        return self._acquire(at, slot, worker, limit)  # one may have been given back before the bit
+
+    def release(self, uint64_t slot, int worker):
+        cdef Slot *at = self._slot(slot)
+        cdef uint64_t mask = 0
+        self._check(worker)
+        if load32(&at.columns[worker]) == 0:
+            raise ValueError(f"worker {worker} holds no connection in slot {slot}")
+        self._begin(worker, slot)
+        sub32(&at.columns[worker], 1)
+        sub32(&at.total, 1)
+        if load64(&at.waiters):
+            mask = swap64(&at.waiters, 0)
+        self._end(worker)
+        return mask
+
+    def wait(self, uint64_t slot, int worker):
+        self._check(worker)
+        or64(&self._slot(slot).waiters, <uint64_t>1 << worker)
+
+    def unwait(self, uint64_t slot, int worker):
+        self._check(worker)
+        and64(&self._slot(slot).waiters, ~(<uint64_t>1 << worker))
+
+    cdef uint32_t _interested(self, Slot *slot) noexcept nogil:
+        cdef uint64_t waiters = load64(&slot.waiters)
+        cdef uint32_t count = 0
+        cdef int worker
+        for worker in range(self.workers):
+            if load32(&slot.columns[worker]) > 0 or (waiters >> worker) & 1 != 0:
+                count += 1
+        return count
+
+    def interested(self, uint64_t slot):
+        return self._interested(self._slot(slot))
+
+    def should_yield(self, uint64_t slot, int worker, uint32_t limit):
+        cdef Slot *at = self._slot(slot)
+        self._check(worker)
+        if load64(&at.waiters) & ~(<uint64_t>1 << worker) == 0:
+            return False
+        return <uint64_t>load32(&at.columns[worker]) * self._interested(at) > limit
+
+    def counts(self, uint64_t slot):
+        cdef Slot *at = self._slot(slot)
+        columns = tuple([load32(&at.columns[worker]) for worker in range(self.workers)])
+        return load32(&at.total), columns, load64(&at.waiters), loadi(&at.tat)
+
+    # a worker's life
+
+    def enter(self, int worker):
+        self._check(worker)
+        store32(&self._line(worker).alive, 1)
+
+    def reclaim(self, int worker):
+        cdef Worker *line
+        cdef uint64_t index, bit
+        cdef uint32_t held
+        cdef Slot *slot
+        self._check(worker)
+        line, bit = self._line(worker), <uint64_t>1 << worker
+        with nogil:
+            for index in range(self._count):
+                slot = self._at(index)
+                held = swap32(&slot.columns[worker], 0)
+                if held:
+                    sub32(&slot.total, held)
+                if load64(&slot.waiters) & bit:
+                    and64(&slot.waiters, ~bit)
+        if line.sequence & 1:
+            store64(&line.broken, line.slot + 1)
+            store64(&line.sequence, line.sequence + 1)
+        line.sessions, line.queue = 0, 0
+        store32(&line.alive, 0)
+        self.repair()
+        # It may have died after it cleared the waiters' bits and before it woke them: wake all.
+        return (((<uint64_t>1 << (self.workers - 1)) << 1) - 1) & ~bit
+
+    def repair(self):
+        cdef Worker *line
+        cdef int worker
+        open = 0
+        for worker in range(self.workers):
+            line = self._line(worker)
+            if line.broken:
+                if self._mend(line.broken - 1):
+                    store64(&line.broken, 0)
+                else:
+                    open += 1
+        return open
+
+    cdef bint _mend(self, uint64_t index) noexcept nogil:
+        # Takes what total has above its columns off it; False if no quiet instant was found.
+        cdef uint64_t before[64]
+        cdef uint32_t total, columns
+        cdef int worker, _trial
+        cdef Slot *slot = self._at(index)
+        for _trial in range(SNAPSHOT_TRIES):
+            if self._quiet(index, before):
+                total, columns = load32(&slot.total), 0
+                for worker in range(self.workers):
+                    columns += load32(&slot.columns[worker])
+                if self._unchanged(before):
+                    if total > columns:
+                        sub32(&slot.total, total - columns)
+                    return True
+            sched_yield()
+        return False
+
+    cdef bint _quiet(self, uint64_t index, uint64_t *sequences) noexcept nogil:
+        cdef Worker *line
+        cdef int worker
+        for worker in range(self.workers):
+            line = self._line(worker)
+            sequences[worker] = load64(&line.sequence)
+            if sequences[worker] & 1 and load64(&line.slot) == index:
+                return False
+        return True
+
+    cdef bint _unchanged(self, uint64_t *sequences) noexcept nogil:
+        cdef int worker
+        for worker in range(self.workers):
+            if load64(&self._line(worker).sequence) != sequences[worker]:
+                return False
+        return True
+
+    # load figures and generations
+
+    def set_load(self, int worker, uint32_t sessions, uint64_t queue):
+        self._check(worker)
+        store32(&self._line(worker).sessions, sessions)
+        store64(&self._line(worker).queue, queue)
+
+    def loads(self):
+        cdef Worker *line
+        cdef int worker
+        figures = []
+        for worker in range(self.workers):
+            line = self._line(worker)
+            figures.append((load32(&line.alive) != 0, load32(&line.sessions), load64(&line.queue)))
+        return figures
+
+    def bump(self, int which):
+        if not 0 <= which < GENERATIONS:
+            raise IndexError(f"generation {which} is not between 0 and {GENERATIONS - 1}")
+        return add64(&self._head.generations[which], 1)
+
+    def generation(self, int which):
+        if not 0 <= which < GENERATIONS:
+            raise IndexError(f"generation {which} is not between 0 and {GENERATIONS - 1}")
+        return load64(&self._head.generations[which])
