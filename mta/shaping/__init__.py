@@ -1,0 +1,1 @@
+"""May this go now: limits counted over all workers of the node, and why not."""

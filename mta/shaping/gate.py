@@ -1,0 +1,306 @@
+"""One worker's view of the node-wide limits: may a connection be opened, may a message leave.
+
+A site has one slot in the shared table, for its connections and its rate; so have each tenant with
+a rate and the node as a whole. Whoever is refused a connection leaves a bit there and is woken, by
+eventfd, when any worker gives one back. Connections are counted where no limit is set, too, so that
+a limit which a reload brings counts those that are open.
+
+Taking turns: a worker that holds more than its share while another waits gives a connection up at
+a message boundary (`should_yield`), and then leaves the place to the others for TURN seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mta._speedups.sharedtable import Bucket, SharedTable
+from mta.clock import Clock
+from mta.shaping.limits import UNLIMITED, Limits, Resolved
+
+TURN = 0.2  # seconds that a place given up is left to the others
+MAX_SITES = 65536  # remembered by a worker; idle ones are dropped beyond it
+MAX_CHAINS = 1024  # tenants remembered for a site
+
+
+class Denied(NamedTuple):
+    """Why something may not go now."""
+
+    what: str  # "connections" or "rate"
+    whom: str  # "site example.com", "tenant acme", "all sites"
+    rule: str  # key of the setting
+    limit: str  # its value
+    current: int  # connections over all workers; 0 for a rate
+    retry: float  # seconds until it is worth another try; 0.0 = wait to be woken
+
+    def __str__(self) -> str:
+        """One sentence for people."""
+        if self.what == "rate":
+            text = f"{self.whom} has used its rate of {self.limit}"
+        else:
+            text = f"{self.current} of {self.limit} connections to {self.whom} are in use"
+        wait = f", next in {self.retry:.3g} s" if self.retry else ""
+        return f"{text} ({self.rule}){wait}"
+
+
+class _Places:
+    """Connections of one site, or of the node, as this worker sees them."""
+
+    __slots__ = ("whom", "slot", "limit", "rule", "mine", "taken_at", "turn_until")
+
+    def __init__(self, whom: str, slot: int) -> None:
+        self.whom, self.slot = whom, slot
+        self.limit, self.rule = UNLIMITED, ""
+        self.mine = 0
+        self.taken_at = 0.0  # when this worker last got a place
+        self.turn_until = 0.0  # the others' turn lasts until then
+
+
+class _Site(_Places):
+    """A site: its places, and the buckets that each tenant's messages to it pass."""
+
+    __slots__ = ("names", "rate", "chains")
+
+    def __init__(self, name: str, slot: int) -> None:
+        super().__init__(f"site {name}", slot)
+        self.names: tuple[str, ...] = (name,)
+        self.rate: Bucket | None = None
+        self.chains: dict[str, tuple[Bucket, ...]] = {}
+
+
+class _Rule(NamedTuple):
+    """What a bucket says of itself."""
+
+    whom: str
+    rule: str
+    limit: str
+
+
+class Gate:
+    """Limits of the node, asked by one worker's loop; `denied` tells why the last answer was no."""
+
+    def __init__(
+        self,
+        table: SharedTable,
+        worker: int,
+        specs: Limits,
+        clock: Clock,
+        eventfds: Sequence[int] = (),
+    ) -> None:
+        """`eventfds`: one for each worker, ours as well; written to wake its loop."""
+        self._table, self._worker, self._clock = table, worker, clock
+        self._eventfds = eventfds
+        self._limits = specs
+        self._sites: dict[str, _Site] = {}
+        self._waiting: dict[str, None] = {}
+        self._total = _Places("all sites", table.slot(b"total"))
+        self._total_rate: Bucket | None = None
+        self.denied: Denied | None = None
+        self._apply_total()
+        table.enter(worker)
+
+    # settings
+
+    def reload(self, specs: Limits) -> list[str]:
+        """Use other limits from now on; the sites that waited and may try again."""
+        self._limits = specs
+        self._apply_total()
+        for site in self._sites.values():
+            self._apply(site)
+        return self.on_wake()
+
+    def define(self, site: str, names: Iterable[str]) -> None:
+        """Tell by which further names (domains, a pretty name) a limit may name this site."""
+        state = self._site(site)
+        names = tuple(dict.fromkeys([*state.names, *names]))
+        if names != state.names:
+            state.names = names
+            self._apply(state)
+
+    def _apply_total(self) -> None:
+        spec = self._limits.total
+        self._total.limit, self._total.rule = UNLIMITED, ""
+        if spec.connections is not None:
+            self._total.limit, self._total.rule = spec.connections, "limits.total.connections"
+        self._total_rate = None
+        if spec.rate is not None:
+            rule = _Rule("the node", "limits.total.rate", str(spec.rate))
+            rate = spec.rate
+            self._total_rate = Bucket(self._total.slot, rate.interval_ns, rate.burst, rule)
+
+    def _apply(self, site: _Site) -> None:
+        found = self._limits.site(site.names)
+        site.limit, site.rule = found.connections, found.connections_rule
+        site.rate = self._site_bucket(site, found)
+        site.chains.clear()
+
+    def _site_bucket(self, site: _Site, found: Resolved) -> Bucket | None:
+        if found.rate is None:
+            return None
+        rule = _Rule(site.whom, found.rate_rule, str(found.rate))
+        return Bucket(site.slot, found.rate.interval_ns, found.rate.burst, rule)
+
+    def _site(self, name: str) -> _Site:
+        site = self._sites.get(name)
+        if site is None:
+            if len(self._sites) >= MAX_SITES:
+                self._drop_idle()
+            site = _Site(name, self._table.slot(b"site:" + name.encode()))
+            self._sites[name] = site
+            self._apply(site)
+        return site
+
+    def _drop_idle(self) -> None:
+        idle = [n for n, s in self._sites.items() if not s.mine and n not in self._waiting]
+        for name in idle[: MAX_SITES // 4]:
+            del self._sites[name]
+
+    # connections
+
+    def connect(self, site: str) -> Denied | None:
+        """Take a place for a connection; if refused, `on_wake` will name the site again."""
+        state = self._sites.get(site) or self._site(site)
+        if not self._take(state):
+            return self._refuse(site, state)
+        if not self._take(self._total):
+            self._give(state)
+            return self._refuse(site, self._total)
+        self._waiting.pop(site, None)
+        return None
+
+    def disconnected(self, site: str) -> None:
+        """Give the place of a connection back and wake who waits for it."""
+        self._give(self._sites[site])
+        self._give(self._total)
+
+    def _take(self, places: _Places) -> bool:
+        now = self._clock.monotonic()
+        if now < places.turn_until:
+            return False
+        if not self._table.acquire_or_wait(places.slot, self._worker, places.limit):
+            return False
+        places.mine += 1
+        places.taken_at = now
+        return True
+
+    def _give(self, places: _Places) -> None:
+        places.mine -= 1
+        self._wake(self._table.release(places.slot, self._worker))
+
+    def _refuse(self, site: str, places: _Places) -> Denied:
+        self._waiting[site] = None
+        retry = max(0.0, places.turn_until - self._clock.monotonic())
+        current = self._table.counts(places.slot)[0]
+        self.denied = Denied(
+            "connections", places.whom, places.rule, str(places.limit), current, retry
+        )
+        return self.denied
+
+    def _wake(self, mask: int) -> None:
+        for worker, fd in enumerate(self._eventfds if mask else ()):
+            if mask >> worker & 1:
+                try:
+                    os.eventfd_write(fd, 1)
+                except BlockingIOError:
+                    pass  # its counter is full: it has not slept since
+
+    def on_wake(self) -> list[str]:
+        """The sites that were refused a connection since the last call: try them again."""
+        sites = list(self._waiting)
+        self._waiting.clear()
+        return sites
+
+    def should_yield(self, site: str) -> bool:
+        """At a message boundary: True = close this connection, as another worker waits for it."""
+        return self._yields(self._sites[site]) or self._yields(self._total)
+
+    def _yields(self, places: _Places) -> bool:
+        if not self._table.should_yield(places.slot, self._worker, places.limit):
+            return False
+        now = self._clock.monotonic()
+        share = places.limit / self._table.interested(places.slot)
+        if places.mine - 1 < share and now < places.taken_at + TURN:
+            return False  # an odd place is passed on in turns, not at each message
+        places.turn_until = now + TURN
+        return True
+
+    # messages
+
+    def message(self, site: str, tenant: str = "", n: int = 1) -> float:
+        """Take `n` tokens of each rate that applies: 0.0, or seconds to wait (`denied`: why)."""
+        state = self._sites.get(site) or self._site(site)
+        chain = state.chains.get(tenant)
+        if chain is None:
+            chain = self._chain(state, tenant)
+        if not chain:
+            return 0.0
+        wait = self._table.take_rates(chain, self._clock.monotonic(), n)
+        if wait:
+            self._over(chain[self._table.denied], wait)
+        return wait
+
+    def refund(self, site: str, tenant: str = "", n: int = 1) -> None:
+        """Give back the tokens of a message that did not leave."""
+        state = self._site(site)
+        self._table.give_back_rates(self._chain(state, tenant), n)
+
+    def _chain(self, site: _Site, tenant: str) -> tuple[Bucket, ...]:
+        chain = site.chains.get(tenant)
+        if chain is None:
+            if len(site.chains) >= MAX_CHAINS:
+                site.chains.clear()
+            buckets = (self._tenant_bucket(tenant), site.rate, self._total_rate)
+            chain = tuple(bucket for bucket in buckets if bucket is not None)
+            site.chains[tenant] = chain
+        return chain
+
+    def _tenant_bucket(self, tenant: str) -> Bucket | None:
+        rate, key = self._limits.tenant(tenant)
+        if rate is None:
+            return None
+        rule = _Rule(f"tenant {tenant}", key, str(rate))
+        slot = self._table.slot(b"tenant:" + tenant.encode())
+        return Bucket(slot, rate.interval_ns, rate.burst, rule)
+
+    def _over(self, bucket: Bucket, wait: float) -> None:
+        rule: _Rule = bucket.rule
+        self.denied = Denied("rate", rule.whom, rule.rule, rule.limit, 0, wait)
+
+    # telling
+
+    def explain(self, site: str, tenant: str = "") -> dict[str, object]:
+        """The limits that this tenant's messages to this site meet, and how far they are used."""
+        state = self._site(site)
+        now_ns = int(self._clock.monotonic() * 1e9)
+        rates = [self._rate_report(bucket, now_ns) for bucket in self._chain(state, tenant)]
+        return {
+            "site": site,
+            "names": list(state.names),
+            "connections": self._places_report(state),
+            "total": self._places_report(self._total),
+            "rates": rates,
+        }
+
+    def _places_report(self, places: _Places) -> dict[str, object]:
+        total, columns, waiters, _ = self._table.counts(places.slot)
+        return {
+            "limit": None if places.limit == UNLIMITED else places.limit,
+            "rule": places.rule,
+            "open": total,
+            "by_worker": list(columns),
+            "waiting_workers": [w for w in range(self._table.workers) if waiters >> w & 1],
+            "shared_slot": self._table.is_overflow(places.slot),
+        }
+
+    def _rate_report(self, bucket: Bucket, now_ns: int) -> dict[str, object]:
+        rule: _Rule = bucket.rule
+        ahead = max(0, self._table.counts(bucket.slot)[3] - now_ns)
+        left = (bucket.burst * bucket.interval_ns - ahead) // bucket.interval_ns
+        return {
+            "of": rule.whom,
+            "limit": rule.limit,
+            "rule": rule.rule,
+            "left_now": max(0, left),
+            "shared_slot": self._table.is_overflow(bucket.slot),
+        }

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from mta import sharedmem
+from mta.shaping.gate import Gate
+from mta.shaping.limits import Limits, LimitSpec, Rate
+from mta.testing.clock import FakeClock
+
+
+class Node:
+    """Two workers' gates over one table, with a clock that jumps."""
+
+    def __init__(self) -> None:
+        fd, self.table = sharedmem.create(64, 2)
+        os.close(fd)
+        self.clock = FakeClock()
+        self.eventfds = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
+
+    def gates(self, limits: Limits) -> tuple[Gate, Gate]:
+        a, b = (Gate(self.table, w, limits, self.clock, self.eventfds) for w in range(2))
+        return a, b
+
+    def woken(self) -> list[int]:
+        """The workers whose eventfd was written since the last call."""
+        found = []
+        for worker, fd in enumerate(self.eventfds):
+            try:
+                found += [worker] if os.eventfd_read(fd) else []
+            except BlockingIOError:
+                pass
+        return found
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    node = Node()
+    yield node
+    for fd in node.eventfds:
+        os.close(fd)
+
+
+def connections(limit: int, total: int | None = None) -> Limits:
+    return Limits(default=LimitSpec(limit), total=LimitSpec(total))
+
+
+def test_connections_are_counted_over_the_workers(node: Node) -> None:
+    a, b = node.gates(connections(2))
+    assert a.connect("x.example") is None and b.connect("x.example") is None
+    denied = b.connect("x.example")
+    assert denied is not None and denied == b.denied
+    assert (denied.current, denied.limit, denied.retry) == (2, "2", 0.0)
+    assert str(denied) == (
+        "2 of 2 connections to site x.example are in use (limits.site.default.connections)"
+    )
+    assert b.connect("y.example") is None, "another site has its own"
+
+
+def test_a_release_wakes_who_was_refused(node: Node) -> None:
+    a, b = node.gates(connections(1))
+    a.connect("x.example")
+    b.connect("x.example")
+    assert node.woken() == []
+    a.disconnected("x.example")
+    assert node.woken() == [1]
+    assert (a.on_wake(), b.on_wake(), b.on_wake()) == ([], ["x.example"], [])
+    assert b.connect("x.example") is None
+
+
+def test_the_total_is_a_limit_over_sites_and_gives_the_sites_place_back(node: Node) -> None:
+    a, b = node.gates(connections(5, total=2))
+    a.connect("x.example")
+    a.connect("y.example")
+    denied = b.connect("z.example")
+    assert denied is not None and denied.rule == "limits.total.connections"
+    assert "2 of 2 connections to all sites" in str(denied)
+    assert b.explain("z.example")["connections"] == {
+        "limit": 5,
+        "rule": "limits.site.default.connections",
+        "open": 0,
+        "by_worker": [0, 0],
+        "waiting_workers": [],
+        "shared_slot": False,
+    }
+    a.disconnected("y.example")
+    assert node.woken() == [1] and b.on_wake() == ["z.example"]
+    assert b.connect("z.example") is None
+
+
+def test_excess_over_the_share_is_given_up_at_each_boundary(node: Node) -> None:
+    a, b = node.gates(connections(10))
+    assert all(a.connect("x.example") is None for _ in range(10))
+    assert not a.should_yield("x.example")
+    for mine in range(10, 5, -1):
+        assert b.connect("x.example") is not None
+        assert a.should_yield("x.example"), mine
+        a.disconnected("x.example")
+        assert not a.should_yield("x.example"), "one for each that waits"
+        assert b.connect("x.example") is None
+    b.connect("x.example")
+    assert not a.should_yield("x.example"), "five and five are fair"
+
+
+def test_an_odd_place_is_passed_on_in_turns(node: Node) -> None:
+    a, b = node.gates(connections(1))
+    assert a.connect("x.example") is None and b.connect("x.example") is not None
+    assert not a.should_yield("x.example"), "it has only just got it"
+    node.clock.advance(0.2)
+    assert a.should_yield("x.example")
+    a.disconnected("x.example")
+    denied = a.connect("x.example")
+    assert denied is not None and denied.retry == pytest.approx(0.2)
+    assert b.connect("x.example") is None
+    node.clock.advance(0.2)
+    assert a.connect("x.example") is not None and b.should_yield("x.example")
+    b.disconnected("x.example")
+    assert 0 in node.woken() and a.on_wake() == ["x.example"]
+    assert a.connect("x.example") is None
+
+
+def test_a_place_left_to_others_comes_back_if_nobody_takes_it(node: Node) -> None:
+    a, b = node.gates(connections(1))
+    a.connect("x.example")
+    b.connect("x.example")
+    node.clock.advance(1)
+    assert a.should_yield("x.example")
+    a.disconnected("x.example")
+    assert a.connect("x.example") is not None
+    node.clock.advance(0.21)
+    assert a.connect("x.example") is None
+
+
+def test_messages_leave_at_the_rate_over_both_workers(node: Node) -> None:
+    a, b = node.gates(Limits(default=LimitSpec(rate=Rate(10, burst=3))))
+    assert [a.message("x.example"), b.message("x.example"), a.message("x.example")] == [0.0] * 3
+    assert b.message("x.example") == pytest.approx(0.1)
+    assert str(b.denied) == (
+        "site x.example has used its rate of 10/s, burst=3"
+        " (limits.site.default.rate), next in 0.1 s"
+    )
+    assert b.message("y.example") == 0.0
+    node.clock.advance(0.1001)
+    assert b.message("x.example") == 0.0
+    assert a.message("x.example") > 0
+
+
+def test_a_tenants_rate_holds_over_all_sites(node: Node) -> None:
+    a, b = node.gates(Limits(tenants={"acme": Rate(5, burst=1)}))
+    assert a.message("x.example", "acme") == 0.0
+    assert b.message("y.example", "acme") == pytest.approx(0.2)
+    assert b.denied is not None and b.denied.rule == "tenant.acme.rate"
+    assert b.message("y.example", "other") == 0.0
+
+
+def test_a_refused_message_uses_up_nothing_and_a_refund_restores(node: Node) -> None:
+    limits = Limits(
+        default=LimitSpec(rate=Rate(1, burst=1)),
+        total=LimitSpec(rate=Rate(1000, burst=100)),
+        tenants={"acme": Rate(1, burst=2)},
+    )
+    a, _ = node.gates(limits)
+    assert a.message("x.example", "acme") == 0.0
+    assert a.message("x.example", "acme") == pytest.approx(1.0)
+    assert a.denied is not None and a.denied.rule == "limits.site.default.rate"
+    assert a.message("y.example", "acme") == 0.0, "the refused one left the tenant's token"
+    assert a.message("z.example", "acme") == pytest.approx(1.0)
+    a.refund("y.example", "acme")
+    assert a.message("y.example", "acme") == 0.0
+    rates = a.explain("y.example", "acme")["rates"]
+    assert isinstance(rates, list)
+    assert [(rate["rule"], rate["left_now"]) for rate in rates] == [
+        ("tenant.acme.rate", 0),
+        ("limits.site.default.rate", 0),
+        ("limits.total.rate", 98),
+    ]
+
+
+def test_a_sites_further_names_find_its_limits(node: Node) -> None:
+    limits = Limits(sites={"example.com": LimitSpec(1)})
+    a, _ = node.gates(limits)
+    assert a.connect("5f3a") is None and a.connect("5f3a") is None
+    a.define("5f3a", ["mx.example.net", "example.com"])
+    denied = a.connect("5f3a")
+    assert denied is not None and denied.current == 2
+
+
+def test_a_reload_counts_what_is_open(node: Node) -> None:
+    a, b = node.gates(Limits())
+    assert all(a.connect("x.example") is None for _ in range(3))
+    for gate in (a, b):
+        assert gate.reload(connections(4)) == []
+    assert b.connect("x.example") is None and b.connect("x.example") is not None
+    assert b.reload(Limits()) == ["x.example"]
+    assert b.connect("x.example") is None
+
+
+def test_a_dead_workers_connections_come_back(node: Node) -> None:
+    a, b = node.gates(connections(1))
+    a.connect("x.example")
+    b.connect("x.example")
+    assert node.table.loads()[0][0] and node.table.reclaim(0) == 0b10
+    assert b.connect("x.example") is None
