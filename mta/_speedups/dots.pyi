@@ -1,0 +1,39 @@
+"""Dot transparency (RFC 5321 4.5.2), both ways."""
+
+FAULTS: tuple[str, ...]
+
+class ContentReader:
+    """Takes the octets behind a 354 and becomes the message: unstuffed, checked, flagged.
+
+    Only CRLF.CRLF ends it. Refused are (`fault`, an index into FAULTS, and `fault_line`): more
+    than `max_size` octets, a line of more than `max_line`, a NUL, and unless `mend` a bare CR or
+    LF. 0 is no limit. Behind a fault nothing is stored, but the final dot is still looked for.
+    """
+
+    max_size: int
+    max_line: int
+    mend: bool
+    done: bool
+    size: int
+    taken: int
+    line: int
+    flags: int
+    fault: int
+    fault_line: int
+
+    def __init__(
+        self, max_size: int = 0, max_line: int = 0, mend: bool = False, hint: int = 0
+    ) -> None:
+        """`hint` is the declared size: room to begin with."""
+
+    def feed(self, data: bytes) -> int:
+        """Read `data` up to its end or the final dot; the number of octets read."""
+
+    def body(self) -> bytes:
+        """The message, once; ValueError where it is not done or at fault."""
+
+def needs_stuffing(body: bytes) -> bool:
+    """Whether some line begins with a dot; a line begins behind a LF."""
+
+def stuff(body: bytes) -> bytes:
+    """`body` with a dot put before each line that begins with one; itself where there is none."""

@@ -1,0 +1,283 @@
+"""Dot transparency (RFC 5321 4.5.2), both ways.
+
+`ContentReader` takes the octets behind a 354 as they come and stores the message without its
+stuffed dots: once, into a bytes object that grows in place and becomes the body. On the way it
+finds out what the flags say and what must be refused.
+
+- Only CRLF ends a line and only CRLF.CRLF ends the content (RFC 5321 2.3.8, 4.1.1.4): a dot behind
+  a bare LF or CR is text, whatever follows it. A bare newline is a fault, or with `mend` becomes
+  CRLF in the body; the dot behind it is kept, and stuffed again when the message is sent.
+- The first fault counts. From there nothing is stored; the rest is read up to its final dot.
+- The result does not depend on how the octets are cut into pieces.
+
+Between two calls at most two octets are held back (`Place` says which), so a piece ends anywhere.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from libc.string cimport memchr, memcpy
+
+cdef extern from "Python.h":
+    PyObject* _new_bytes "PyBytes_FromStringAndSize"(const char* text, Py_ssize_t n) except NULL
+    int _PyBytes_Resize(PyObject** text, Py_ssize_t n) except -1
+    void Py_XDECREF(PyObject* text)
+    char* _octets "PyBytes_AS_STRING"(PyObject* text)
+
+cdef enum:
+    LONGEST_LINE = 998  # RFC 5321 4.5.3.1.6, without the CRLF
+    FIRST_ROOM = 4096
+    MAX_HINT = 1 << 20  # a declared size is believed up to here before the octets come
+    F8_EIGHT_BIT = 1    # mta.model.Flag
+    F8_DOT_LINES = 2
+    F8_LONG_LINES = 8
+
+FAULTS = ("", "size", "bare_cr", "bare_lf", "nul", "line")
+
+
+cdef class ContentReader:
+    def __cinit__(self, Py_ssize_t max_size=0, Py_ssize_t max_line=0, bint mend=False,
+                  Py_ssize_t hint=0):
+        self.max_size, self.max_line, self.mend = max_size, max_line, mend
+        self._hint = min(hint + 2, <Py_ssize_t> MAX_HINT) if hint > 0 else 0
+        self.line = 1
+        self._place = AT_START  # the CRLF of DATA counts (RFC 5321 4.1.1.4)
+
+    def __dealloc__(self):
+        Py_XDECREF(self._body)
+
+    def feed(self, bytes data not None):
+        return 0 if self.done else self.take(data, len(data))
+
+    def body(self):
+        if not self.done or self.fault:
+            raise ValueError("there is no whole message")
+        return self.finish()
+
+    cdef Py_ssize_t take(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Read p[:n] up to its end or the final dot; the octets read."""
+        cdef Py_ssize_t i = 0
+        self._lf = NULL
+        while i < n and not self.done:
+            if self._place == AT_TEXT:
+                i += self._lines(p + i, n - i)
+            else:
+                i += self._edge(p + i, n - i)
+        self.taken += i
+        return i
+
+    cdef bytes finish(self):
+        """The body; the reader has none afterwards."""
+        cdef PyObject* body = self._body
+        if body == NULL:
+            return b""
+        self._body = NULL
+        if self._room != self.size:
+            _PyBytes_Resize(&body, self.size)
+        result = <bytes> <object> body
+        Py_XDECREF(body)
+        return result
+
+    cdef Py_ssize_t _edge(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """One step at a place other than the midst of a line; the octets used, 0 or 1."""
+        cdef Place place = self._place
+        cdef unsigned char c = p[0]
+        self._place = AT_TEXT
+        if place == AT_START:
+            if c == 46:
+                self._place = AT_DOT
+                return 1
+        elif place == AT_DOT:
+            if c == 13:
+                self._place = AT_DOT_CR
+                return 1
+            if c == 46:  # the second dot is the text's own
+                self.flags |= F8_DOT_LINES
+        elif place == AT_MEND:
+            if c == 46:
+                self.flags |= F8_DOT_LINES
+        elif c == 10:  # the CR before it was held back
+            if place == AT_DOT_CR:
+                self.done = True
+                return 1
+            self._put(b"\r\n", 2)
+            self.line += 1
+            self._line_length = 0
+            self._place = AT_START
+            return 1
+        else:
+            self._bare(F_BARE_CR)
+        return 0
+
+    cdef Py_ssize_t _lines(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """From within a line over as many lines as need no second look; the octets used.
+
+        Two memchr a line, one copy for all of them.
+        """
+        cdef const unsigned char* end = p + n
+        cdef const unsigned char* i = p
+        cdef const unsigned char* run = p  # what is not yet stored begins here
+        cdef const unsigned char* lf
+        cdef const unsigned char* cr
+        while True:
+            lf = self._next_lf(i, end)
+            cr = <const unsigned char*> memchr(i, 13, lf - i)
+            run = self._extend(run, i, cr if cr else lf)
+            if cr == NULL:
+                self._put(run, lf - run)
+                if lf == end:
+                    return n
+                self._bare(F_BARE_LF)
+                return lf + 1 - p
+            if cr + 1 != lf or lf == end:  # bare, or the piece ends here
+                self._put(run, cr - run)
+                self._place = AT_CR
+                return cr + 1 - p
+            self.line += 1
+            self._line_length = 0
+            i = lf + 1
+            if i == end or i[0] == 46:
+                self._put(run, i - run)
+                self._place = AT_START
+                return i - p
+
+    cdef const unsigned char* _next_lf(
+        self, const unsigned char* i, const unsigned char* end
+    ) noexcept:
+        """The next LF, or `end`; kept over calls, so that a piece full of CRs is searched once."""
+        if self._lf == NULL or self._lf < i:
+            self._lf = <const unsigned char*> memchr(i, 10, end - i)
+            if self._lf == NULL:
+                self._lf = end
+        return self._lf
+
+    cdef const unsigned char* _extend(
+        self, const unsigned char* run, const unsigned char* i, const unsigned char* stop
+    ) except NULL:
+        """Count i..stop to the current line; where it gets too long, store up to there and fail."""
+        cdef const unsigned char* limit
+        self._line_length += stop - i
+        if self._line_length > LONGEST_LINE:
+            self.flags |= F8_LONG_LINES
+        if self.max_line and self._line_length > self.max_line and not self.fault:
+            limit = stop - (self._line_length - self.max_line)
+            self._put(run, limit - run)
+            self._fail(F_LINE, self.line)
+        return run
+
+    cdef int _bare(self, Fault fault) except -1:
+        """A bare CR or LF: mend it, or refuse the message."""
+        self._place = AT_MEND
+        if not self.mend:
+            return self._fail(fault, self.line)
+        self._put(b"\r\n", 2)
+        self.line += 1
+        self._line_length = 0
+        return 0
+
+    cdef int _fail(self, Fault fault, Py_ssize_t line) except -1:
+        """Note the first fault and give back the memory."""
+        if not self.fault:
+            self.fault, self.fault_line = fault, line
+            Py_XDECREF(self._body)
+            self._body = NULL
+            self._room = self.size = 0
+        return 0
+
+    cdef int _put(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Store p[:n], unless a fault was found or is found in it."""
+        cdef Py_ssize_t fits = n
+        cdef unsigned char seen = 0
+        cdef const unsigned char* nul
+        if self.fault or n == 0:
+            return 0
+        if self.max_size and self.size + n > self.max_size:
+            fits = self.max_size - self.size
+        if look(p, fits, &seen):  # neither 7bit nor 8bit data has NULs (RFC 2045 2.7, 2.8)
+            nul = <const unsigned char*> memchr(p, 0, fits)
+            return self._fail(F_NUL, self.line - count_lf(nul, p + n))
+        if fits < n:
+            return self._fail(F_SIZE, 0)
+        if seen & 0x80:
+            self.flags |= F8_EIGHT_BIT
+        if self.size + n > self._room:
+            self._grow(n)
+        memcpy(self._text + self.size, p, n)
+        self.size += n
+        return 0
+
+    cdef int _grow(self, Py_ssize_t more) except -1:
+        """Make room for `more` octets: the declared size first, then twice as much each time."""
+        cdef Py_ssize_t room = max(self.size + more, 2 * self._room)
+        if self._body == NULL:
+            room = max(room, self._hint or <Py_ssize_t> FIRST_ROOM)
+            self._body = _new_bytes(NULL, room)
+        else:
+            self._room = 0  # should there be no memory
+            _PyBytes_Resize(&self._body, room)
+        self._room = room
+        self._text = <unsigned char*> _octets(self._body)
+        return 0
+
+
+cdef inline bint look(const unsigned char* p, Py_ssize_t n, unsigned char* seen) noexcept nogil:
+    """Whether p[:n] has a NUL; `seen` becomes all its octets or-ed. Plain, for the vectoriser."""
+    cdef unsigned char bits = 0, nul = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits |= p[i]
+        nul |= p[i] == 0
+    seen[0] = bits
+    return nul != 0
+
+
+cdef Py_ssize_t count_lf(const unsigned char* p, const unsigned char* end) noexcept nogil:
+    cdef Py_ssize_t count = 0
+    while p < end:
+        count += p[0] == 10
+        p += 1
+    return count
+
+
+cdef inline const unsigned char* dot_line(
+    const unsigned char* p, const unsigned char* end
+) noexcept nogil:
+    """The next dot behind a LF, or NULL; p itself is not at the start of a line."""
+    while p < end:
+        p = <const unsigned char*> memchr(p, 10, end - p)
+        if p == NULL or p + 1 == end:
+            return NULL
+        p += 1
+        if p[0] == 46:
+            return p
+    return NULL
+
+
+def needs_stuffing(bytes body not None):
+    cdef const unsigned char* p = body
+    cdef Py_ssize_t n = len(body)
+    return n > 0 and (p[0] == 46 or dot_line(p, p + n) != NULL)
+
+
+def stuff(bytes body not None):
+    cdef const unsigned char* p = body
+    cdef const unsigned char* end = p + len(body)
+    cdef const unsigned char* dot = p if p < end and p[0] == 46 else dot_line(p, end)
+    cdef Py_ssize_t dots = 0
+    cdef char* to
+    if dot == NULL:
+        return body
+    while dot != NULL:
+        dots += 1
+        dot = dot_line(dot, end)
+    result = PyBytes_FromStringAndSize(NULL, len(body) + dots)
+    to = PyBytes_AS_STRING(result)
+    dot = p if p[0] == 46 else dot_line(p, end)
+    while dot != NULL:
+        memcpy(to, p, dot - p)
+        to += dot - p
+        to[0] = 46
+        to += 1
+        p = dot
+        dot = dot_line(dot, end)
+    memcpy(to, p, end - p)
+    return result

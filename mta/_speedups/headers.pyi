@@ -1,0 +1,23 @@
+"""One look at a message's header: what reception asks about it."""
+
+class HeaderScan:
+    """What `scan` found."""
+
+    header_end: int
+    """The offset behind the last header field: of the empty line, or of what is no field."""
+    received_count: int
+    has_date: bool
+    has_message_id: bool
+    message_id: str
+    """The first Message-ID, stripped; "" where there is none."""
+    found: dict[str, str]
+    """The first value of each name to drop (lower case), unfolded and stripped."""
+    kept: list[tuple[int, int]] | None
+    """The slices of the body without the dropped fields; None where nothing is dropped."""
+
+def scan(body: bytes, drop: frozenset[bytes] = ...) -> HeaderScan:
+    """Read the header of `body`; `drop` names fields in lower case.
+
+    The header ends at an empty line, at the first line that is neither a field nor continues one,
+    or with the body. Lines end with LF or CRLF.
+    """

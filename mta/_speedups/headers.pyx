@@ -1,0 +1,114 @@
+"""One look at a message's header (RFC 5322 2.2): what reception asks about it.
+
+A name is compared by its length first, so a field of no interest costs two memchr and no object.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memchr
+
+cdef extern from "strings.h" nogil:
+    int strncasecmp(const char* a, const char* b, size_t n)
+
+
+cdef class HeaderScan:
+    cdef readonly Py_ssize_t header_end
+    cdef readonly Py_ssize_t received_count
+    cdef readonly bint has_date
+    cdef readonly bint has_message_id
+    cdef readonly str message_id
+    cdef readonly dict found
+    cdef readonly list kept
+
+    def __repr__(self):
+        return (
+            f"<HeaderScan {self.header_end} octets, Received {self.received_count}, "
+            f"found {self.found}>"
+        )
+
+
+cdef inline Py_ssize_t name_length(const char* p, Py_ssize_t n) noexcept nogil:
+    """The length of the field name at p, or 0 where p[:n] begins no field."""
+    cdef Py_ssize_t i = 0, end
+    while i < n and 33 <= <unsigned char> p[i] <= 126 and p[i] != 58:
+        i += 1
+    end = i
+    while i < n and (p[i] == 32 or p[i] == 9):  # obs-optional (RFC 5322 4.5)
+        i += 1
+    return end if i < n and p[i] == 58 else 0
+
+
+cdef Py_ssize_t field_end(const char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    """The offset behind the field at p[at], its continuation lines included."""
+    cdef const char* lf
+    while True:
+        lf = <const char*> memchr(p + at, 10, n - at)
+        if lf == NULL:
+            return n
+        at = lf + 1 - p
+        if at == n or p[at] != 32 and p[at] != 9:
+            return at
+
+
+cdef str value_of(const char* p, Py_ssize_t start, Py_ssize_t end):
+    """What stands behind the colon, unfolded and stripped."""
+    cdef const char* colon = <const char*> memchr(p + start, 58, end - start)
+    raw = p[colon + 1 - p:end]
+    return raw.replace(b"\r\n", b"").replace(b"\n", b"").strip(b" \t\r").decode("utf-8", "replace")
+
+
+cdef inline bint named(const char* p, Py_ssize_t n, const char* name, Py_ssize_t size) noexcept:
+    return n == size and strncasecmp(p, name, size) == 0
+
+
+cdef int note(
+    HeaderScan scan, const char* p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t n
+) except -1:
+    """Take down the field p[at:end] whose name has n octets, if it is one of the three."""
+    cdef const char* name = p + at
+    if named(name, n, b"received", 8):
+        scan.received_count += 1
+    elif named(name, n, b"date", 4):
+        scan.has_date = True
+    elif named(name, n, b"message-id", 10) and not scan.has_message_id:
+        scan.has_message_id = True
+        scan.message_id = value_of(p, at, end)
+    return 0
+
+
+cdef uint64_t lengths_of(frozenset names):
+    """A bit for each length of a name; bit 63 for all the longer ones."""
+    cdef uint64_t mask = 0
+    cdef Py_ssize_t n
+    for name in names:
+        n = len(<bytes> name)
+        mask |= <uint64_t> 1 << min(n, <Py_ssize_t> 63)
+    return mask
+
+
+def scan(bytes body not None, frozenset drop not None=frozenset()):
+    cdef HeaderScan result = HeaderScan.__new__(HeaderScan)
+    cdef const char* p = body
+    cdef Py_ssize_t size = len(body), at = 0, end, n, kept_from = 0
+    cdef uint64_t lengths = lengths_of(drop)
+    result.message_id = ""
+    result.found = {}
+    while at < size:
+        n = name_length(p + at, size - at)
+        if n == 0:
+            break
+        end = field_end(p, at, size)
+        note(result, p, at, end, n)
+        if lengths >> min(n, <Py_ssize_t> 63) & 1:
+            name = p[at:at + n].lower()
+            if name in drop:
+                result.found.setdefault(name.decode("ascii"), value_of(p, at, end))
+                if result.kept is None:
+                    result.kept = []
+                if at > kept_from:
+                    result.kept.append((kept_from, at))
+                kept_from = end
+        at = end
+    result.header_end = at
+    if result.kept is not None and size > kept_from:
+        result.kept.append((kept_from, size))
+    return result

@@ -1,0 +1,72 @@
+"""The SMTP server's state machine: octets in, events and replies out (RFC 5321)."""
+
+from typing_extensions import Buffer
+
+from mta._speedups.server_events import Closed, Content, Data, Hello, Mail, Rcpt, Reset
+from mta._speedups.server_options import ServerOptions
+
+STATES: tuple[str, ...]
+
+class ServerCore:
+    """One session. `mta/smtp/server.py` tells how to drive it."""
+
+    options: ServerOptions
+    errors: int
+    """5xx replies sent, verdicts included."""
+    messages: int
+    """Contents accepted."""
+    recipients: int
+    """Recipients accepted in the open transaction."""
+    extended: bool
+    """Whether the client greeted with EHLO."""
+    closing: bool
+    """Close the connection when the output is sent; nothing more is parsed."""
+
+    def __init__(self, options: ServerOptions) -> None: ...
+    @property
+    def state(self) -> str:
+        """One of STATES."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an event was made whose verdict is outstanding."""
+
+    @property
+    def wants_read(self) -> bool:
+        """False while more than `pipeline_limit` octets are kept unparsed, and when closing."""
+
+    @property
+    def in_content(self) -> bool:
+        """Whether content is being read."""
+
+    @property
+    def content_size(self) -> int:
+        """Octets read of the content under way, those passed over included."""
+
+    def greeting(self) -> None:
+        """Queue the 220. RuntimeError if the session has been greeted."""
+
+    def refuse(self, reply: bytes) -> None:
+        """Queue `reply` (4xx or 5xx) in the greeting's place, and close."""
+
+    def shutdown(self, text: str = "Shutting down") -> None:
+        """421 4.3.2 as soon as no transaction is open and no verdict outstanding."""
+
+    def time_out(self, text: str = "Timeout, closing") -> None:
+        """421 4.4.2 now, or behind the verdict that is outstanding."""
+
+    def output(self) -> bytes:
+        """The replies since the last call, to be sent in this order; b"" if there are none."""
+
+    def feed(self, data: Buffer) -> None:
+        """Take all of `data`, which may be reused at once."""
+
+    def next_event(self) -> Hello | Mail | Rcpt | Data | Content | Reset | Closed | None:
+        """The next event; None while octets or a verdict are wanting."""
+
+    def verdict(self, reply: bytes | None = None) -> None:
+        """Answer the event taken last; None is the standard positive reply.
+
+        A positive reply is 2xx (3xx for Data); 421 closes. RuntimeError without such an event,
+        ValueError for what is no reply of the right kind.
+        """

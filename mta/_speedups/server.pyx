@@ -1,0 +1,665 @@
+"""The SMTP server's state machine: octets in, events and replies out (RFC 5321).
+
+`mta/smtp/server.py` tells how it works and how to drive it; docs/design.md has the states.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.string cimport memcpy, memmove
+
+from mta._speedups.command cimport (
+    P_OK,
+    PATH_TEXTS,
+    V_DATA,
+    V_EHLO,
+    V_EXPN,
+    V_HELO,
+    V_HELP,
+    V_HTTP,
+    V_MAIL,
+    V_NOOP,
+    V_OTHER,
+    V_QUIT,
+    V_RCPT,
+    V_RSET,
+    V_VRFY,
+    Param,
+    Path,
+    PathError,
+    Verb,
+    next_param,
+    parse_name,
+    parse_path,
+    parse_verb,
+    skip_word,
+)
+from mta._speedups.dots cimport F_BARE_CR, F_LINE, F_NUL, F_SIZE, ContentReader
+from mta._speedups.lines cimport (
+    LINE_BARE_LF,
+    LINE_CRLF,
+    LINE_OPEN,
+    LineEnd,
+    find_line,
+    has_nul,
+)
+from mta._speedups.server_events cimport Closed, Content, Data, Hello, Mail, Rcpt, Reset
+from mta._speedups.server_options cimport ServerOptions, wire
+
+# --- The transition table ------------------------------------------------------------------------
+
+cdef enum State:
+    S_START = 0
+    S_READY
+    S_MAIL     # has a sender
+    S_RCPT     # has recipients
+    S_CONTENT  # behind a 354, up to the verdict on the content
+    S_CONNECT  # before the greeting
+    S_CLOSED
+    BAD = -1   # 503
+    STAY = -2
+
+STATES = ("start", "ready", "mail", "rcpt", "content", "connect", "closed")
+
+# The state behind a command that was answered positively, by state and by
+#      EHLO, HELO  MAIL    RCPT    DATA       RSET     QUIT      others
+cdef int[4][7] NEXT = [
+    [S_READY,     BAD,    BAD,    BAD,       S_START, S_CLOSED, STAY],  # START
+    [S_READY,     S_MAIL, BAD,    BAD,       S_READY, S_CLOSED, STAY],  # READY
+    [S_READY,     BAD,    S_RCPT, BAD,       S_READY, S_CLOSED, STAY],  # MAIL
+    [S_READY,     BAD,    S_RCPT, S_CONTENT, S_READY, S_CLOSED, STAY],  # RCPT
+]
+
+cdef enum Column:
+    C_HELLO = 0
+    C_MAIL
+    C_RCPT
+    C_DATA
+    C_RSET
+    C_QUIT
+    C_OTHER
+
+
+cdef inline Column column_of(Verb verb) noexcept:
+    if verb == V_EHLO or verb == V_HELO:
+        return C_HELLO
+    return <Column> (verb - V_MAIL + C_MAIL) if V_MAIL <= verb <= V_QUIT else C_OTHER
+
+
+# What awaits a verdict. Column numbers serve: HELLO, MAIL, RCPT, DATA, and
+cdef enum:
+    W_NOTHING = -1
+    W_CONTENT = 4
+
+F8_BODY_8BITMIME = 4  # mta.model.Flag
+
+# --- Replies of the core's own -------------------------------------------------------------------
+
+cdef tuple STANDARD = (  # by what awaits a verdict; HELLO's depend on the listener
+    b"", b"250 2.1.0 Ok\r\n", b"250 2.1.5 Ok\r\n", b"354 End data with <CR><LF>.<CR><LF>\r\n",
+    b"250 2.0.0 Ok\r\n",
+)
+cdef bytes POSITIVE = b"22232"  # the first digit of a positive verdict, by the same
+cdef bytes OK = b"250 2.0.0 Ok\r\n"
+cdef bytes NO_VRFY = b"252 2.0.0 Cannot VRFY a user, but will take mail and try to deliver it\r\n"
+cdef bytes NOT_OFFERED = b"502 5.5.1 This command is not offered here\r\n"
+cdef bytes UNKNOWN = b"500 5.5.2 Unknown command\r\n"
+cdef bytes NUL_LINE = b"500 5.5.2 A command has a NUL octet\r\n"
+cdef bytes WEB = b"500 5.5.1 This is an SMTP server, not a web server; closing\r\n"
+cdef bytes HELP = (
+    b"214-2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\r\n"
+    b"214 2.0.0 See RFC 5321\r\n"
+)
+cdef bytes NON_ASCII = b"553 5.6.7 A non-ASCII address needs SMTPUTF8, which is not offered\r\n"
+cdef bytes NAME_NEEDED = b"501 5.5.4 A host name or address literal must follow EHLO or HELO\r\n"
+cdef bytes NO_ARGUMENT = b"501 5.5.4 This command takes no argument\r\n"
+cdef bytes ARGUMENT = b"501 5.5.4 An argument is missing\r\n"
+cdef bytes BAD_SIZE = b"501 5.5.4 SIZE takes a number of octets\r\n"
+cdef bytes BAD_BODY = b"501 5.5.4 BODY is 7BIT or 8BITMIME\r\n"
+cdef bytes BAD_PARAM = b"501 5.5.4 A parameter is malformed; a blank and KEYWORD=value is right\r\n"
+
+cdef tuple ORDER = (  # 503 by state
+    b"503 5.5.1 EHLO or HELO comes first\r\n",
+    b"503 5.5.1 MAIL comes first\r\n",
+    b"503 5.5.1 RCPT comes first: there is no accepted recipient\r\n",
+    b"503 5.5.1 A transaction is open: finish it or send RSET\r\n",
+)
+
+
+cdef bytes content_reply(ContentReader content, ServerOptions options):
+    """Why content was refused."""
+    line = content.fault_line
+    if content.fault == F_SIZE:
+        return options.oversize
+    if content.fault == F_NUL:
+        return wire(f"550 5.6.0 Line {line} of the message has a NUL octet")
+    if content.fault == F_LINE:  # RFC 5321 4.5.3.1.9
+        return wire(
+            f"500 5.6.0 Line {line} of the message is longer than {options.max_text_line} octets "
+            "(setting max_text_line)"
+        )
+    what = "<CR>" if content.fault == F_BARE_CR else "<LF>"
+    return wire(
+        f"550 5.5.2 Line {line} of the message has a bare {what}; only <CR><LF> ends a line "
+        "(setting bare_newlines)"
+    )
+
+
+cdef bint checked(bytes reply, int positive) except -1:
+    """Whether a reply begins with the digit `positive`; ValueError if it is no reply at all."""
+    if len(reply) >= 6 and reply.endswith(b"\r\n"):
+        if reply[0] == positive:
+            return True
+        if reply[0] == 52 or reply[0] == 53:
+            return False
+    raise ValueError(f"{reply!r} is no {chr(positive)}xx, 4xx or 5xx reply line")
+
+
+# --- The core ------------------------------------------------------------------------------------
+
+
+cdef class ServerCore:
+    """One session: `feed` octets, take events, give verdicts, send what `output` gives."""
+
+    cdef readonly ServerOptions options
+    cdef readonly Py_ssize_t errors      # 5xx replies sent
+    cdef readonly Py_ssize_t messages    # contents accepted
+    cdef readonly Py_ssize_t recipients  # accepted in the open transaction
+    cdef readonly bint extended          # greeted by EHLO
+    cdef readonly bint closing           # close when the output is sent
+    cdef int _state
+    cdef int _waiting             # the event that awaits its verdict, or W_NOTHING
+    cdef object _event            # made and not yet taken
+    cdef bint _closed_due         # Closed() is to be told
+    cdef bint _greets_extended    # the Hello that awaits its verdict
+    cdef list _output
+    cdef Py_ssize_t _error_run    # errors since the last accepted content
+    cdef bint _pardon             # MAIL was refused: RCPT and DATA sent behind it are no errors
+    cdef bint _skipping           # within an overlong command line
+    cdef bint _skipped_cr         # its last octet so far was a CR
+    cdef bytes _farewell          # a 421 to be sent at the next boundary
+    cdef bint _urgent             # at once, if no verdict is outstanding
+    cdef Py_ssize_t _size         # declared by SIZE
+    cdef bint _body8              # declared by BODY
+    cdef dict _params
+    cdef ContentReader _content   # while content is being read
+    cdef unsigned char* _kept     # octets not yet parsed: _kept[_first:_last], owned
+    cdef Py_ssize_t _first
+    cdef Py_ssize_t _last
+    cdef Py_ssize_t _room
+
+    def __init__(self, ServerOptions options not None):
+        self.options = options
+        self._state = S_CONNECT
+        self._waiting = W_NOTHING
+        self._output = []
+
+    def __dealloc__(self):
+        PyMem_Free(self._kept)
+
+    def __repr__(self):
+        waiting = "" if self._waiting == W_NOTHING else " awaits a verdict,"
+        return (
+            f"<ServerCore {self.state},{waiting} {self.messages} messages, {self.errors} errors, "
+            f"{self._last - self._first} octets kept>"
+        )
+
+    @property
+    def state(self):
+        return STATES[self._state]
+
+    @property
+    def waiting(self):
+        return self._waiting != W_NOTHING
+
+    @property
+    def wants_read(self):
+        return not self.closing and self._last - self._first <= self.options.pipeline_limit
+
+    @property
+    def in_content(self):
+        return self._content is not None
+
+    @property
+    def content_size(self):
+        return 0 if self._content is None else self._content.taken
+
+    def greeting(self):
+        if self._state != S_CONNECT:
+            raise RuntimeError("the session has been greeted")
+        self._state = S_START
+        self._output.append(self.options.greeting)
+
+    def refuse(self, bytes reply not None):
+        if self._state != S_CONNECT:
+            raise RuntimeError("the session has been greeted")
+        checked(reply, 52)  # 4
+        self._close(reply)
+
+    def shutdown(self, str text="Shutting down"):
+        self._farewell = wire(f"421 4.3.2 {self.options.hostname} {text}")  # RFC 5321 3.8
+        self._boundary()
+
+    def time_out(self, str text="Timeout, closing"):
+        self._farewell = wire(f"421 4.4.2 {self.options.hostname} {text}")  # RFC 5321 4.5.3.2
+        self._urgent = True
+        self._boundary()
+
+    def output(self):
+        cdef list parts = self._output
+        if not parts:
+            return b""
+        self._output = []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def feed(self, data):
+        cdef Py_buffer view
+        cdef Py_ssize_t used = 0
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if self._first == self._last:
+                used = self._parse(<const unsigned char*> view.buf, view.len)
+            if used < view.len and not self.closing:
+                self._keep(<const unsigned char*> view.buf + used, view.len - used)
+                self._parse_kept()
+        finally:
+            PyBuffer_Release(&view)
+
+    def next_event(self):
+        if self._event is None and self._waiting == W_NOTHING:
+            self._parse_kept()
+        if self._event is not None:
+            event = self._event
+            self._event = None
+            return event
+        if self._closed_due:
+            self._closed_due = False
+            return Closed.__new__(Closed)
+        return None
+
+    def verdict(self, bytes reply=None):
+        cdef int what = self._waiting
+        cdef bint positive
+        if what == W_NOTHING or self._event is not None:
+            raise RuntimeError("no event that was taken awaits a verdict")
+        if reply is None:
+            reply = self._standard(what)
+        positive = checked(reply, POSITIVE[what])
+        self._waiting = W_NOTHING
+        if reply.startswith(b"421"):
+            self._close(reply)
+            return
+        self._output.append(reply)
+        if positive:
+            self._accepted(what)
+        else:
+            self._refused(what, reply)
+        self._boundary()
+
+    cdef bytes _standard(self, int what):
+        if what == C_HELLO:
+            return self.options.extended if self._greets_extended else self.options.hello
+        return STANDARD[what]
+
+    cdef int _accepted(self, int what) except -1:
+        """The transition behind a positive verdict."""
+        if what == W_CONTENT:
+            self.messages += 1
+            self._error_run = 0
+            self._forget(S_READY)
+        elif what == C_DATA:
+            self._state = S_CONTENT
+            self._content = ContentReader(
+                self.options.max_size, self.options.max_text_line, self.options.fix, self._size
+            )
+        elif what == C_HELLO:
+            self.extended = self._greets_extended
+            self._forget(S_READY)  # RFC 5321 4.1.4
+        else:
+            self._state = NEXT[self._state][what]
+            self.recipients += what == C_RCPT
+        return 0
+
+    cdef int _refused(self, int what, bytes reply) except -1:
+        """The transition behind a negative verdict: only content ends its transaction."""
+        if what == W_CONTENT:
+            self._forget(S_READY)
+        self._pardon = what == C_MAIL
+        if reply[0] == 53:
+            self._count_error()
+        return 0
+
+    cdef int _forget(self, int state) except -1:
+        """No transaction is open any more."""
+        self._state = state
+        self.recipients = 0
+        self._size = 0
+        self._body8 = False
+        self._content = None
+        return 0
+
+    cdef int _count_error(self) except -1:
+        self.errors += 1
+        self._error_run += 1
+        if self.options.max_errors and self._error_run >= self.options.max_errors:
+            self._close(self.options.errors)
+        return 0
+
+    cdef int _error(self, bytes reply) except -1:
+        """Answer a command that gets no further than here."""
+        self._output.append(reply)
+        return self._count_error()
+
+    cdef int _close(self, bytes reply) except -1:
+        """Say the last words; nothing is parsed any more."""
+        if not self.closing:
+            self._output.append(reply)
+            self._forget(S_CLOSED)
+            self.closing = self._closed_due = True
+        return 0
+
+    cdef int _boundary(self) except -1:
+        """Send a 421 that is due, where one may stand: never between an event and its verdict."""
+        if self._farewell is None or self._waiting != W_NOTHING:
+            return 0
+        if self._urgent or self._state == S_START or self._state == S_READY \
+                or self._state == S_CONNECT:
+            self._close(self._farewell)
+        return 0
+
+    # --- Octets ---------------------------------------------------------------------------------
+
+    cdef int _keep(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Append p[:n] to what is kept."""
+        cdef Py_ssize_t held = self._last - self._first
+        cdef unsigned char* room
+        if self._first:
+            memmove(self._kept, self._kept + self._first, held)
+            self._first, self._last = 0, held
+        if held + n > self._room:
+            room = <unsigned char*> PyMem_Realloc(self._kept, max(held + n, 2 * held))
+            if room == NULL:
+                raise MemoryError()
+            self._kept, self._room = room, max(held + n, 2 * held)
+        memcpy(self._kept + held, p, n)
+        self._last += n
+        return 0
+
+    cdef int _parse_kept(self) except -1:
+        """Parse what is kept; give the memory back when nothing is left."""
+        if self._first < self._last and not self.closing:
+            self._first += self._parse(self._kept + self._first, self._last - self._first)
+        if self._room and (self._first == self._last or self.closing):
+            PyMem_Free(self._kept)
+            self._kept = NULL
+            self._first = self._last = self._room = 0
+        return 0
+
+    cdef Py_ssize_t _parse(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Parse p[:n] up to an event; the octets used. p stays valid: nothing here moves it."""
+        cdef Py_ssize_t used = 0, step
+        if self._state == S_CONNECT and n:  # RFC 5321 4.3.1
+            self._close(wire(f"421 4.5.1 {self.options.hostname} You spoke before the greeting"))
+        while used < n and self._event is None and self._waiting == W_NOTHING and not self.closing:
+            if self._content is not None:
+                used += self._content.take(p + used, n - used)
+                if self._content.done:
+                    self._end_content()
+                continue
+            step = self._skip(p + used, n - used) if self._skipping \
+                else self._line(p + used, n - used)
+            if step == 0:
+                break
+            used += step
+        return used
+
+    cdef int _end_content(self) except -1:
+        """The final dot was read: an event, or the reply to what could not be taken."""
+        cdef ContentReader content = self._content
+        cdef Content event
+        self._content = None
+        if content.fault:
+            reply = content_reply(content, self.options)
+            self._forget(S_READY)
+            self._reset(reply)
+            self._error(reply)
+            return self._boundary()
+        event = Content.__new__(Content)
+        event.body = content.finish()
+        event.size = content.size
+        event.flags = content.flags | (F8_BODY_8BITMIME if self._body8 else 0)
+        self._event = event
+        self._waiting = W_CONTENT
+        return 0
+
+    cdef int _reset(self, bytes reply) except -1:
+        cdef Reset event = Reset.__new__(Reset)
+        event.reply = reply
+        self._event = event
+        return 0
+
+    cdef Py_ssize_t _skip(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Pass over an overlong line to its end, keeping nothing; the octets used."""
+        cdef Py_ssize_t i
+        for i in range(n):
+            if p[i] == 10 and (self._skipped_cr or self.options.fix):
+                self._skipping = self._skipped_cr = False
+                self._error(self.options.oversize_line)
+                return i + 1
+            self._skipped_cr = p[i] == 13
+        return n
+
+    cdef Py_ssize_t _line(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """One command line, if it is whole; the octets used."""
+        cdef Py_ssize_t at = 0, limit = min(n, self.options.max_command_line)
+        cdef LineEnd end = find_line(p, limit, &at)
+        if end == LINE_OPEN:
+            if n >= self.options.max_command_line:
+                self._skipping = True
+                return at
+            return 0
+        if end != LINE_CRLF and not self.options.fix:
+            what = "<LF>" if end == LINE_BARE_LF else "<CR>"
+            self.errors += 1
+            self._close(wire(
+                f"500 5.5.2 A command has a bare {what}; only <CR><LF> ends a line "
+                "(setting bare_newlines), closing"
+            ))
+            return at + 1
+        self._command(p, at)
+        return at + 2 if end == LINE_CRLF else at + 1
+
+    # --- Commands -------------------------------------------------------------------------------
+
+    cdef int _command(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """One command line without its end."""
+        cdef Py_ssize_t at = 0
+        cdef Verb verb
+        cdef int next_state
+        if has_nul(p, n):
+            return self._error(NUL_LINE)
+        while n and (p[n - 1] == 32 or p[n - 1] == 9):  # RFC 5321 4.1.1
+            n -= 1
+        verb = parse_verb(p, n, &at)
+        next_state = NEXT[self._state][<int> column_of(verb)]
+        if next_state == BAD:
+            return self._out_of_order(verb)
+        if verb == V_RCPT:
+            return self._rcpt(p + at, n - at)
+        self._pardon = False
+        if verb == V_MAIL:
+            return self._mail(p + at, n - at)
+        if verb == V_EHLO or verb == V_HELO:
+            return self._hello(p + at, n - at, verb == V_EHLO)
+        if verb == V_DATA or verb == V_RSET or verb == V_QUIT:
+            if at < n:
+                return self._error(NO_ARGUMENT)
+            return self._plain(verb, next_state)
+        return self._aside(verb, at < n)
+
+    cdef int _out_of_order(self, Verb verb) except -1:
+        """503; not an error where it only follows from a refused MAIL of the same group."""
+        cdef bytes reply = ORDER[3] if verb == V_MAIL and self._state > S_READY \
+            else ORDER[<int> self._state]
+        if self._pardon and verb != V_MAIL:
+            self._output.append(reply)
+            return 0
+        return self._error(reply)
+
+    cdef int _plain(self, Verb verb, int next_state) except -1:
+        """DATA, RSET and QUIT."""
+        if verb == V_DATA:
+            self._event = Data.__new__(Data)
+            self._waiting = C_DATA
+            return 0
+        if verb == V_QUIT:
+            return self._close(wire(f"221 2.0.0 {self.options.hostname} closing"))
+        self._forget(next_state)
+        self._output.append(OK)
+        self._reset(b"")
+        return self._boundary()
+
+    cdef int _aside(self, Verb verb, bint argument) except -1:
+        """The commands that change nothing, and those that are none."""
+        if verb == V_NOOP or verb == V_HELP:
+            self._output.append(OK if verb == V_NOOP else HELP)
+        elif verb == V_VRFY and argument:  # RFC 5321 7.3
+            self._output.append(NO_VRFY)
+        elif verb == V_HTTP:
+            self.errors += 1
+            self._close(WEB)
+        elif verb == V_VRFY:
+            self._error(ARGUMENT)
+        else:
+            self._error(NOT_OFFERED if verb == V_EXPN or verb == V_OTHER else UNKNOWN)
+        return 0
+
+    cdef int _hello(self, const unsigned char* p, Py_ssize_t n, bint extended) except -1:
+        cdef Hello event
+        if not parse_name(p, n):
+            return self._error(NAME_NEEDED)
+        event = Hello.__new__(Hello)
+        event.name = PyUnicode_DecodeASCII(<const char*> p, n, NULL)
+        event.extended = self._greets_extended = extended
+        self._event = event
+        self._waiting = C_HELLO
+        return 0
+
+    cdef int _mail(self, const unsigned char* p, Py_ssize_t n) except -1:
+        cdef Mail event
+        cdef Path path
+        cdef bytes problem
+        if self.options.max_messages and self.messages >= self.options.max_messages:
+            return self._close(self.options.worn)
+        self._size, self._body8, self._params = 0, False, None
+        problem = self._path(&p, &n, False, &path)
+        if problem is None:
+            problem = self._parameters(p, n, path.after, True)
+        if problem is not None:
+            self._pardon = True
+            return self._error(problem)
+        event = Mail.__new__(Mail)
+        event.sender = address_of(p, &path)
+        event.size, event.body8, event.params = self._size, self._body8, self._params
+        self._event = event
+        self._waiting = C_MAIL
+        return 0
+
+    cdef int _rcpt(self, const unsigned char* p, Py_ssize_t n) except -1:
+        cdef Rcpt event
+        cdef Path path
+        cdef bytes problem
+        self._params = None
+        problem = self._path(&p, &n, True, &path)
+        if problem is None:
+            problem = self._parameters(p, n, path.after, False)
+        if problem is not None:
+            return self._error(problem)
+        if self.options.max_recipients and self.recipients >= self.options.max_recipients:
+            self._output.append(self.options.crowded)
+            return 0
+        event = Rcpt.__new__(Rcpt)
+        event.recipient = address_of(p, &path)
+        event.params = self._params
+        self._event = event
+        self._waiting = C_RCPT
+        return 0
+
+    cdef bytes _path(
+        self, const unsigned char** p, Py_ssize_t* n, bint recipient, Path* path
+    ):
+        """Find the path; `p` and `n` move to it. The reply to what is wrong, or None."""
+        cdef Py_ssize_t at = skip_word(p[0], n[0], b"TO:", 3) if recipient \
+            else skip_word(p[0], n[0], b"FROM:", 5)
+        cdef PathError error
+        if at < 0:
+            return b"501 5.5.4 Syntax: RCPT TO:<address>\r\n" if recipient \
+                else b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n"
+        p[0] += at
+        n[0] -= at
+        if not is_ascii(p[0], n[0]):
+            return NON_ASCII  # RFC 6531 3.5
+        error = parse_path(p[0], n[0], recipient, path)
+        if error == P_OK:
+            return None
+        if recipient:
+            return wire(f"501 5.1.3 Bad recipient address: {PATH_TEXTS[<int> error]}")
+        return wire(f"501 5.1.7 Bad sender address: {PATH_TEXTS[<int> error]}")
+
+    cdef bytes _parameters(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t at, bint mail):
+        """The parameters from p[at]; the reply to the first that is wrong, or None."""
+        cdef Param one
+        cdef int more
+        cdef str value
+        cdef set seen = None
+        while at < n:
+            more = next_param(p, n, &at, &one)
+            if more == 0:
+                break
+            if more < 0:
+                return BAD_PARAM
+            key = p[one.key:one.key_end].decode("ascii").upper()
+            value = None if one.value < 0 else p[one.value:one.value_end].decode("ascii")
+            if seen is None:
+                seen = set()
+            if key in seen:
+                return wire(f"501 5.5.4 Parameter {key[:40]} is given twice")
+            seen.add(key)
+            problem = self._parameter(key, value, mail)
+            if problem is not None:
+                return problem
+        return None
+
+    cdef bytes _parameter(self, str key, str value, bint mail):
+        """Take one parameter; the reply to it if it cannot be taken, or None."""
+        if mail and key == "SIZE":  # RFC 1870 3
+            if value is None or not value.isdecimal() or len(value) > 18:
+                return BAD_SIZE
+            self._size = int(value)
+            if self.options.max_size and self._size > self.options.max_size:
+                return self.options.oversize
+            return None
+        if mail and key == "BODY":  # RFC 6152 3
+            if value is None or value.upper() not in ("7BIT", "8BITMIME"):
+                return BAD_BODY
+            self._body8 = value.upper() == "8BITMIME"
+            return None
+        if mail and key == "AUTH" and value is not None \
+                or key in (self.options.mail_parameters if mail else self.options.rcpt_parameters):
+            if self._params is None:
+                self._params = {}
+            self._params[key] = value
+            return None
+        return wire(f"555 5.5.4 Parameter {key[:40]} is not known here")  # RFC 5321 4.1.1.11
+
+
+cdef inline str address_of(const unsigned char* p, Path* path):
+    return PyUnicode_DecodeASCII(<const char*> p + path.start, path.end - path.start, NULL)
+
+
+cdef inline bint is_ascii(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    cdef unsigned char bits = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits |= p[i]
+    return bits < 0x80

@@ -1,0 +1,45 @@
+"""What the server core tells its shell."""
+
+cimport cython
+
+
+@cython.final
+cdef class Hello:
+    cdef readonly str name
+    cdef readonly bint extended
+
+
+@cython.final
+cdef class Mail:
+    cdef readonly str sender
+    cdef readonly Py_ssize_t size
+    cdef readonly bint body8
+    cdef readonly dict params
+
+
+@cython.final
+cdef class Rcpt:
+    cdef readonly str recipient
+    cdef readonly dict params
+
+
+@cython.final
+cdef class Data:
+    pass
+
+
+@cython.final
+cdef class Content:
+    cdef readonly bytes body
+    cdef readonly int flags
+    cdef readonly Py_ssize_t size
+
+
+@cython.final
+cdef class Reset:
+    cdef readonly bytes reply
+
+
+@cython.final
+cdef class Closed:
+    pass

@@ -1,0 +1,42 @@
+"""What the server core tells its shell. All but Reset and Closed await a verdict."""
+
+class Hello:
+    """EHLO or HELO; ends an open transaction when it is answered positively."""
+
+    name: str
+    extended: bool
+
+class Mail:
+    """MAIL: the reverse-path ("" is the null sender) and the declared size (0: none)."""
+
+    sender: str
+    size: int
+    body8: bool
+    params: dict[str, str | None] | None
+
+class Rcpt:
+    """RCPT: a forward-path; "postmaster" may lack a domain (RFC 5321 4.5.1)."""
+
+    recipient: str
+    params: dict[str, str | None] | None
+
+class Data:
+    """DATA: may the content come?"""
+
+class Content:
+    """The whole message, unstuffed; `flags` are mta.model.Flag. A positive verdict means stored."""
+
+    body: bytes
+    flags: int
+    size: int
+
+class Reset:
+    """The transaction, if one was open, is over; nothing to answer.
+
+    `reply` is b"" for RSET, else the reply that refused the content (too large, a bare newline).
+    """
+
+    reply: bytes
+
+class Closed:
+    """The session is over: close when the output is sent. Told once."""

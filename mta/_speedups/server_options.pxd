@@ -1,0 +1,32 @@
+"""What all sessions of a listener share, its ready-made replies among it."""
+
+
+cdef class ServerOptions:
+    cdef readonly str hostname
+    cdef readonly str banner
+    cdef readonly Py_ssize_t max_size
+    cdef readonly Py_ssize_t max_recipients
+    cdef readonly Py_ssize_t max_command_line
+    cdef readonly Py_ssize_t max_text_line
+    cdef readonly Py_ssize_t max_errors
+    cdef readonly Py_ssize_t max_messages
+    cdef readonly Py_ssize_t pipeline_limit
+    cdef readonly str bare_newlines
+    cdef readonly tuple keywords
+    cdef readonly frozenset mail_parameters
+    cdef readonly frozenset rcpt_parameters
+    cdef bint fix             # bare newlines are mended
+    # ready-made replies
+    cdef bytes greeting
+    cdef bytes hello          # to HELO
+    cdef bytes extended       # to EHLO
+    cdef bytes oversize
+    cdef bytes oversize_line
+    cdef bytes crowded        # too many recipients
+    cdef bytes errors         # too many errors
+    cdef bytes worn           # too many messages
+
+    cdef _write_replies(self)
+
+
+cdef bytes wire(str text)

@@ -1,0 +1,56 @@
+"""Replies of the server (RFC 5321 4.2, RFC 2034), as octets ready to send.
+
+What the core answers by itself stands in `mta/_speedups/server.pyx`; these are the shell's.
+"""
+
+from __future__ import annotations
+
+LINE = 512  # RFC 5321 4.5.3.1.5, with the CRLF
+
+
+def reply(code: int, enhanced: str, text: str) -> bytes:
+    """A reply of one or more lines; `enhanced` may be "" (greeting, EHLO, 354).
+
+    A line feed in `text` begins a new line, a line too long is broken at a blank, and what is not
+    printable ASCII becomes "?". ValueError for a code or enhanced code that is none.
+    """
+    if not 200 <= code <= 599:
+        raise ValueError(f"{code} is no reply code")
+    if enhanced and enhanced[0] != str(code)[0]:
+        raise ValueError(f"{enhanced} does not begin as {code} does (RFC 2034 4)")
+    prefix = f" {enhanced} " if enhanced else " "
+    room = LINE - len(prefix) - 5
+    lines = [part for line in text.splitlines() or [""] for part in _fold(_clean(line), room)]
+    parts = [f"{code}-{prefix[1:]}{line}" for line in lines[:-1]]
+    parts.append(f"{code}{prefix}{lines[-1]}")
+    return "".join(f"{part}\r\n" for part in parts).encode("ascii")
+
+
+def _clean(line: str) -> str:
+    """The line without what a reply may not have (RFC 5321 4.2: textstring)."""
+    return "".join(c if " " <= c <= "~" else " " if c == "\t" else "?" for c in line)
+
+
+def _fold(line: str, room: int) -> list[str]:
+    """The line in pieces of at most `room` characters, broken at blanks where there are some."""
+    parts = []
+    while len(line) > room:
+        cut = line.rfind(" ", 1, room + 1)
+        cut = cut if cut > 0 else room
+        parts.append(line[:cut])
+        line = line[cut:].lstrip(" ")
+    return [*parts, line]
+
+
+def queued(id: str) -> bytes:
+    """The promise: the message is stored under this id."""
+    return b"250 2.0.0 Ok: queued as %b\r\n" % id.encode("ascii")
+
+
+RELAY_DENIED = reply(550, "5.7.1", "Relaying is not allowed for you to this recipient")
+MAIL_LOOP = reply(554, "5.4.6", "Mail loop: the message has too many Received fields")
+NO_STORAGE = reply(452, "4.3.1", "Not enough storage now, try again later")
+NO_MEMORY = reply(452, "4.3.1", "Too much mail is being received now, try again later")
+LOCAL_ERROR = reply(451, "4.3.0", "A local error, try again later")
+TOO_MANY_SESSIONS = reply(421, "4.7.0", "Too many connections, try again later")
+TOO_MANY_FROM_NETWORK = reply(421, "4.7.0", "Too many connections from your network")

@@ -1,0 +1,299 @@
+"""The SMTP server, simple: it keeps all octets and reads the next command or content whole.
+
+It says what the core says, as (code, enhanced code) pairs and event tuples; texts are its own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mta.smtp.server import ServerOptions
+from tests.reference import command, content
+
+FAULTS = {
+    "size": (552, "5.3.4"),
+    "bare_cr": (550, "5.5.2"),
+    "bare_lf": (550, "5.5.2"),
+    "nul": (550, "5.6.0"),
+    "line": (500, "5.6.0"),
+}
+POSITIVE = {
+    "hello": (250, ""),
+    "mail": (250, "2.1.0"),
+    "rcpt": (250, "2.1.5"),
+    "data": (354, ""),
+    "content": (250, "2.0.0"),
+}
+Reply = tuple[int, str]
+
+
+def summary(output: bytes) -> list[Reply]:
+    """Replies on the wire as the twin writes them: the last line of each."""
+    found = re.findall(rb"(?m)^(\d{3}) (\d\.\d\.\d)?", output)
+    return [(int(code), enhanced.decode()) for code, enhanced in found]
+
+
+class Server:
+    """The twin of ServerCore."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.options, self.buffer, self.state = options, b"", "connect"
+        self.events: list[tuple[Any, ...]] = []
+        self.replies: list[Reply] = []
+        self.waiting, self.skipping, self.closing = "", False, False
+        self.recipients = self.messages = self.error_run = 0
+        self.mail_refused, self.body8 = False, False
+        self.farewell: Reply | None = None
+        self.urgent = False
+
+    # what the shell calls
+
+    def greeting(self) -> None:
+        self.state = "start"
+        self.replies.append((220, ""))
+
+    def feed(self, data: bytes) -> None:
+        self.buffer += data
+
+    def next_event(self) -> tuple[Any, ...] | None:
+        while not (self.events or self.waiting or self.closing) and self._step():
+            pass
+        return self.events.pop(0) if self.events else None
+
+    def verdict(self, reply: Reply | None = None) -> None:
+        what, self.waiting = self.waiting, ""
+        reply = reply or POSITIVE[what]
+        if reply[0] == 421:
+            self._close(reply)
+        elif reply[0] < 400:
+            self.replies.append(reply)
+            self._accepted(what)
+        else:
+            self.replies.append(reply)
+            self._refused(what, reply)
+        self._boundary()
+
+    def shutdown(self) -> None:
+        self.farewell = (421, "4.3.2")
+        self._boundary()
+
+    def time_out(self) -> None:
+        self.farewell, self.urgent = (421, "4.4.2"), True
+        self._boundary()
+
+    # transitions
+
+    def _accepted(self, what: str) -> None:
+        if what == "content":
+            self.messages, self.error_run = self.messages + 1, 0
+        if what in ("hello", "content"):
+            self.state, self.recipients = "ready", 0
+        else:
+            self.state = {"mail": "mail", "rcpt": "rcpt", "data": "content"}[what]
+            self.recipients += what == "rcpt"
+
+    def _refused(self, what: str, reply: Reply) -> None:
+        if what == "content":
+            self.state, self.recipients = "ready", 0
+        self.mail_refused = what == "mail"
+        if reply[0] >= 500:
+            self._count()
+
+    def _error(self, code: int, enhanced: str) -> None:
+        self.replies.append((code, enhanced))
+        self._count()
+
+    def _count(self) -> None:
+        self.error_run += 1
+        if self.options.max_errors and self.error_run >= self.options.max_errors:
+            self._close((421, "4.7.0"))
+
+    def _close(self, reply: Reply) -> None:
+        if not self.closing:
+            self.closing, self.state, self.recipients = True, "closed", 0
+            self.replies.append(reply)
+            self.events.append(("closed",))
+
+    def _boundary(self) -> None:
+        at_rest = self.state in ("connect", "start", "ready")
+        if self.farewell and not self.waiting and (self.urgent or at_rest):
+            self._close(self.farewell)
+
+    def _ask(self, what: str, *details: Any) -> None:
+        self.waiting = what
+        self.events.append((what, *details))
+
+    # octets
+
+    def _step(self) -> bool:
+        """Take the next line or content from the buffer; False where it is not whole."""
+        if self.state == "connect" and self.buffer:
+            self._close((421, "4.5.1"))
+            return False
+        if self.state == "content":
+            return self._content()
+        if self.skipping:
+            return self._skip()
+        fix, window = self.options.bare_newlines == "fix", self.buffer[: self._longest]
+        at = re.compile(rb"[\r\n]|\Z").search(window).start()  # type: ignore[union-attr]
+        end = window[at : at + 2]
+        if end in (b"", b"\r"):
+            self.skipping = len(window) == self._longest
+            self.buffer = self.buffer[at:] if self.skipping else self.buffer
+            return self.skipping
+        if end != b"\r\n" and not fix:
+            self._close((500, "5.5.2"))
+            return True
+        line, self.buffer = window[:at], self.buffer[at + (2 if end == b"\r\n" else 1) :]
+        self._command(line)
+        return True
+
+    @property
+    def _longest(self) -> int:
+        return self.options.max_command_line
+
+    def _skip(self) -> bool:
+        end = b"\n" if self.options.bare_newlines == "fix" else b"\r\n"
+        _, found, rest = self.buffer.partition(end)
+        if not found:
+            return False
+        self.skipping, self.buffer = False, rest
+        self._error(500, "5.5.2")
+        return True
+
+    def _content(self) -> bool:
+        options = self.options
+        mend = options.bare_newlines == "fix"
+        found = content.read(self.buffer, options.max_size, options.max_text_line, mend)
+        if found is None:
+            return False
+        self.buffer = self.buffer[found.taken :]
+        if not found.fault:
+            self._ask("content", found.body, found.flags | 4 * self.body8)
+            return True
+        self.state, self.recipients = "ready", 0
+        self.events.append(("reset", FAULTS[found.fault]))
+        self._error(*FAULTS[found.fault])
+        self._boundary()
+        return True
+
+    # commands
+
+    def _command(self, line: bytes) -> None:
+        if b"\0" in line:
+            return self._error(500, "5.5.2")
+        line = line.rstrip(b" \t")
+        verb, after = command.verb(line)
+        if verb in ("MAIL", "RCPT", "DATA") and not self._in_order(verb):
+            if not (self.mail_refused and verb != "MAIL"):
+                self._error(503, "5.5.1")
+            else:
+                self.replies.append((503, "5.5.1"))
+            return None
+        if verb != "RCPT":
+            self.mail_refused = False
+        handler = getattr(self, f"_{verb.lower() or 'unknown'}")
+        return handler(line[after:])  # type: ignore[no-any-return]
+
+    def _in_order(self, verb: str) -> bool:
+        states = {"MAIL": ("ready",), "RCPT": ("mail", "rcpt"), "DATA": ("rcpt",)}
+        return self.state in states[verb]
+
+    def _ehlo(self, argument: bytes, extended: bool = True) -> None:
+        if not command.NAME.match(argument):
+            return self._error(501, "5.5.4")
+        return self._ask("hello", argument.decode(), extended)
+
+    def _helo(self, argument: bytes) -> None:
+        self._ehlo(argument, False)
+
+    def _mail(self, argument: bytes) -> None:
+        if self.options.max_messages and self.messages >= self.options.max_messages:
+            return self._close((421, "4.7.0"))
+        problem, address, given = self._path(argument, b"FROM:", False)
+        problem = problem or self._parameters(given)
+        if problem:
+            self.mail_refused = True
+            return self._error(*problem)
+        parameters = dict(given)
+        size, body = int(parameters.get("SIZE") or 0), (parameters.get("BODY") or "").upper()
+        self.body8 = body == "8BITMIME"
+        handed_on = {k: v for k, v in given if k not in ("SIZE", "BODY")}
+        return self._ask("mail", address, size, self.body8, handed_on or None)
+
+    def _rcpt(self, argument: bytes) -> None:
+        problem, address, given = self._path(argument, b"TO:", True)
+        unknown = [key for key, _ in given if key not in self.options.rcpt_parameters]
+        if problem or unknown:
+            return self._error(*(problem or (555, "5.5.4")))
+        if self.options.max_recipients and self.recipients >= self.options.max_recipients:
+            self.replies.append((452, "4.5.3"))
+            return None
+        return self._ask("rcpt", address, dict(given) or None)
+
+    def _path(
+        self, argument: bytes, prefix: bytes, recipient: bool
+    ) -> tuple[Reply | None, str, list[tuple[str, str | None]]]:
+        if argument[: len(prefix)].upper() != prefix:
+            return (501, "5.5.4"), "", []
+        text = argument[len(prefix) :].lstrip(b" ")
+        if not text.isascii():
+            return (553, "5.6.7"), "", []
+        found = command.path(text, recipient)
+        if found is None:
+            return (501, "5.1.3" if recipient else "5.1.7"), "", []
+        given = command.params(text[found[1] :])
+        if given is None:
+            return (501, "5.5.4"), "", []
+        return None, found[0], given
+
+    def _parameters(self, given: list[tuple[str, str | None]]) -> Reply | None:
+        for place, (key, value) in enumerate(given):
+            if key in dict(given[:place]):
+                return 501, "5.5.4"
+            if key == "SIZE":
+                if not re.fullmatch(r"[0-9]{1,18}", value or ""):
+                    return 501, "5.5.4"
+                if self.options.max_size and int(value or 0) > self.options.max_size:
+                    return 552, "5.3.4"
+            elif key == "BODY":
+                if (value or "").upper() not in ("7BIT", "8BITMIME"):
+                    return 501, "5.5.4"
+            elif not (key == "AUTH" and value or key in self.options.mail_parameters):
+                return 555, "5.5.4"
+        return None
+
+    def _data(self, argument: bytes) -> None:
+        self._error(501, "5.5.4") if argument else self._ask("data")
+
+    def _rset(self, argument: bytes) -> None:
+        if argument:
+            return self._error(501, "5.5.4")
+        self.state, self.recipients = ("start" if self.state == "start" else "ready"), 0
+        self.replies.append((250, "2.0.0"))
+        self.events.append(("reset", None))
+        return self._boundary()
+
+    def _quit(self, argument: bytes) -> None:
+        self._error(501, "5.5.4") if argument else self._close((221, "2.0.0"))
+
+    def _noop(self, argument: bytes) -> None:
+        self.replies.append((250, "2.0.0"))
+
+    def _help(self, argument: bytes) -> None:
+        self.replies.append((214, "2.0.0"))
+
+    def _vrfy(self, argument: bytes) -> None:
+        self.replies.append((252, "2.0.0")) if argument else self._error(501, "5.5.4")
+
+    def _expn(self, argument: bytes) -> None:
+        self._error(502, "5.5.1")
+
+    _other = _expn
+
+    def _http(self, argument: bytes) -> None:
+        self._close((500, "5.5.1"))
+
+    def _unknown(self, argument: bytes) -> None:
+        self._error(500, "5.5.2")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mta._speedups.dots import FAULTS, ContentReader, needs_stuffing, stuff
+from mta.model import Flag
+from tests.reference import content as plain
+
+piece = st.sampled_from(
+    [b"\r\n", b"\r", b"\n", b".", b"..", b"\r\n.", b"\r\n.\r\n", b"a", b"\xe9", b"\0", b"b" * 997]
+)
+text = st.lists(piece, max_size=24).map(b"".join)
+limits = st.sampled_from([0, 1, 2, 3, 5, 8, 1000])
+
+
+def read(reader: ContentReader, data: bytes, cuts: list[int]) -> plain.Content | None:
+    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    for start, end in zip(places, places[1:], strict=False):
+        reader.feed(data[start:end])
+    if not reader.done:
+        return None
+    if reader.fault:
+        return plain.Content(reader.taken, b"", 0, FAULTS[reader.fault], reader.fault_line)
+    return plain.Content(reader.taken, reader.body(), reader.flags)
+
+
+@given(text, limits, limits, st.booleans(), st.integers(-1, 50), st.lists(st.integers(0, 3000)))
+@example(b"\r\r\n\n.\r\n\r\n.\r\n", 0, 0, True, 0, [1, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_content_is_that_of_the_twin(
+    data: bytes, max_size: int, max_line: int, mend: bool, hint: int, cuts: list[int]
+) -> None:
+    expected = plain.read(data + b"\r\n.\r\n", max_size, max_line, mend)
+    for places in ([], cuts, list(range(len(data) + 5))):
+        reader = ContentReader(max_size, max_line, mend, hint)
+        assert read(reader, data + b"\r\n.\r\n", places) == expected
+
+
+@given(text.map(lambda data: data.replace(b"\0", b"").replace(b"\r", b"").replace(b"\n", b"\r\n")))
+def test_what_is_stuffed_comes_back(data: bytes) -> None:
+    data += b"\r\n"
+    assert stuff(data) == plain.stuff(data)
+    assert needs_stuffing(data) == (stuff(data) != data)
+    reader = ContentReader()
+    reader.feed(stuff(data) + b".\r\n")
+    assert reader.body() == data
+    assert bool(reader.flags & Flag.DOT_LINES) == needs_stuffing(data)
+
+
+@given(st.binary())
+def test_stuffing_is_that_of_the_twin(data: bytes) -> None:
+    assert stuff(data) == plain.stuff(data)
+
+
+@pytest.mark.parametrize(
+    "end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n\n.\r\n"]
+)
+@pytest.mark.parametrize("mend", [False, True])
+def test_nothing_but_crlf_dot_crlf_ends_content(end: bytes, mend: bool) -> None:
+    reader = ContentReader(mend=mend)
+    reader.feed(b"a" + end + b"MAIL FROM:<smuggled@x.example>\r\n")
+    assert not reader.done
+    reader.feed(b".\r\n")
+    assert reader.done
+    assert bool(reader.fault) != mend
+
+
+def test_mended_content_has_no_bare_newline_and_keeps_its_dots() -> None:
+    reader = ContentReader(mend=True)
+    reader.feed(b"a\n.\r\nb\r.c\r\n.\r\n")
+    assert reader.body() == b"a\r\n.\r\nb\r\n.c\r\n"
+    assert reader.flags == Flag.DOT_LINES
+
+
+def test_a_refused_content_gives_its_memory_back() -> None:
+    reader = ContentReader(max_size=100_000)
+    for _ in range(50):
+        reader.feed(b"x" * 10_000)
+    assert (reader.size, reader.taken, FAULTS[reader.fault]) == (0, 500_000, "size")
+
+
+def test_a_body_is_taken_once() -> None:
+    reader = ContentReader()
+    with pytest.raises(ValueError):
+        reader.body()
+    reader.feed(b"x\r\n.\r\n")
+    assert (reader.body(), reader.feed(b"more")) == (b"x\r\n", 0)
