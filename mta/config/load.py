@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mta.config import check, fields
-from mta.config.convert import Converter, Problem, Text
+from mta.config.convert import EXPONENTIAL, Converter, Problem, Text
 from mta.config.positions import Positions
 from mta.config.schema import DEFAULT_LISTEN, Config
 from mta.errors import ConfigError
@@ -76,12 +76,12 @@ class Source:
     def apply(self, overrides: Overrides) -> None:
         """Set what the command line says; `route.+` puts entries before those of the file."""
         first: dict[str, list[Any]] = {}
-        for key, value in overrides:
-            path = self._split(key)
+        for key, given in overrides:
+            path, value = self._split(key), unquoted(given)
             if len(path) == 2 and path[1] == "+":
                 first.setdefault(path[0], []).append(Text(value))
             else:
-                self._set(path, Text(value))
+                self._set(path, whole(Text(value)) if len(path) == 1 else Text(value))
         for name, entries in first.items():
             self.tree[name] = entries + list(self.tree.get(name, []))
             self._shift[name] = len(entries)
@@ -95,6 +95,8 @@ class Source:
 
     def _set(self, path: fields.Path, value: Text) -> None:
         self.given.add(path)
+        if path[-1] == "schedule" and path[0] == "retry":
+            self.tree["retry"] = without_growth(self.tree.get("retry"), path[1:-1])
         if path[0] == "listener" and len(path) > 1:
             self.tree.setdefault("listener", [{"listen": DEFAULT_LISTEN}])
         node: Any = self.tree
@@ -130,6 +132,36 @@ class Source:
         return ConfigError(
             problem.text, key=fields.join(problem.path), where=where, hint=problem.hint
         )
+
+
+def unquoted(text: str) -> str:
+    """What a text in quotes stands for, as in TOML; others stay as they are."""
+    if text[:1] in ("'", '"') and text[-1:] == text[:1]:
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+        return value if isinstance(value, str) else text
+    return text
+
+
+def whole(text: Text) -> Any:
+    """A table or list that is given as one text, so that later settings can go below it."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, dict | list) else text
+
+
+def without_growth(table: Any, below: fields.Path) -> Any:
+    """[retry] of the file without the keys that a schedule given later replaces."""
+    if not isinstance(table, dict):
+        return {}
+    if below:
+        inner = without_growth(table.get(below[0]), below[1:])
+        return table | {below[0]: inner}
+    return {key: value for key, value in table.items() if key not in EXPONENTIAL}
 
 
 def read(path: Path) -> str:
@@ -203,7 +235,10 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
     base = absolute(home or config.home or default_home())
     name = config.hostname or os.uname().nodename
     workers = config.workers or min(64, len(os.sched_getaffinity(0)))
-    dsn, control = config.dsn, config.control
+    dsn, queue, control = config.dsn, config.queue, config.control
+    bodies = queue.body_memory
+    if bodies is None:
+        bodies = min(256_000_000, config.memory.cap // 4)
     replace = msgspec.structs.replace
     return replace(
         config,
@@ -218,6 +253,7 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
             sender=dsn.sender or f"mailer-daemon@{name}",
             postmaster=dsn.postmaster or f"postmaster@{name}",
         ),
+        queue=replace(queue, body_memory=bodies),
         control=replace(control, socket=str(absolute(control.socket or base / "control.sock"))),
     )
 

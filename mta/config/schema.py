@@ -51,7 +51,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Listener(Section, frozen=True):
     """A place where mail comes in. Without any, 127.0.0.1:2525."""
 
-    listen: Annotated[str, doc("host:port, [v6]:port or unix:/path", static=True)]
+    listen: Annotated[str, doc("its address: host:port, [v6]:port or unix:/path", static=True)]
     relay_from: Annotated[
         tuple[str, ...],
         doc(
@@ -97,7 +97,7 @@ class Smtpd(Section, frozen=True):
     ] = 0
     max_size: Annotated[Octets, doc("largest message; announced as SIZE", ge=1)] = 50_000_000
     max_recipients: Annotated[
-        int, doc("recipients per message; 452 to the rest (RFC 5321 4.5.3.1.8)", ge=100)
+        int, doc("recipients per message; 452 to the rest (RFC 5321 4.5.3.1.8)", ge=1)
     ] = 1000
     max_errors: Annotated[int, doc("errors after which a session is closed with 421", ge=1)] = 20
     max_messages: Annotated[
@@ -123,10 +123,10 @@ class Smtpd(Section, frozen=True):
         Octets, doc("commands read ahead of a pending answer; then reading pauses", ge=1024)
     ] = 65_536
     command_timeout: Annotated[
-        Seconds, doc("for one whole command line to arrive (RFC 5321 4.5.3.2.7)", ge=1)
+        Seconds, doc("for one whole command line to arrive (RFC 5321 4.5.3.2.7)", ge=0.001)
     ] = 300.0
     data_timeout: Annotated[
-        Seconds, doc("between two pieces of a message (RFC 5321 4.5.3.2.5)", ge=1)
+        Seconds, doc("between two pieces of a message (RFC 5321 4.5.3.2.5)", ge=0.001)
     ] = 180.0
     content_timeout: Annotated[
         Seconds, doc("for a whole message, against clients that drip; 0 is no limit", ge=0)
@@ -210,9 +210,14 @@ class Queue(Section, frozen=True):
         int, doc("recipients that all lanes keep in memory, per worker", static=True, ge=1)
     ] = 200_000
     body_memory: Annotated[
-        Octets,
-        doc("bodies kept in memory until their first attempt, all workers", static=True, ge=0),
-    ] = 256_000_000
+        Octets | None,
+        doc(
+            "bodies kept in memory until their first attempt, all workers;"
+            " a quarter of `memory.cap`, at most 256MB, if not given",
+            static=True,
+            ge=0,
+        ),
+    ] = None
     dead_letter_days: Annotated[
         int, doc("dead letters (bounces of bounces) are kept", unit="days", ge=1)
     ] = 14
@@ -369,7 +374,7 @@ class Control(Section, frozen=True):
 
 
 class Config(Section, frozen=True):
-    """The whole file."""
+    """Settings before the first table."""
 
     home: Annotated[
         Path,

@@ -121,7 +121,7 @@ def test_json_keeps_everything(tmp_path: Path) -> None:
         ("[smtpd]\n\nmax_size = '5XB'", '3: smtpd.max_size: "5XB" is not a size: write it like'),
         ("smtpd = 3", "1: smtpd: needs a table, not 3"),
         ("listener = 3", "1: listener: needs [[listener]] tables, not 3"),
-        ("[[listener]]\n", "1: listener.0.listen: is missing: host:port,"),
+        ("[[listener]]\n", "1: listener.0.listen: is missing: its address: host:port"),
         ("[delivery]\noverlap = 1", "2: delivery.overlap: needs true or false, not 1"),
         ("[delivery]\nconvert_8bit='bounc'", "(did you mean bounce?)"),
         ("[delivery]\noutcome_interval='1m'", "is too large: 10s is the most"),
@@ -160,7 +160,8 @@ def test_mistakes_name_file_line_and_key(tmp_path: Path, text: str, said: str) -
         ("workers=4\nshards=2", "2: shards: 2 are too few (each of the 4 workers needs one)"),
         ("spool='/x'\nlog_dir='/x'", "2: log_dir: is the folder of the spool"),
         ("[control]\nsocket='/" + "x" * 107 + "'", "2: control.socket: "),
-        ("[memory]\ncap='100MB'", "queue.body_memory: is more than memory.cap, 100MB"),
+        ("[memory]\ncap='100MB'\n[queue]\nbody_memory='1GB'",
+         "4: queue.body_memory: is more than memory.cap, 100MB"),
         ("[smtpd]\nmax_size='3GB'", "2: smtpd.max_size: is more than memory.cap"),
         ("[delivery]\nipv4=false\nipv6=false", "2: delivery.ipv4: and ipv6 are both off"),
         ("[limits.site.x]\nconnections=30000", "2: limits.site.x.connections: is more than"),
@@ -213,6 +214,8 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     [
         ("workers", "3", 3),
         ("hostname", "2025", "2025"),
+        ("hostname", '"a\\u002eb"', "a.b"),
+        ("retry.max_age", "'2d'", 172800.0),
         ("delivery.overlap", "false", False),
         ("delivery.overlap", "on", True),
         ("delivery.outcome_interval", "20ms", 0.02),
@@ -242,6 +245,24 @@ def test_overrides_count_before_the_file(tmp_path: Path) -> None:
     assert config.listener[0] == Listener(
         listen="h:7", relay_from=("10.0.0.0/8",), control_headers=True, bare_newlines="fix"
     )
+
+
+def test_a_schedule_of_the_command_line_replaces_growth_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "[retry]\ninitial='5m'\njitter=0.5\n[retry.slow]\nfactor=9\n")
+    retry = load(path, [("retry.schedule", "1m"), ("retry.slow.schedule", "7m")]).retry
+    assert (retry.schedule, retry.jitter) == ((60,), 0.5)
+    assert (retry.get("slow").schedule, retry.get("slow").jitter) == ((420,), 0.5)
+
+
+def test_a_whole_list_can_be_refined(tmp_path: Path) -> None:
+    given = [("listener", '[{listen = "h:1"}, {listen = "h:2"}]'), ("listener.1.max_size", "1MB")]
+    config = load(write(tmp_path, DESIGN), given)
+    assert config.listener == (Listener(listen="h:1"), Listener(listen="h:2", max_size=10**6))
+
+
+@pytest.mark.parametrize(("cap", "bodies"), [("2GB", 256_000_000), ("80MB", 20_000_000)])
+def test_body_memory_follows_the_cap(cap: str, bodies: int) -> None:
+    assert load(None, [("memory.cap", cap)]).queue.body_memory == bodies
 
 
 def test_routes_of_the_command_line_come_first_in_order(tmp_path: Path) -> None:
@@ -327,7 +348,7 @@ def test_every_default_can_be_written_and_read_back() -> None:
     pairs = []
     for path, field, value in fields.walk(config):
         text = fields.text(field, value)
-        pairs.append((fields.join(path), text[1:-1] if text.startswith('"') else text))
+        pairs.append((fields.join(path), text))
     assert load(None, pairs) == config
 
 

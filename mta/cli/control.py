@@ -1,0 +1,72 @@
+"""Asks a running server, over its control socket (JSON lines, see `mta.supervisor.control`)."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from mta.errors import ControlError
+
+START = "start one with `mta serve`, or name its folder by --home or MTA_HOME"
+
+
+def connect(path: Path) -> socket.socket:
+    """A connection to the server, or a ControlError that says what to do."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        connection.close()
+        raise ControlError(f"no server answers at {path}: {START}") from None
+    except PermissionError:
+        connection.close()
+        raise ControlError(f"{path} is not yours: run this as the server's user") from None
+    except OSError as error:
+        connection.close()
+        raise ControlError(f"{path} is not a control socket: {error}") from None
+    return connection
+
+
+def stream(path: Path, op: str, args: dict[str, Any]) -> Generator[Any, None, Any]:
+    """Yields the parts of an answer as they come; the generator's value is its result."""
+    with connect(path) as connection:
+        connection.sendall(json.dumps({"op": op, "args": args}).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                answer = decode(line)
+                if "error" in answer:
+                    raise ControlError(refusal(answer))
+                if "ok" in answer:
+                    return answer.get("result")
+                yield answer.get("part")
+    raise ControlError("the server ended before it had answered: its log tells why")
+
+
+def ask(path: Path, op: str, **args: Any) -> Any:
+    """The result of a request that has no parts worth seeing."""
+    parts = stream(path, op, args)
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            return end.value
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """One line of an answer."""
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ControlError(f"the server's answer is not understood: {line[:80]!r}")
+    return answer
+
+
+def refusal(answer: dict[str, Any]) -> str:
+    """The text of an error with its hint, once."""
+    text, hint = str(answer["error"]), answer.get("hint") or ""
+    return text if not hint or hint in text else f"{text} ({hint})"

@@ -1,0 +1,60 @@
+"""The app `mta` and its entry point; a mistake is told in a line, never with a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from mta.cli import doctor, logs, queues, serve, settings, status
+from mta.errors import MailraceError
+
+app = typer.Typer(
+    name="mta",
+    help="Mailrace: a mail transfer agent for email service providers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mailrace {version('mailrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Mailrace: a mail transfer agent for email service providers."""
+
+
+for module in (serve, status, queues, logs, settings, doctor):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line: 0 fine, 1 failed, 2 not understood."""
+    try:
+        app(prog_name="mta")
+    except MailraceError as error:
+        for line in (str(error), *getattr(error, "__notes__", ())):
+            typer.echo(f"mta: {line}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

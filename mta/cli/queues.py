@@ -1,0 +1,276 @@
+"""`mta queue`: what waits, and what an operator can do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mta.cli import common, control
+from mta.cli.common import Home, Json, Socket
+
+Domain = Annotated[str, typer.Option(help="Recipient domain; * and ? stand for anything.")]
+Site = Annotated[str, typer.Option(help="Destination site.")]
+Tenant = Annotated[str, typer.Option(help="Tenant.")]
+Campaign = Annotated[str, typer.Option(help="Campaign.")]
+Sender = Annotated[str, typer.Option(help="Envelope sender.")]
+Recipient = Annotated[str, typer.Option(help="Recipient address.")]
+Id = Annotated[str, typer.Option(help="Message id.")]
+All = Annotated[bool, typer.Option("--all", help="Everything.")]
+Reason = Annotated[str, typer.Option(help="Why; goes to the log, and into bounces.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
+MessageId = Annotated[str, typer.Argument(metavar="ID", help="Message id.")]
+
+COLUMNS = ("id", "rno", "where", "sender", "recipient", "tenant", "campaign", "class", "site",
+           "attempts", "due_us", "expires_us", "code", "enhanced", "text")  # fmt: skip
+VERBS = {
+    "hold": "Keep mail back, what comes later too, until it is released.",
+    "release": "Let mail go on that is held.",
+    "flush": "Try mail now that waits for its next attempt.",
+    "delete": "Remove mail; nobody is told.",
+    "bounce": "Give mail back to its senders.",
+}
+
+queue = typer.Typer(help="What waits, and what can be done with it.", no_args_is_help=True)
+dead = typer.Typer(help="Dead letters: bounces that could not be delivered.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(queue, name="queue")
+    queue.add_typer(dead, name="dead")
+
+
+def selection(**given: str | bool) -> dict[str, Any]:
+    """What was given of a selection."""
+    return {key: value for key, value in given.items() if value}
+
+
+@queue.command("list")
+def list_(
+    domain: Domain = "",
+    site: Site = "",
+    tenant: Tenant = "",
+    campaign: Campaign = "",
+    sender: Sender = "",
+    recipient: Recipient = "",
+    id: Id = "",
+    limit: Limit = 100,
+    home: Home = None,
+    socket: Socket = None,
+    as_json: Json = False,
+) -> None:
+    """List recipients that wait; as JSON, one a line."""
+    select = selection(
+        domain=domain, site=site, tenant=tenant, campaign=campaign, sender=sender,
+        recipient=recipient, id=id,
+    )  # fmt: skip
+    path = common.control_socket(home, socket)
+    show_rows(control.stream(path, "queue.list", {"select": select, "limit": limit}), as_json)
+
+
+def show_rows(
+    stream: Generator[Any, None, Any], as_json: bool, columns: tuple[str, ...] = COLUMNS
+) -> None:
+    """Print the rows of an answer: its parts, or the rows that are its result."""
+    rows: list[dict[str, Any]] = []
+    show: Callable[[Any], None] = common.print_line if as_json else rows.append
+    with common.waiting("reading the queues"):
+        result = drain(stream, show)
+    if isinstance(result, dict) and isinstance(result.get("rows"), list):
+        result = result["rows"]
+    for row in result if isinstance(result, list) else ():
+        show(row)
+    if as_json:
+        return
+    if rows:
+        common.print_table(rows, columns)
+    else:
+        typer.echo("nothing")
+
+
+def drain(stream: Generator[Any, None, Any], take: Callable[[Any], None]) -> Any:
+    """Give every part to `take`; the result."""
+    while True:
+        try:
+            take(next(stream))
+        except StopIteration as end:
+            return end.value
+
+
+@queue.command()
+def show(id: MessageId, home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
+    """Show a message and its recipients."""
+    found = control.ask(common.control_socket(home, socket), "queue.show", id=id)
+    common.print_json(found) if as_json else common.print_facts(found)
+
+
+@queue.command()
+def top(
+    by: Annotated[
+        str, typer.Option(help="site, domain, tenant, campaign or queue.", metavar="WHAT")
+    ] = "site",
+    limit: Limit = 20,
+    home: Home = None,
+    socket: Socket = None,
+    as_json: Json = False,
+) -> None:
+    """Count what waits, the largest first; as JSON, one a line."""
+    kinds = ("site", "domain", "tenant", "campaign", "queue")
+    if by not in kinds:
+        raise typer.BadParameter(f'"{by}" is none of {", ".join(kinds)}', param_hint="--by")
+    path = common.control_socket(home, socket)
+    show_rows(control.stream(path, "queue.top", {"by": by, "limit": limit}), as_json, ("name",))
+
+
+@queue.command()
+def acts(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
+    """List the acts of operators that are in force; as JSON, one a line."""
+    path = common.control_socket(home, socket)
+    columns = ("act", "verb", "select", "created_us", "reason")
+    show_rows(control.stream(path, "act.list", {}), as_json, columns)
+
+
+def command(verb: str) -> Callable[..., None]:
+    """The function of a verb: all take the same selection."""
+
+    def run(
+        domain: Domain = "",
+        site: Site = "",
+        tenant: Tenant = "",
+        campaign: Campaign = "",
+        sender: Sender = "",
+        recipient: Recipient = "",
+        id: Id = "",
+        all: All = False,
+        reason: Reason = "",
+        yes: Yes = False,
+        home: Home = None,
+        socket: Socket = None,
+        as_json: Json = False,
+    ) -> None:
+        select = selection(
+            domain=domain, site=site, tenant=tenant, campaign=campaign, sender=sender,
+            recipient=recipient, id=id, all=all,
+        )  # fmt: skip
+        act(verb, select, reason, yes, common.control_socket(home, socket), as_json)
+
+    return run
+
+
+for name, text in VERBS.items():
+    queue.command(name, help=text)(command(name))
+
+
+@queue.command()
+def reroute(
+    to: Annotated[str, typer.Option(metavar="HOP", help="Next hop; empty for the usual way.")],
+    domain: Domain = "",
+    site: Site = "",
+    tenant: Tenant = "",
+    campaign: Campaign = "",
+    sender: Sender = "",
+    recipient: Recipient = "",
+    id: Id = "",
+    all: All = False,
+    reason: Reason = "",
+    yes: Yes = False,
+    home: Home = None,
+    socket: Socket = None,
+    as_json: Json = False,
+) -> None:
+    """Send mail another way."""
+    select = selection(
+        domain=domain, site=site, tenant=tenant, campaign=campaign, sender=sender,
+        recipient=recipient, id=id, all=all,
+    )  # fmt: skip
+    path = common.control_socket(home, socket)
+    act("reroute", select, reason, yes, path, as_json, next_hop=to)
+
+
+def act(
+    verb: str,
+    select: dict[str, Any],
+    reason: str,
+    yes: bool,
+    path: Path,
+    as_json: bool,
+    **more: str,
+) -> None:
+    """Ask for an act; what cannot be undone for all mail is confirmed."""
+    if not select:
+        raise typer.BadParameter("say which mail: --domain, --tenant, --id ..., or --all")
+    if select.get("all") and len(select) > 1:
+        raise typer.BadParameter("--all stands alone: leave it out to select by the others")
+    if select.get("all") and verb in ("delete", "bounce") and not yes:
+        typer.confirm(f"{verb.capitalize()} all mail that waits?", abort=True)
+    with common.waiting("asking the server"):
+        found = control.ask(path, "act", verb=verb, select=select, reason=reason, **more)
+    if as_json:
+        common.print_json(found)
+    else:
+        typer.echo(f"act {found['act']}: {verb} has begun, `mta queue acts` shows whether it ended")
+
+
+@dead.command("list")
+def dead_list(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
+    """List the dead letters; as JSON, one a line."""
+    path = common.control_socket(home, socket)
+    columns = ("id", "time", "sender", "recipient", "code", "enhanced", "text")
+    show_rows(control.stream(path, "dead.list", {}), as_json, columns)
+
+
+@dead.command("show")
+def dead_show(
+    id: MessageId, home: Home = None, socket: Socket = None, as_json: Json = False
+) -> None:
+    """Show a dead letter."""
+    found = control.ask(common.control_socket(home, socket), "dead.show", id=id)
+    common.print_json(found) if as_json else common.print_facts(found)
+
+
+@dead.command("requeue")
+def dead_requeue(
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="Message id.")] = None,
+    all: All = False,
+    home: Home = None,
+    socket: Socket = None,
+    as_json: Json = False,
+) -> None:
+    """Try to deliver a dead letter, or all of them, again."""
+    if bool(id) == all:
+        raise typer.BadParameter("name one id, or --all")
+    args: dict[str, Any] = {"all": True} if all else {"id": id}
+    with common.waiting("requeuing"):
+        found = control.ask(common.control_socket(home, socket), "dead.requeue", **args)
+    if as_json:
+        common.print_json(found)
+    else:
+        typer.echo("requeued")
+
+
+@dead.command("export")
+def dead_export(
+    id: MessageId,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write it here instead of to the terminal.")
+    ] = None,
+    home: Home = None,
+    socket: Socket = None,
+    as_json: Json = False,
+) -> None:
+    """Write a dead letter's content as it would have been sent (.eml)."""
+    import base64
+
+    found = control.ask(common.control_socket(home, socket), "dead.export", id=id)
+    if as_json:
+        common.print_json(found)
+        return
+    content = base64.b64decode(found["content"])
+    if out is None:
+        typer.get_binary_stream("stdout").write(content)
+    else:
+        out.write_bytes(content)

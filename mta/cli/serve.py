@@ -1,0 +1,134 @@
+"""`mta serve`: the server, in the foreground."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mta.cli.common import ConfigFile, Home, LogDir, Override, pairs
+
+Listen = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Take mail here: host:port, [v6]:port or unix:/path; may be repeated,"
+        " and stands for all listeners of the file."
+    ),
+]
+Routes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--route",
+        metavar="DOMAIN=HOP[,HOP]",
+        help="Send mail for a domain (* for all) to [address]:port, or to host:port by its MX;"
+        " may be repeated, and is tried before the routes of the file.",
+    ),
+]
+Spool = Annotated[Path | None, typer.Option(help="The folder of the spool.")]
+Workers = Annotated[str | None, typer.Option(metavar="N", help="Worker processes.")]
+MaxConnections = Annotated[
+    str | None, typer.Option(metavar="N", help="Outgoing connections in all.")
+]
+Connections = Annotated[
+    str | None,
+    typer.Option("--connections-per-destination", metavar="N", help="Connections to one site."),
+]
+MessagesPer = Annotated[
+    str | None,
+    typer.Option("--messages-per-connection", metavar="N", help="Then it is closed; 0 for ever."),
+]
+Rate = Annotated[
+    str | None, typer.Option(metavar="RATE", help='Messages to one site, "100/s, burst=400".')
+]
+Sessions = Annotated[str | None, typer.Option(metavar="N", help="Incoming sessions in all.")]
+Interval = Annotated[
+    str | None,
+    typer.Option("--outcome-interval", metavar="TIME", help="Outcomes are synced so often."),
+]
+Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="The cap on memory.")]
+Retry = Annotated[
+    str | None, typer.Option(metavar="TIMES", help='Waiting times between attempts, "1m,5m,1h".')
+]
+MaxAge = Annotated[
+    str | None, typer.Option("--max-age", metavar="TIME", help="Then undelivered mail bounces.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    config: ConfigFile = None,
+    home: Home = None,
+    listen: Listen = None,
+    route: Routes = None,
+    spool: Spool = None,
+    log_dir: LogDir = None,
+    workers: Workers = None,
+    sessions: Sessions = None,
+    max_connections: MaxConnections = None,
+    connections_per_destination: Connections = None,
+    messages_per_connection: MessagesPer = None,
+    rate: Rate = None,
+    retry: Retry = None,
+    max_age: MaxAge = None,
+    outcome_interval: Interval = None,
+    memory: Memory = None,
+    override: Override = None,
+) -> None:
+    """Run the server until SIGTERM; SIGHUP reloads its configuration."""
+    flags: dict[str, str | None] = {
+        "home": str(home) if home else None,
+        "spool": str(spool) if spool else None,
+        "log_dir": str(log_dir) if log_dir else None,
+        "workers": workers,
+        "smtpd.max_sessions": sessions,
+        "delivery.max_connections": max_connections,
+        "limits.site.default.connections": connections_per_destination,
+        "delivery.messages_per_connection": messages_per_connection,
+        "limits.site.default.rate": rate,
+        "retry.schedule": retry,
+        "retry.max_age": max_age,
+        "delivery.outcome_interval": outcome_interval,
+        "memory.cap": memory,
+    }
+    given = [(key, value) for key, value in flags.items() if value is not None]
+    given += listeners(listen) + routes(route) + pairs(override)
+    raise typer.Exit(run(config, given))
+
+
+def run(path: Path | None, overrides: list[tuple[str, str]]) -> int:
+    """Load the configuration and serve; the exit code."""
+    from mta.config import load
+
+    config = load(path, overrides)
+    from mta.supervisor import master  # type: ignore[import-not-found, unused-ignore]
+
+    code: int = master.serve(config, path, overrides)
+    return code
+
+
+def listeners(addresses: list[str] | None) -> list[tuple[str, str]]:
+    """--listen as an override: the whole list."""
+    if not addresses:
+        return []
+    tables = ", ".join(f"{{listen = {json.dumps(address)}}}" for address in addresses)
+    return [("listener", f"[{tables}]")]
+
+
+def routes(texts: list[str] | None) -> list[tuple[str, str]]:
+    """--route as overrides: each before the routes of the file."""
+    found = []
+    for text in texts or ():
+        domain, equals, hops = text.partition("=")
+        if not equals or not domain.strip() or not hops.strip():
+            hint = "write it like 'example.com=[192.0.2.1]:25' or '*=127.0.0.1:2526'"
+            raise typer.BadParameter(f'"{text}" is not a route: {hint}', param_hint="--route")
+        hosts = json.dumps([hop.strip() for hop in hops.split(",")])
+        table = f"{{match = {{domain = {json.dumps(domain.strip())}}}, next_hop = {hosts}}}"
+        found.append(("route.+", table))
+    return found

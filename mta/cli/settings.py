@@ -1,0 +1,166 @@
+"""`mta config`: write, check and show the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mta.cli import common
+from mta.cli.common import ConfigFile, Home, Json, Override, Socket, pairs
+
+File = Annotated[Path, typer.Argument(help="Configuration file.")]
+
+config = typer.Typer(help="Write, check and show the configuration.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(config, name="config")
+
+
+@config.command()
+def init(
+    file: File = Path("mailrace.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a file that names every setting with its default."""
+    from mta.cli.reference import template
+    from mta.errors import ConfigError
+
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as out:
+            out.write(template())
+    except FileExistsError:
+        raise ConfigError("is there already", where=str(file), hint="--force replaces it") from None
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", where=str(file)) from None
+    if as_json:
+        common.print_json({"file": str(file)})
+    else:
+        typer.echo(f"{file}: every setting is in it as a comment; serve --config {file} uses it")
+
+
+@config.command()
+def check(
+    file: Annotated[Path | None, typer.Argument(help="Configuration file.")] = None,
+    override: Override = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what is wrong with a configuration, and what would be right."""
+    from mta.config import examine
+
+    found = examine(file, pairs(override), home)
+    if as_json:
+        rows = [
+            {"where": e.where, "key": e.key, "problem": e.problem, "hint": e.hint}
+            for e in found.problems
+        ]
+        common.print_json({"ok": not rows, "problems": rows})
+    else:
+        for error in found.problems:
+            typer.echo(str(error))
+        if not found.problems:
+            typer.echo(f"{file or 'the built-in configuration'} is fine")
+    raise typer.Exit(1 if found.problems else 0)
+
+
+@config.command()
+def show(
+    file: ConfigFile = None,
+    override: Override = None,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only what is not the default.")
+    ] = False,
+    running: Annotated[bool, typer.Option("--running", help="Ask the running server.")] = False,
+    home: Home = None,
+    socket: Socket = None,
+    as_json: Json = False,
+) -> None:
+    """Show every setting in force, as -o takes it, and where it was given."""
+    rows = ask(home, socket) if running else effective(file, override, home)
+    rows = [row for row in rows if not changed or row.get("from")]
+    if as_json:
+        common.print_json(rows)
+        return
+    for row in rows:
+        given = f"  # {row['from']}" if row.get("from") else ""
+        typer.echo(f"{row['key']} = {row['value']}{given}")
+
+
+def ask(home: Path | None, socket: Path | None) -> list[dict[str, Any]]:
+    """The settings of the running server; what differs from the defaults is marked."""
+    from mta.cli import control
+    from mta.config import from_json, load
+
+    import json  # isort: skip
+
+    found = from_json(json.dumps(control.ask(common.control_socket(home, socket), "config.show")))
+    usual = {row["key"]: row["value"] for row in rows_of(load(None, (), found.home))}
+    return [
+        row | {"from": "" if usual.get(row["key"]) == row["value"] else "running server"}
+        for row in rows_of(found)
+    ]
+
+
+def effective(
+    file: Path | None, override: list[str] | None, home: Path | None
+) -> list[dict[str, Any]]:
+    """The settings that `mta serve` would have, each with its place."""
+    from mta.config import examine, fields, load
+
+    given = pairs(override)
+    found = examine(file, given, home)
+    if found.config is None:
+        load(file, given, home)
+    assert found.config is not None
+    source = found.source
+    rows = rows_of(found.config)
+    for row in rows:
+        path = fields.split(row["key"])
+        row["from"] = source.where(path) if source.has(path) else ""
+    return rows
+
+
+def rows_of(config: Any) -> list[dict[str, Any]]:
+    """(key, value as it is written) of every setting that counts."""
+    from mta.config import fields
+    from mta.config.convert import EXPONENTIAL
+
+    found = [(path, field, value) for path, field, value in fields.walk(config)]
+    scheduled = {path[:-1] for path, field, value in found if field.name == "schedule" and value}
+    return [
+        {"key": fields.join(path), "value": fields.text(field, value)}
+        for path, field, value in found
+        if not (path[:-1] in scheduled and field.name in EXPONENTIAL)
+    ]
+
+
+@config.command()
+def reload(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
+    """Make the running server read its file again; a bad file changes nothing."""
+    from mta.cli import control
+
+    with common.waiting("reloading"):
+        found = control.ask(common.control_socket(home, socket), "reload")
+    if as_json:
+        common.print_json(found)
+        return
+    typer.echo("reloaded")
+    waiting = found.get("restart") if isinstance(found, dict) else None
+    if waiting:
+        typer.echo(f"a restart is needed for {', '.join(waiting)}")
+
+
+@config.command()
+def reference(as_json: Json = False) -> None:
+    """Print the reference of all settings, commands and log records."""
+    from mta.cli import reference as text
+
+    if as_json:
+        common.print_json(text.settings_json())
+    else:
+        typer.echo(text.reference(), nl=False)

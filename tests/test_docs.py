@@ -1,0 +1,35 @@
+"""The documents know every setting, command and option there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from mta.cli import reference
+from mta.cli.main import app
+from mta.config import fields
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_is_up_to_date() -> None:
+    assert reference.reference() == TEXT, "`make docs` brings it up to date"
+
+
+@pytest.mark.parametrize("key", [".".join(path) for path, _ in fields.settings()])
+def test_every_setting_is_documented(key: str) -> None:
+    plain = key.replace("retry.NAME.", "retry.")  # variants have the same settings
+    assert f"| `{plain}` |" in TEXT
+
+
+def test_every_command_and_option_is_documented() -> None:
+    for path, command in reference.walk(typer.main.get_command(app), ("mta",)):
+        start = TEXT.index(f"### `{' '.join(path)}")
+        section = TEXT[start:].split("\n##")[0]
+        for parameter in command.params:
+            if parameter.opts[0].startswith("-") and not parameter.hidden:
+                assert parameter.help, (path, parameter.name)
+                assert all(f"`{name}`" in section for name in parameter.opts), (path, parameter)

@@ -1,0 +1,60 @@
+"""The app as a whole: help, versions, mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import typer.main
+
+from mta.cli import reference
+from mta.cli.main import app
+from tests.unit.cli.conftest import Run
+
+HEAVY = ("msgspec", "rich.console", "dns", "asyncio", "uvloop", "rocksdict", "mta.config")
+
+
+def test_help_names_every_command(run: Run) -> None:
+    ran = run("--help")
+    assert ran.code == 0
+    for name in ("serve", "status", "queue", "logs", "config", "doctor"):
+        assert name in ran.out
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out.startswith("mailrace 0")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["queue", "show"], ["status", "--nope"], ["queue", "list", "-n", "x"]],
+)
+def test_usage_errors_are_2(run: Run, arguments: list[str]) -> None:
+    ran = run(*arguments)
+    assert ran.code == 2
+    assert "Error:" in ran.err
+
+
+def test_every_command_takes_help_and_has_one(run: Run) -> None:
+    commands = list(reference.walk(typer.main.get_command(app), ()))
+    assert len(commands) >= 24
+    for path, command in commands:
+        assert command.help, path
+        assert run(*path, "--help").code == 0
+
+
+def test_every_command_prints_json_but_serve() -> None:
+    for path, command in reference.walk(typer.main.get_command(app), ()):
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert "--json" in options or path == ("serve",), path
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['mta', '--help']\n"
+        "try:\n    from mta.cli.main import main; main()\n"
+        f"finally: print([n for n in {HEAVY!r} if n in sys.modules], file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr.strip() == "[]"

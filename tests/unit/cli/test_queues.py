@@ -1,0 +1,186 @@
+"""`mta queue` and `mta status` against a scripted server."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.conftest import Run, Server
+
+ROW = {"id": "ab" * 16, "rno": 0, "where": "due", "sender": "a@b", "recipient": "c@d",
+       "attempts": 2, "due_us": 1_767_225_600_123_456, "text": "try\x1b[31m later"}  # fmt: skip
+
+
+def test_list_asks_and_shows(run: Run, server: Server) -> None:
+    server.answer("queue.list", ROW, ROW | {"rno": 1, "recipient": "e@f"}, result={"total": 2})
+    ran = run("queue", "list", "--home", server.home, "--domain", "d", "--limit", "5")
+    assert server.requests == [
+        {"op": "queue.list", "args": {"select": {"domain": "d"}, "limit": 5}}
+    ]
+    assert ran.code == 0
+    assert "c@d" in ran.out and "e@f" in ran.out
+    assert "2026-01-01 00:00:00.123Z" in ran.out
+    assert "\\x1b[31m later" in ran.out
+
+
+def test_list_as_json_is_a_line_each(run: Run, server: Server) -> None:
+    server.answer("queue.list", ROW, ROW, result=None)
+    assert run("queue", "list", "--home", server.home, "--json").lines == [ROW, ROW]
+
+
+@pytest.mark.parametrize("result", [[ROW], {"rows": [ROW]}])
+def test_rows_may_be_the_result(run: Run, server: Server, result: Any) -> None:
+    server.answer("queue.list", result=result)
+    assert run("queue", "list", "--home", server.home, "--json").lines == [ROW]
+
+
+def test_an_empty_queue_says_so(run: Run, server: Server) -> None:
+    server.answer("queue.list", result={"total": 0})
+    assert run("queue", "list", "--home", server.home).out == "nothing\n"
+
+
+def test_show(run: Run, server: Server) -> None:
+    server.answer("queue.show", result={"message": {"sender": "a@b", "size": 3},
+                                        "recipients": [ROW]})  # fmt: skip
+    ran = run("queue", "show", "abc", "--home", server.home)
+    assert server.requests[0] == {"op": "queue.show", "args": {"id": "abc"}}
+    assert "message sender" in ran.out and "c@d" in ran.out
+    assert run("queue", "show", "abc", "--home", server.home, "--json").json["recipients"] == [ROW]
+
+
+def test_top(run: Run, server: Server) -> None:
+    server.answer("queue.top", {"name": "example.com", "items": 7})
+    ran = run("queue", "top", "--by", "tenant", "--home", server.home)
+    assert server.requests[0]["args"] == {"by": "tenant", "limit": 20}
+    assert "example.com" in ran.out
+    assert run("queue", "top", "--by", "colour", "--home", server.home).code == 2
+
+
+@pytest.mark.parametrize("verb", ["hold", "release", "flush", "delete", "bounce"])
+def test_acts(run: Run, server: Server, verb: str) -> None:
+    server.answer("act", result={"act": 12, "verb": verb})
+    ran = run("queue", verb, "--tenant", "acme", "--reason", "why", "--home", server.home)
+    assert ran.out.startswith(f"act 12: {verb} has begun")
+    args = {"verb": verb, "select": {"tenant": "acme"}, "reason": "why"}
+    assert server.requests == [{"op": "act", "args": args}]
+
+
+def test_every_selector_is_sent(run: Run, server: Server) -> None:
+    server.answer("act", result={"act": 1})
+    names = ("domain", "site", "tenant", "campaign", "sender", "recipient", "id")
+    flags = [text for name in names for text in (f"--{name}", f"x-{name}")]
+    ran = run("queue", "reroute", "--to", "[192.0.2.1]:25", *flags, "--home", server.home, "--json")
+    assert ran.json == {"act": 1}
+    assert server.requests[0]["args"] == {
+        "verb": "reroute", "select": {name: f"x-{name}" for name in names}, "reason": "",
+        "next_hop": "[192.0.2.1]:25",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["hold", "release", "flush", "delete", "bounce"])
+def test_no_selector_is_refused(run: Run, server: Server, verb: str) -> None:
+    ran = run("queue", verb, "--home", server.home)
+    assert ran.code == 2
+    assert "say which mail" in ran.err
+    assert server.requests == []
+
+
+def test_all_stands_alone(run: Run, server: Server) -> None:
+    assert run("queue", "hold", "--all", "--domain", "x", "--home", server.home).code == 2
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(("typed", "asked"), [("y\n", 1), ("n\n", 0), ("", 0)])
+def test_all_is_confirmed(
+    run: Run, server: Server, typed: str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    server.answer("act", result={"act": 1})
+    ran = run("queue", "delete", "--all", "--home", server.home)
+    assert len(server.requests) == asked
+    assert (ran.code == 0) == bool(asked)
+
+
+def test_yes_needs_no_answer(run: Run, server: Server) -> None:
+    server.answer("act", result={"act": 1})
+    assert run("queue", "bounce", "--all", "--yes", "--home", server.home).code == 0
+    assert server.requests[0]["args"]["select"] == {"all": True}
+
+
+def test_acts_are_listed(run: Run, server: Server) -> None:
+    server.answer("act.list", result=[{"act": 3, "verb": "hold", "select": {"tenant": "acme"}}])
+    ran = run("queue", "acts", "--home", server.home)
+    assert "hold" in ran.out and "acme" in ran.out
+
+
+def test_dead_letters(run: Run, server: Server, tmp_path: Path) -> None:
+    content = base64.b64encode(b"Subject: \xff\r\n").decode()
+    server.answer("dead.list", {"id": "ab", "recipient": "x@y"})
+    server.answer("dead.show", result={"id": "ab", "text": "no"})
+    server.answer("dead.requeue", result={"requeued": 1})
+    server.answer("dead.export", result={"content": content})
+    home = ("--home", server.home)
+    assert "x@y" in run("queue", "dead", "list", *home).out
+    assert "no" in run("queue", "dead", "show", "ab", *home).out
+    assert run("queue", "dead", "requeue", "ab", *home).code == 0
+    assert run("queue", "dead", "requeue", "--all", *home, "--json").json == {"requeued": 1}
+    assert run("queue", "dead", "requeue", *home).code == 2
+    assert run("queue", "dead", "requeue", "ab", "--all", *home).code == 2
+    out = tmp_path / "x.eml"
+    assert run("queue", "dead", "export", "ab", "--out", out, *home).code == 0
+    assert out.read_bytes() == b"Subject: \xff\r\n"
+    asked = [(request["op"], request["args"]) for request in server.requests]
+    assert asked[2:4] == [("dead.requeue", {"id": "ab"}), ("dead.requeue", {"all": True})]
+
+
+def test_status(run: Run, server: Server) -> None:
+    result = {"uptime": 3, "totals": {"accepted": 5}, "workers": [{"worker": 0, "sessions": 2}]}
+    server.answer("status", result=result)
+    ran = run("status", "--home", server.home)
+    assert "totals accepted  5" in ran.out and "sessions" in ran.out
+    assert run("status", "--socket", server.home / "control.sock", "--json").json == result
+
+
+def test_home_from_the_environment(
+    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer("status", result={})
+    monkeypatch.setenv("MTA_HOME", str(server.home))
+    assert run("status", "--json").json == {}
+
+
+def test_a_refusal_is_one_line_with_its_hint(run: Run, server: Server) -> None:
+    server.answer("queue.show", error="no such message")
+    ran = run("queue", "show", "x", "--home", server.home)
+    assert (ran.code, ran.err) == (1, "mta: no such message (try harder)\n")
+
+
+@pytest.mark.parametrize("lines", [[], ["nonsense"], ["[1]"]])
+def test_a_server_that_fails(run: Run, server: Server, lines: list[str]) -> None:
+    server.answers["status"] = lines
+    ran = run("status", "--home", server.home)
+    assert ran.code == 1
+    assert "the server ended before" in ran.err or "is not understood" in ran.err
+
+
+def test_no_server(run: Run, tmp_path: Path) -> None:
+    ran = run("status", "--home", tmp_path)
+    assert ran.code == 1
+    assert ran.err == (
+        f"mta: no server answers at {tmp_path}/control.sock: start one with `mta serve`,"
+        " or name its folder by --home or MTA_HOME\n"
+    )
+
+
+def test_a_stale_socket_and_a_long_path(run: Run, tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "control.sock"))
+    assert "no server answers at" in run("status", "--home", tmp_path).err
+    assert "is not a control socket" in run("status", "--socket", "/" + "x" * 200).err

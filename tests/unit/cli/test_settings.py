@@ -1,0 +1,108 @@
+"""`mta config`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from mta.cli import reference
+from mta.config import fields, load, to_json
+from tests.unit.cli.conftest import Run, Server
+
+
+def test_init_writes_a_file_that_is_fine(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    assert run("config", "init", path).code == 0
+    assert load(path, home=tmp_path) == load(None, home=tmp_path)
+    ran = run("config", "init", path)
+    assert (ran.code, ran.err) == (1, f"mta: {path}: is there already (--force replaces it)\n")
+    assert run("config", "init", path, "--force", "--json").json == {"file": str(path)}
+    assert "cannot be written" in run("config", "init", tmp_path / "no" / "m.toml").err
+
+
+def test_the_template_without_its_comment_marks_is_the_default(tmp_path: Path) -> None:
+    text = re.sub(r"^# (\[|[a-z0-9_]+ = )", r"\1", reference.template(), flags=re.M)
+    text = re.sub(
+        r"^(home|spool|log_dir|hostname|socket|from|postmaster) = .*\n", "", text, flags=re.M
+    )
+    text = re.sub(r"^(initial|factor|max_interval) = .*\n", "", text, flags=re.M)
+    path = tmp_path / "m.toml"
+    path.write_text(text)
+    found, usual = load(path, home=tmp_path), load(None, home=tmp_path)
+    for name in (
+        "smtpd",
+        "delivery",
+        "memory",
+        "log",
+        "dns",
+        "disk",
+        "listener",
+        "control_headers",
+    ):
+        assert getattr(found, name) == getattr(usual, name), name
+    assert list(found.tenant) == ["NAME"]
+    assert len(found.route) == 1
+
+
+def test_check(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text("[smtpd]\nmax_sise = 3\n")
+    ran = run("config", "check", path)
+    said = f"{path}:2: smtpd.max_sise: is no setting (did you mean max_size?)"
+    assert (ran.code, ran.out) == (1, said + "\n")
+    assert run("config", "check", path, "--json").json == {
+        "ok": False,
+        "problems": [
+            {"where": f"{path}:2", "key": "smtpd.max_sise", "problem": "is no setting",
+             "hint": "did you mean max_size?"}
+        ],
+    }  # fmt: skip
+    path.write_text("")
+    assert run("config", "check", path).out == f"{path} is fine\n"
+    assert run("config", "check", "-o", "workers=x", "--json").json["ok"] is False
+
+
+def test_show_tells_where_a_setting_was_given(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text('[smtpd]\nmax_size = "1MB"\n[retry]\nschedule = ["1m"]\n')
+    ran = run("config", "show", "-c", path, "--changed", "-o", "workers=3")
+    assert ran.out.splitlines() == [
+        "workers = 3  # command line",
+        f'smtpd.max_size = "1MB"  # {path}:2',
+        f'retry.schedule = ["1m"]  # {path}:4',
+    ]
+    rows = run("config", "show", "-c", path, "--json").json
+    keys = [row["key"] for row in rows]
+    assert "delivery.overlap" in keys and "retry.initial" not in keys
+    assert run("config", "show", "-o", "workers=x").err.startswith("mta: command line: workers: ")
+
+
+def test_show_can_be_given_back(run: Run, tmp_path: Path) -> None:
+    ran = run("config", "show", "--home", tmp_path)
+    flags = [text for line in ran.out.splitlines() for text in ("-o", line.split("  #")[0])]
+    again = run("config", "show", "--changed", *flags)
+    assert len(again.out.splitlines()) == len(ran.out.splitlines())
+
+
+def test_show_running(run: Run, server: Server) -> None:
+    config = load(None, [("workers", "1"), ("smtpd.max_size", "1MB")], server.home)
+    server.answer("config.show", result=msgspec.json.decode(to_json(config)))
+    ran = run("config", "show", "--running", "--changed", "--home", server.home)
+    assert 'smtpd.max_size = "1MB"  # running server' in ran.out.splitlines()
+    assert "overlap" not in ran.out
+
+
+def test_reload(run: Run, server: Server) -> None:
+    server.answer("reload", result={"restart": ["workers"]})
+    ran = run("config", "reload", "--home", server.home)
+    assert ran.out == "reloaded\na restart is needed for workers\n"
+    server.answer("reload", error="m.toml:2: smtpd.x: is no setting")
+    assert run("config", "reload", "--home", server.home).code == 1
+
+
+def test_reference_as_json_has_every_setting(run: Run) -> None:
+    rows = run("config", "reference", "--json").json
+    assert [row["key"] for row in rows] == [fields.join(path) for path, _ in fields.settings()]
+    assert all(row["meaning"] and row["takes"] for row in rows)
