@@ -206,6 +206,8 @@ class Resolver:
 
     async def _records(self, name: str, rdtype: int) -> Records:
         """Follow the CNAME chain, over several questions where the server leaves off."""
+        if name == "localhost" or name.endswith(".localhost"):
+            return self._loopback(name, rdtype)
         target, chain_ttl = name, 0x7FFFFFFF
         for _ in range(wire.MAX_CHAIN):
             self.stats.questions += 1
@@ -230,6 +232,14 @@ class Resolver:
         if reply.rcode == wire.NXDOMAIN:
             return Records((), until, "nxdomain", f"{reply.name} does not exist")
         return Records((), until, "nodata", f"{name} has no {wire.TYPE_NAMES[rdtype]}")
+
+    def _loopback(self, name: str, rdtype: int) -> Records:
+        """What names under localhost are, whatever a server says (RFC 6761 6.3)."""
+        until = self._clock.monotonic() + self.options.max_ttl
+        address = {wire.A: "127.0.0.1", wire.AAAA: "::1"}.get(rdtype)
+        if address is None:
+            return Records((), until, "nodata", f"{name} has no {wire.TYPE_NAMES[rdtype]}")
+        return Records(((0, address),), until, "ok", "")
 
     def _until(self, ttl: int, ceiling: float) -> float:
         return self._clock.monotonic() + min(max(ttl, self.options.min_ttl), ceiling)

@@ -112,6 +112,13 @@ def test_addresses_by_family(options: ResolverOptions, addresses: list[str]) -> 
     assert resolver.peek_addresses("mx1.example.com") == addresses
 
 
+def test_localhost_is_never_asked_for() -> None:
+    resolver = FakeResolver({"localhost": {"A": "192.0.2.66"}})
+    assert mx(resolver, "localhost").hosts == ((0, "localhost"),)
+    assert asyncio.run(resolver.addresses("x.localhost")) == ["::1", "127.0.0.1"]
+    assert resolver.zones.asked == []
+
+
 def test_an_address_answer_tells_nothing_there_from_not_now() -> None:
     resolver = FakeResolver(RECORDS, broken=["broken.example"])
     statuses = [

@@ -1,0 +1,192 @@
+"""From a message and a recipient's domain to a site: at once if static or cached, else by DNS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mta.errors import ConfigError
+from mta.model import Kind, Outcome
+from mta.resolver import MxAnswer, Resolver
+from mta.routing.mx import bounce, defer, literal, select
+from mta.routing.rules import Envelope, Hop, Route, Router, parse_next_hop
+from mta.routing.site import SitePlan, mx_site, smarthost_site, static_site
+
+HOP_STEP = 1 << 16  # preferences of a later hop's MX come after all of an earlier one's
+
+
+class Plan(NamedTuple):
+    """Where a recipient's mail goes."""
+
+    site: SitePlan
+    route: Route
+
+
+class Failure(NamedTuple):
+    """Why it goes nowhere, or not now."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerOptions:
+    """Settings of a planner."""
+
+    local_names: frozenset[str] = frozenset()  # host names that are this server, A-labels
+    local_endpoints: frozenset[tuple[str, int]] = frozenset()  # (address, port) we listen on
+    memo_size: int = 100_000  # plans remembered
+
+
+class Planner:
+    """Makes plans of routes and MX answers, each once for as long as its answers hold."""
+
+    def __init__(
+        self, router: Router, resolver: Resolver, options: PlannerOptions | None = None
+    ) -> None:
+        self._router, self._resolver = router, resolver
+        self._options = options or PlannerOptions()
+        self._local_names = frozenset(
+            name.lower().rstrip(".") for name in self._options.local_names
+        )
+        self._plans: dict[tuple[Route, str], tuple[tuple[MxAnswer, ...], Plan | Failure]] = {}
+        self._static: dict[Route, Plan] = {}
+        self._reroutes: dict[str, Route | Failure] = {}
+        self._sites: dict[str, SitePlan] = {}
+
+    def __repr__(self) -> str:
+        return f"<Planner {len(self._plans)} plans, {len(self._sites)} sites>"
+
+    def peek(self, envelope: Envelope, domain: str, reroute: str = "") -> Plan | Failure | None:
+        """The plan if no look-up is needed; `reroute` is an operator's next hop."""
+        route = self._route(envelope, domain, reroute)
+        if isinstance(route, Failure):
+            return route
+        fixed = self._fixed(route, domain)
+        if fixed is not None:
+            return fixed
+        answers = []
+        for name in _names(route, domain):
+            answer = self._resolver.peek_mx(name)
+            if answer is None:
+                return None
+            answers.append(answer)
+        return self._looked_up(route, domain, tuple(answers))
+
+    async def plan(self, envelope: Envelope, domain: str, reroute: str = "") -> Plan | Failure:
+        """The plan; callers that want the same names at the same time share the look-ups."""
+        route = self._route(envelope, domain, reroute)
+        if isinstance(route, Failure):
+            return route
+        fixed = self._fixed(route, domain)
+        if fixed is not None:
+            return fixed
+        names = _names(route, domain)
+        answers = await asyncio.gather(*(self._resolver.mx(name) for name in names))
+        return self._looked_up(route, domain, tuple(answers))
+
+    def _route(self, envelope: Envelope, domain: str, reroute: str) -> Route | Failure:
+        if not reroute:
+            return self._router.route(envelope, domain)
+        route = self._reroutes.get(reroute)
+        if route is None:
+            if len(self._reroutes) >= self._options.memo_size:
+                self._reroutes.clear()
+            route = self._reroutes[reroute] = _reroute(reroute)
+        return route
+
+    def _fixed(self, route: Route, domain: str) -> Plan | Failure | None:
+        """A plan that needs no DNS: named servers, or an address literal."""
+        if not route.next_hop:
+            return self._literal(route, domain) if domain.startswith("[") else None
+        plan = self._static.get(route)
+        if plan is None and not any(hop.mx for hop in route.next_hop):
+            if len(self._static) >= self._options.memo_size:
+                self._static.clear()
+            plan = self._static[route] = Plan(self._site(static_site(route.next_hop)), route)
+        return plan
+
+    def _literal(self, route: Route, domain: str) -> Plan | Failure:
+        address = literal(domain)
+        assert address is not None
+        if isinstance(address, Outcome):
+            return Failure(address)
+        if (address, route.port) in self._options.local_endpoints:
+            return Failure(bounce("5.4.6", f"mail for {domain} loops back to this server"))
+        site = static_site([Hop(address, route.port, False)])
+        return Plan(self._site(site), route)
+
+    def _looked_up(
+        self, route: Route, domain: str, answers: tuple[MxAnswer, ...]
+    ) -> Plan | Failure:
+        """The plan of these answers, made again only when an answer was replaced."""
+        key = route, "" if route.next_hop else domain
+        kept = self._plans.get(key)
+        if kept is not None and all(map(_same, kept[0], answers)):
+            return kept[1]
+        if len(self._plans) >= self._options.memo_size:
+            self._plans.clear()
+        plan = (
+            self._smarthost(route, answers) if route.next_hop else self._mx(route, domain, answers)
+        )
+        self._plans[key] = answers, plan
+        return plan
+
+    def _mx(self, route: Route, domain: str, answers: Sequence[MxAnswer]) -> Plan | Failure:
+        hosts = select(domain, answers[0], self._local_names)
+        if isinstance(hosts, Outcome):
+            return Failure(hosts)
+        return Plan(self._site(mx_site(hosts, route.port)), route)
+
+    def _smarthost(self, route: Route, answers: Sequence[MxAnswer]) -> Plan | Failure:
+        """Hops in order, those looked up replaced by their MX; what fails is left out."""
+        found: list[tuple[int, Hop]] = []
+        failures: list[Outcome] = []
+        left = iter(answers)
+        for number, hop in enumerate(route.next_hop):
+            if not hop.mx:
+                found.append((number * HOP_STEP, hop))
+                continue
+            hosts = select(hop.host, next(left))
+            if isinstance(hosts, Outcome):
+                failures.append(hosts)
+            else:
+                found += [(number * HOP_STEP + p, Hop(h, hop.port, False)) for p, h in hosts]
+        if not found:
+            return Failure(_configuration(failures[0]))
+        name = ",".join(str(hop) for hop in route.next_hop)
+        return Plan(self._site(smarthost_site(name, found)), route)
+
+    def _site(self, site: SitePlan) -> SitePlan:
+        """The one object for equal sites."""
+        kept = self._sites.get(site.key)
+        if kept == site:
+            return kept
+        if len(self._sites) >= self._options.memo_size:
+            self._sites.clear()
+        self._sites[site.key] = site
+        return site
+
+
+def _names(route: Route, domain: str) -> list[str]:
+    return [hop.host for hop in route.next_hop if hop.mx] or [domain]
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other
+
+
+def _reroute(text: str) -> Route | Failure:
+    try:
+        hops, port = parse_next_hop(text)
+    except ConfigError as error:
+        return Failure(defer("4.3.5", str(error)))
+    return Route(-1, text, hops, port=port)
+
+
+def _configuration(outcome: Outcome) -> Outcome:
+    """A next hop that does not exist is our mistake, not the recipient's: try again later."""
+    if outcome.kind == Kind.DEFERRED:
+        return outcome
+    return defer("4.3.5", f"the route's next hop cannot be used: {outcome.text}")
