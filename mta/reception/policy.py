@@ -1,0 +1,111 @@
+"""Who may send what to whom: the relay rule of a listener."""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from mta.errors import ConfigError
+from mta.smtp.replies import reply
+
+UNIX = "unix"  # the address of a client on a Unix socket
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+CACHE = 4096  # client addresses whose answer is remembered
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Policy:
+    """The relay rule of one listener; built once, asked once a session and once a recipient.
+
+    `relay_from` has networks and the word `unix` for clients of a Unix socket. Without it and
+    `relay_domains`, loopback and Unix socket clients may relay, nobody else.
+    """
+
+    __slots__ = ("hostname", "_networks", "_unix", "_ruled", "_domains", "_globs", "_known")
+
+    def __init__(
+        self,
+        hostname: str,
+        *,
+        relay_from: Iterable[str] = (),
+        relay_domains: Iterable[str] = (),
+    ) -> None:
+        given, domains = list(relay_from), [d.lower() for d in relay_domains]
+        self.hostname = hostname
+        self._ruled = bool(given or domains)
+        sources = given if self._ruled else [*LOOPBACK, UNIX]
+        self._unix = UNIX in sources
+        self._networks = [network(text) for text in sources if text != UNIX]
+        globs = [d for d in domains if any(c in d for c in "*?")]
+        self._domains = frozenset(domains).difference(globs)
+        self._globs = re.compile("|".join(map(fnmatch.translate, globs))) if globs else None
+        self._known: dict[str, bool] = {}
+
+    def may_relay(self, address: str) -> bool:
+        """May this client (an IP address, or `UNIX`) send to any domain."""
+        if address == UNIX:
+            return self._unix
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) >= CACHE:
+                self._known.clear()
+            known = self._known[address] = self._in_networks(address)
+        return known
+
+    def _in_networks(self, address: str) -> bool:
+        client = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped:
+            client = client.ipv4_mapped
+        return any(client in network for network in self._networks)
+
+    def takes(self, domain: str) -> bool:
+        """Is mail to this domain accepted from every client."""
+        domain = domain.lower()
+        if domain in self._domains:
+            return True
+        return self._globs is not None and self._globs.match(domain) is not None
+
+    def sender(self, sender: str) -> bytes | None:
+        """The refusal of this reverse-path, or None."""
+        if sender and not sender.rpartition("@")[2]:
+            return reply(501, "5.1.7", f"<{sender}>: the sender address ends after the @")
+        if sender and "@" not in sender:
+            return reply(501, "5.1.7", f"<{sender}>: the sender address needs a domain")
+        return None
+
+    def complete(self, recipient: str) -> str | None:
+        """The recipient with its domain; None when it has none and is not postmaster."""
+        if "@" in recipient:
+            return recipient if recipient[-1] != "@" else None
+        if recipient.lower() == "postmaster":  # RFC 5321 4.5.1: <postmaster> without a domain
+            return f"{recipient}@{self.hostname}"
+        return None
+
+    def recipient(self, address: str, recipient: str, relay: bool) -> bytes | None:
+        """The refusal of a complete recipient from the client at `address`, or None."""
+        if relay:
+            return None
+        domain = recipient.rpartition("@")[2].lower()
+        if self.takes(domain) or recipient.lower() == f"postmaster@{self.hostname}".lower():
+            return None
+        return reply(554, "5.7.1", f"<{recipient}>: relaying denied: {self._why(address, domain)}")
+
+    def _why(self, address: str, domain: str) -> str:
+        if not self._ruled:
+            return f"only loopback clients may relay here, {address} is none (see relay_from)"
+        return f"{address} is not in relay_from and {domain} is not in relay_domains"
+
+
+def network(text: str) -> Network:
+    """A network from `192.0.2.0/24`, `192.0.2.1` or the IPv6 forms; ConfigError if it is none."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is not a network: {error}",
+            key="relay_from",
+            hint='write "192.0.2.0/24", "192.0.2.1" or "2001:db8::/32"',
+        ) from None

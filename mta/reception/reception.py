@@ -1,0 +1,247 @@
+"""The one way in: judges envelope and content, completes the header, hands the message on."""
+
+from __future__ import annotations
+
+from binascii import hexlify
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from mta._speedups import headers
+from mta.clock import Clock
+from mta.errors import SpoolBusyError
+from mta.model import IdGenerator, Message
+from mta.reception.control import NOTHING, Control, ControlNames, read
+from mta.reception.policy import Policy
+from mta.reception.received import Dates, trace
+from mta.smtp.replies import LOCAL_ERROR, NO_STORAGE, reply
+
+
+class ReceptionOptions(msgspec.Struct, frozen=True):
+    """What a listener does with messages, beside its relay rule."""
+
+    hostname: str
+    believe_control: bool = False  # control headers of its clients count
+    add_headers: bool = False  # Date and Message-ID where they are missing
+    max_hops: int = 50  # Received fields that mean a loop (RFC 5321 6.3)
+    names: ControlNames = ControlNames()
+
+
+class Transaction(Protocol):
+    """An envelope that is being given."""
+
+    sender: str | None
+    recipients: list[str] | None
+
+
+class Client(Transaction, Protocol):
+    """Who gives it: an SMTP session or an HTTP request."""
+
+    address: str  # IP address, or "unix"
+    relay: bool  # may send to any domain
+    id: str  # the session's, for log and envelope
+    name: str  # from EHLO
+    extended: bool  # said EHLO
+    trace: bytes  # kept here by reception: Received up to the id
+
+
+class MailEvent(Protocol):
+    """A parsed MAIL command."""
+
+    @property
+    def sender(self) -> str: ...
+
+
+class RcptEvent(Protocol):
+    """A parsed RCPT command."""
+
+    @property
+    def recipient(self) -> str: ...
+
+
+class ContentEvent(Protocol):
+    """A message's content, unstuffed."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def flags(self) -> int: ...
+
+
+Submit = Callable[[Message, list[str], Callable[[BaseException | None], None]], None]
+
+
+class Reception:
+    """One listener's way in. Verdicts are whole replies; None is the standard positive one."""
+
+    __slots__ = (
+        "options", "policy", "_ids", "_submit", "_reject", "_clock", "_has_room", "_names",
+        "_dates",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        options: ReceptionOptions,
+        policy: Policy,
+        ids: IdGenerator,
+        submit: Submit,
+        reject: Callable[..., None],
+        clock: Clock,
+        has_room: Callable[[], bool],
+    ) -> None:
+        self.options, self.policy = options, policy
+        self._ids, self._submit, self._reject, self._clock = ids, submit, reject, clock
+        self._has_room = has_room
+        self._names = options.names.all()
+        self._dates = Dates()
+
+    def mail(self, session: Client, event: MailEvent) -> bytes | None:
+        """Begin a transaction."""
+        sender = event.sender
+        refusal = self.policy.sender(sender)
+        if refusal is not None:
+            return self._refuse(session, refusal, "MAIL", sender)
+        session.sender, session.recipients = sender, []
+        return None
+
+    def rcpt(self, session: Client, event: RcptEvent) -> bytes | None:
+        """Add a recipient."""
+        recipient = self.policy.complete(event.recipient)
+        if recipient is None:
+            text = f"<{event.recipient}>: the recipient address needs a domain"
+            refusal: bytes | None = reply(550, "5.1.2", text)
+        else:
+            refusal = self.policy.recipient(session.address, recipient, session.relay)
+        if refusal is not None:
+            return self._refuse(session, refusal, "RCPT", session.sender, event.recipient)
+        assert session.recipients is not None and recipient is not None
+        session.recipients.append(recipient)
+        return None
+
+    def data(self, session: Client, event: object = None) -> bytes | None:
+        """May content come: is there room for it."""
+        if self._has_room():
+            return None
+        return self._refuse(session, NO_STORAGE, "DATA", session.sender)
+
+    def content(
+        self,
+        session: Client,
+        transaction: Transaction,
+        event: ContentEvent,
+        done: Callable[[bytes], None],
+    ) -> None:
+        """Judge the content and hand the message on; `done` gets the reply, now or later."""
+        scan = headers.scan(event.body, self._names)
+        control = self._judge(scan)
+        if isinstance(control, bytes):
+            done(self._refuse(session, control, ".", transaction.sender))
+            return
+        recipients = transaction.recipients
+        assert recipients is not None and transaction.sender is not None
+        message = self._message(session, transaction.sender, event, scan, control)
+        message.total = message.open = len(recipients)
+        try:
+            self._submit(message, recipients, partial(self._stored, session, message, done))
+        except SpoolBusyError:
+            done(self._refuse(session, NO_STORAGE, ".", message.sender))
+
+    def refused(self, session: Client, answer: bytes, command: str) -> None:
+        """Take down a refusal that was given before reception was asked."""
+        self._refuse(session, answer, command, session.sender)
+
+    def _judge(self, scan: headers.HeaderScan) -> Control | bytes:
+        """What the control headers say, or the refusal of the content."""
+        if scan.received_count > self.options.max_hops:
+            text = f"Mail loop: {scan.received_count} Received headers, more than max_hops"
+            return reply(554, "5.4.6", text)
+        if not scan.found or not self.options.believe_control:
+            return NOTHING
+        return read(self.options.names, scan.found)
+
+    def _message(
+        self,
+        session: Client,
+        sender: str,
+        event: ContentEvent,
+        scan: headers.HeaderScan,
+        control: Control,
+    ) -> Message:
+        now, id = self._clock.wall_us(), self._ids.next()
+        digits, body, message_id = hexlify(id), event.body, scan.message_id
+        head = self._received(session, digits, now)
+        if self.options.add_headers:
+            head += self._missing(scan, digits, now)
+            message_id = message_id or f"<{digits.decode()}@{self.options.hostname}>"
+        if scan.header_end == 0 and body[:2] != b"\r\n":
+            head += b"\r\n"  # RFC 5322 2.1: the body begins after an empty line
+        if scan.kept is None:
+            body = head + body
+        else:
+            view = memoryview(body)
+            body = b"".join([head, *(view[start:end] for start, end in scan.kept)])
+        return Message(
+            id,
+            sender,
+            tenant=control.tenant,
+            campaign=control.campaign,
+            pool=control.pool,
+            klass=control.klass,
+            received_us=now,
+            size=len(body),
+            flags=event.flags,
+            peer_name=session.name,
+            peer_address=session.address,
+            message_id=message_id,
+            session=session.id,
+            body=body,
+        )
+
+    def _received(self, session: Client, digits: bytes, now: int) -> bytes:
+        """The Received header of this message."""
+        if not session.trace:
+            session.trace = trace(
+                session.name, session.address, self.options.hostname, extended=session.extended
+            )
+        return b"%b%b;\r\n\t%b\r\n" % (session.trace, digits, self._dates.at(now))
+
+    def _missing(self, scan: headers.HeaderScan, digits: bytes, now: int) -> bytes:
+        """The Date and Message-ID headers that the message lacks (RFC 6409 8.1 and 8.2)."""
+        added = b""
+        if not scan.has_date:
+            added += b"Date: %b\r\n" % self._dates.at(now)
+        if not scan.has_message_id:
+            added += b"Message-ID: <%b@%b>\r\n" % (digits, self.options.hostname.encode())
+        return added
+
+    def _stored(
+        self,
+        session: Client,
+        message: Message,
+        done: Callable[[bytes], None],
+        error: BaseException | None,
+    ) -> None:
+        """The commit has ended."""
+        if error is None:
+            done(b"250 2.0.0 Ok: queued as %b\r\n" % hexlify(message.id))
+        else:
+            answer = NO_STORAGE if isinstance(error, SpoolBusyError) else LOCAL_ERROR
+            done(self._refuse(session, answer, ".", message.sender))
+
+    def _refuse(
+        self, session: Client, answer: bytes, command: str, sender: str | None, recipient: str = ""
+    ) -> bytes:
+        """Take down a refusal; the same reply."""
+        self._reject(
+            time_us=self._clock.wall_us(),
+            session=session.id,
+            peer_name=session.name,
+            peer_address=session.address,
+            sender=sender or "",
+            recipient=recipient,
+            command=command,
+            reply=answer,
+        )
+        return answer

@@ -1,0 +1,106 @@
+"""The relay rule."""
+
+from __future__ import annotations
+
+import pytest
+
+from mta.errors import ConfigError
+from mta.reception.policy import CACHE, UNIX, Policy
+
+
+def policy(**rule) -> Policy:
+    return Policy("mx.example.net", **rule)
+
+
+@pytest.mark.parametrize(
+    ("rule", "address", "may"),
+    [
+        ({}, "127.0.0.1", True),
+        ({}, "127.9.9.9", True),
+        ({}, "::1", True),
+        ({}, "::ffff:127.0.0.1", True),
+        ({}, UNIX, True),
+        ({}, "192.0.2.1", False),
+        ({}, "fe80::1%eth0", False),
+        ({"relay_from": ["192.0.2.0/24"]}, "192.0.2.1", True),
+        ({"relay_from": ["192.0.2.0/24"]}, "192.0.3.1", False),
+        ({"relay_from": ["192.0.2.0/24"]}, "127.0.0.1", False),
+        ({"relay_from": ["192.0.2.0/24"]}, UNIX, False),
+        ({"relay_from": ["unix"]}, UNIX, True),
+        ({"relay_from": ["unix"]}, "127.0.0.1", False),
+        ({"relay_from": ["2001:db8::/32", "192.0.2.7"]}, "2001:db8::9", True),
+        ({"relay_from": ["2001:db8::/32", "192.0.2.7"]}, "192.0.2.7", True),
+        ({"relay_domains": ["example.com"]}, "127.0.0.1", False),
+    ],
+)
+def test_who_may_relay(rule, address, may):
+    made = policy(**rule)
+    assert made.may_relay(address) is may
+    assert made.may_relay(address) is may
+
+
+def test_remembered_clients_are_bounded():
+    made = policy()
+    for number in range(CACHE + 10):
+        made.may_relay(f"10.0.{number // 256}.{number % 256}")
+    assert len(made._known) <= CACHE
+
+
+@pytest.mark.parametrize(
+    ("domain", "taken"),
+    [
+        ("example.com", True),
+        ("EXAMPLE.com", True),
+        ("a.example.com", False),
+        ("a.example.org", True),
+        ("a.b.example.org", True),
+        ("example.org", False),
+        ("example.org.evil.net", False),
+        ("", False),
+    ],
+)
+def test_relay_domains(domain, taken):
+    assert policy(relay_domains=["Example.com", "*.example.org"]).takes(domain) is taken
+
+
+def test_networks_are_checked():
+    with pytest.raises(ConfigError, match="192.0.2.1/24"):
+        policy(relay_from=["192.0.2.1/24"])
+
+
+def test_refusal_says_why():
+    refusal = policy().recipient("192.0.2.1", "a@example.com", False)
+    assert refusal is not None
+    assert refusal.startswith(b"554 5.7.1 <a@example.com>: relaying denied: only loopback")
+    refusal = policy(relay_from=["10.0.0.0/8"]).recipient("192.0.2.1", "a@example.com", False)
+    assert refusal is not None
+    assert b"192.0.2.1 is not in relay_from and example.com is not in relay_domains" in refusal
+
+
+def test_recipients_that_pass():
+    made = policy(relay_domains=["example.com"])
+    assert made.recipient("192.0.2.1", "a@Example.COM", False) is None
+    assert made.recipient("192.0.2.1", "a@example.org", True) is None
+    assert made.recipient("192.0.2.1", "Postmaster@mx.example.net", False) is None
+
+
+def test_a_quoted_at_sign_is_no_domain():
+    made = policy(relay_domains=["example.com"])
+    assert made.recipient("192.0.2.1", '"x@example.com"@example.org', False) is not None
+
+
+def test_complete():
+    made = policy()
+    assert made.complete("a@b") == "a@b"
+    assert made.complete("Postmaster") == "Postmaster@mx.example.net"
+    assert made.complete("a") is None
+    assert made.complete("a@") is None
+
+
+def test_sender():
+    made = policy()
+    assert made.sender("") is None
+    assert made.sender("a@b") is None
+    for bad in ("a", "a@"):
+        refusal = made.sender(bad)
+        assert refusal is not None and refusal.startswith(b"501 5.1.7 ")

@@ -1,0 +1,251 @@
+"""The way in: from an envelope and content to a message that is handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from mta.errors import SpoolBusyError
+from mta.model import Class, Flag, IdGenerator, Message, id_shard
+from mta.reception.control import ControlNames
+from mta.reception.policy import Policy
+from mta.reception.reception import Reception, ReceptionOptions
+from mta.testing.clock import FakeClock
+
+HOST = "mx.example.net"
+PLAIN = b"Date: x\r\nMessage-ID: <1@c>\r\nSubject: s\r\n\r\nHello\r\n"
+
+
+class Desk:
+    """A reception with everything around it, and what came of it."""
+
+    def __init__(self, rule: dict | None = None, room: bool = True, **options) -> None:
+        self.submitted: list[tuple[Message, list[str]]] = []
+        self.finish: list[Callable[[BaseException | None], None]] = []
+        self.rejections: list[dict] = []
+        self.replies: list[bytes] = []
+        self.raises: BaseException | None = None
+        self.room = room
+        self.clock = FakeClock()
+        self.client = SimpleNamespace(
+            address="192.0.2.1", relay=True, id="s-1", name="c.example", extended=True,
+            trace=b"", sender=None, recipients=None,
+        )  # fmt: skip
+        self.reception = Reception(
+            ReceptionOptions(HOST, **options),
+            Policy(HOST, **(rule or {})),
+            IdGenerator(7, self.clock),
+            self.submit,
+            self.log,
+            self.clock,
+            lambda: self.room,
+        )
+
+    def submit(self, message, recipients, done) -> None:
+        if self.raises is not None:
+            raise self.raises
+        self.submitted.append((message, recipients))
+        self.finish.append(done)
+
+    def log(self, **fields) -> None:
+        code, enhanced, text = fields.pop("reply").decode().strip().split(" ", 2)
+        self.rejections.append(fields | {"code": int(code), "enhanced": enhanced, "text": text})
+
+    def mail(self, sender: str) -> bytes | None:
+        return self.reception.mail(self.client, SimpleNamespace(sender=sender))
+
+    def rcpt(self, recipient: str) -> bytes | None:
+        return self.reception.rcpt(self.client, SimpleNamespace(recipient=recipient))
+
+    def content(self, body: bytes, flags: int = 0) -> None:
+        event = SimpleNamespace(body=body, flags=flags, size=len(body))
+        self.reception.content(self.client, self.client, event, self.replies.append)
+
+    def message(self, body: bytes, flags: int = 0) -> Message:
+        """The message that becomes of this content."""
+        assert self.mail("a@c.example") is None
+        assert self.rcpt("b@example.com") is None
+        assert self.reception.data(self.client) is None
+        self.content(body, flags)
+        assert self.replies == []
+        return self.submitted[-1][0]
+
+    def refused(self, body: bytes) -> bytes:
+        """The refusal of this content."""
+        self.mail("a@c.example")
+        self.rcpt("b@example.com")
+        self.content(body)
+        assert self.submitted == []
+        return self.replies[-1]
+
+
+def test_a_message_is_handed_on():
+    desk = Desk()
+    message = desk.message(PLAIN, Flag.DOT_LINES)
+    assert desk.submitted[0][1] == ["b@example.com"]
+    assert id_shard(message.id) == 7
+    assert message.sender == "a@c.example"
+    assert message.received_us == desk.clock.wall_us()
+    assert message.flags == Flag.DOT_LINES
+    assert (message.peer_name, message.peer_address) == ("c.example", "192.0.2.1")
+    assert (message.message_id, message.session) == ("<1@c>", "s-1")
+    assert (message.open, message.total) == (1, 1)
+    assert message.klass == Class.NORMAL
+    assert message.body == (
+        b"Received: from c.example ([192.0.2.1])\r\n"
+        b"\tby mx.example.net with ESMTP id " + message.id.hex().encode() + b";\r\n"
+        b"\tThu, 01 Jan 2026 00:00:00 +0000\r\n" + PLAIN
+    )
+    assert message.size == len(message.body)
+
+
+def test_the_250_waits_for_the_commit_and_names_the_id():
+    desk = Desk()
+    message = desk.message(PLAIN)
+    desk.finish[0](None)
+    assert desk.replies == [b"250 2.0.0 Ok: queued as " + message.id.hex().encode() + b"\r\n"]
+    assert desk.rejections == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SpoolBusyError("full"), b"452 4.3.1 "), (OSError("broken"), b"451 4.3.0 ")],
+)
+def test_a_commit_that_fails(error, code):
+    desk = Desk()
+    desk.message(PLAIN)
+    desk.finish[0](error)
+    assert desk.replies[0].startswith(code)
+    assert desk.rejections[0]["code"] == int(code[:3])
+
+
+def test_busy_at_once():
+    desk = Desk()
+    desk.raises = SpoolBusyError("stalled")
+    assert desk.refused(PLAIN).startswith(b"452 4.3.1 ")
+
+
+def test_no_room_is_said_at_data():
+    desk = Desk(room=False)
+    desk.mail("a@c.example")
+    desk.rcpt("b@example.com")
+    refusal = desk.reception.data(desk.client)
+    assert refusal is not None and refusal.startswith(b"452 4.3.1 ")
+    assert desk.rejections[0]["command"] == "DATA"
+
+
+def test_relaying_denied():
+    desk = Desk()
+    desk.client.relay = False
+    desk.mail("a@c.example")
+    refusal = desk.rcpt("b@example.com")
+    assert refusal is not None and refusal.startswith(b"554 5.7.1 ")
+    assert desk.client.recipients == []
+    record = desk.rejections[0]
+    assert record["sender"] == "a@c.example"
+    assert record["recipient"] == "b@example.com"
+    assert record["peer_address"] == "192.0.2.1"
+    assert record["session"] == "s-1"
+    assert record["command"] == "RCPT"
+    assert (record["code"], record["enhanced"]) == (554, "5.7.1")
+    assert "relaying denied" in record["text"]
+
+
+def test_addresses_need_domains():
+    desk = Desk()
+    assert (desk.mail("nobody") or b"").startswith(b"501 5.1.7 ")
+    assert desk.client.sender is None
+    assert desk.mail("") is None
+    assert (desk.rcpt("nobody") or b"").startswith(b"550 5.1.2 ")
+    assert desk.rcpt("Postmaster") is None
+    assert desk.client.recipients == [f"Postmaster@{HOST}"]
+    assert len(desk.rejections) == 2
+
+
+def test_loops_end():
+    desk = Desk(max_hops=3)
+    hops = b"Received: x\r\n"
+    assert desk.refused(hops * 4 + PLAIN).startswith(b"554 5.4.6 ")
+    assert desk.rejections[0]["enhanced"] == "5.4.6"
+    assert Desk(max_hops=3).message(hops * 3 + PLAIN).body is not None
+
+
+CONTROLLED = (
+    b"X-Tenant: acme\r\nSubject: s\r\nX-JOB: spring\r\n sale\r\nX-virtual-MTA: p\r\n"
+    b"X-Class: bulk\r\n\r\nX-Tenant: in the body\r\n"
+)
+CLEANED = b"Subject: s\r\n\r\nX-Tenant: in the body\r\n"
+
+
+def test_control_headers_of_those_who_may():
+    message = Desk(believe_control=True).message(CONTROLLED)
+    assert (message.tenant, message.campaign, message.pool) == ("acme", "spring sale", "p")
+    assert message.klass == Class.BULK
+    assert message.body is not None and message.body.endswith(b" +0000\r\n" + CLEANED)
+    assert message.size == len(message.body)
+
+
+def test_control_headers_of_others_are_removed():
+    message = Desk().message(CONTROLLED)
+    assert (message.tenant, message.campaign, message.pool) == ("", "", "")
+    assert message.klass == Class.NORMAL
+    assert message.body is not None and message.body.endswith(b" +0000\r\n" + CLEANED)
+
+
+def test_control_header_names_are_settings():
+    names = ControlNames(tenant=("X-Kunde",))
+    message = Desk(believe_control=True, names=names).message(b"X-kunde: a\r\nX-Tenant: b\r\n\r\n")
+    assert message.tenant == "a"
+    assert message.body is not None and message.body.endswith(b"X-Tenant: b\r\n\r\n")
+
+
+def test_bad_control_header():
+    body = b"X-Class: urgent\r\n\r\n"
+    desk = Desk(believe_control=True)
+    assert b"X-Class" in desk.refused(body)
+    assert desk.rejections[0]["enhanced"] == "5.6.0"
+    assert Desk().message(body).klass == Class.NORMAL
+
+
+def test_date_and_message_id_where_missing():
+    message = Desk(add_headers=True).message(b"Subject: s\r\n\r\nHello\r\n")
+    digits = message.id.hex()
+    assert message.message_id == f"<{digits}@{HOST}>"
+    assert message.body is not None
+    assert message.body.endswith(
+        b"Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n"
+        b"Message-ID: <%b@mx.example.net>\r\nSubject: s\r\n\r\nHello\r\n" % digits.encode()
+    )
+
+
+def test_date_and_message_id_are_left_alone():
+    message = Desk(add_headers=True).message(PLAIN)
+    assert message.message_id == "<1@c>"
+    assert message.body is not None and message.body.endswith(b" +0000\r\n" + PLAIN)
+    other = Desk().message(b"Subject: s\r\n\r\n")
+    assert other.message_id == ""
+    assert other.body is not None and b"Message-ID" not in other.body
+
+
+@pytest.mark.parametrize(
+    ("body", "end"),
+    [
+        (b"no header at all\r\n", b"+0000\r\n\r\nno header at all\r\n"),
+        (b" begins like a continuation\r\n", b"+0000\r\n\r\n begins like a continuation\r\n"),
+        (b"\r\nbody\r\n", b"+0000\r\n\r\nbody\r\n"),
+        (b"", b"+0000\r\n\r\n"),
+    ],
+)
+def test_content_without_header(body, end):
+    message = Desk().message(body)
+    assert message.body is not None and message.body.endswith(end)
+
+
+def test_every_message_of_a_session_has_its_own_id_line():
+    desk = Desk()
+    first, second = desk.message(PLAIN), desk.message(PLAIN)
+    assert first.id.hex().encode() in (first.body or b"")
+    assert second.id.hex().encode() in (second.body or b"")
+    assert first.id < second.id
