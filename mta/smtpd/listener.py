@@ -1,0 +1,174 @@
+"""Accepting connections for one listener of a worker.
+
+The accept loop is our own: the loop's server closes itself for good when descriptors run out,
+and a connection over a limit should cost neither a transport nor a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import socket
+from collections.abc import Iterable
+
+import msgspec
+
+from mta.reception.policy import UNIX
+from mta.reception.reception import Reception
+from mta.smtp.server import ServerOptions
+from mta.smtpd import limits
+from mta.smtpd.service import Service
+from mta.smtpd.session import Session
+from mta.smtpd.timeouts import NEVER, Timeouts
+
+ACCEPTS = 32  # connections taken per wake-up, so that sessions get their turn
+PAUSE = 0.5  # seconds without accepting after descriptors ran out
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class ListenerOptions(msgspec.Struct, frozen=True):
+    """What the sessions of a listener have in common."""
+
+    server: ServerOptions
+    timeouts: Timeouts = Timeouts()
+    drain_text: str = "Service is shutting down, try again later"
+
+
+class Listener:
+    """Serves bound, listening sockets until `close`; `sessions` has what it opened."""
+
+    __slots__ = (
+        "reception", "service", "server", "sessions", "command", "idle", "data_block", "linger",
+        "content", "whole", "drain_text", "draining", "_loop", "_sockets", "_tasks", "_paused",
+        "_ended",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        options: ListenerOptions,
+        sockets: Iterable[socket.socket],
+        *,
+        reception: Reception,
+        service: Service,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.service = service
+        self.sessions: set[Session] = set()
+        self.draining = False
+        self.reload(options, reception)
+        self._loop, self._sockets = loop, list(sockets)
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._paused: set[socket.socket] = set()
+        self._ended: asyncio.Future[None] | None = None
+
+    def reload(self, options: ListenerOptions, reception: Reception) -> None:
+        """Serve by these from now on; open sessions keep their `options.server`."""
+        self.server, self.reception = options.server, reception
+        self.drain_text, timeouts = options.drain_text, options.timeouts
+        # Whole seconds: the wheel knows no smaller ones.
+        self.command, self.idle = math.ceil(timeouts.command), math.ceil(timeouts.idle)
+        self.data_block, self.linger = math.ceil(timeouts.data_block), math.ceil(timeouts.linger)
+        self.content = math.ceil(timeouts.content) or NEVER
+        self.whole = math.ceil(timeouts.session) or NEVER
+
+    def start(self) -> None:
+        """Accept from now on."""
+        for sock in self._sockets:
+            sock.setblocking(False)
+            self._loop.add_reader(sock, self._accept, sock)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                sock, peer = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in SHORTAGES:
+                    self._pause(listening)
+                    return
+                continue  # accept(2): an error of that connection, which is gone
+            self.take(sock, peer[0] if listening.family != socket.AF_UNIX else UNIX)
+
+    def _pause(self, listening: socket.socket) -> None:
+        """Out of descriptors: the socket stays readable, so polling on would be a busy loop."""
+        self.service.starved += 1
+        self._loop.remove_reader(listening)
+        self._paused.add(listening)
+        self._loop.call_later(PAUSE, self._resume, listening)
+
+    def _resume(self, listening: socket.socket) -> None:
+        if listening in self._paused:
+            self._paused.discard(listening)
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def take(self, sock: socket.socket, address: str) -> None:
+        """Serve an accepted connection from this address, or turn it away."""
+        relay = self.reception.policy.may_relay(address)
+        counter = self.service.limits
+        # The limit per network is against strangers: an injector may open what it needs.
+        network = limits.UNIX if relay else counter.network(address)
+        refusal = counter.admit(network)
+        if refusal is not None:
+            self._turn_away(sock, refusal)
+            return
+        session = Session(self, address, network, relay)
+        self.sessions.add(session)
+        task = self._loop.create_task(self._connect(sock, session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _turn_away(self, sock: socket.socket, refusal: bytes) -> None:
+        self.service.refused += 1
+        sock.setblocking(False)
+        try:
+            sock.send(refusal)  # a fresh socket buffer takes a line whole
+        except OSError:
+            pass  # the client has gone already
+        sock.close()
+
+    async def _connect(self, sock: socket.socket, session: Session) -> None:
+        sock.setblocking(False)
+        try:
+            await self._loop.connect_accepted_socket(lambda: session, sock)
+        except OSError:  # gone before it was served
+            sock.close()
+            self.forget(session)
+
+    def forget(self, session: Session) -> None:
+        """The session's connection has ended."""
+        if session in self.sessions:
+            self.sessions.discard(session)
+            self.service.limits.release(session.network)
+            self.service.deadlines.remove(session)
+        if self._ended is not None and not self.sessions and not self._ended.done():
+            self._ended.set_result(None)
+
+    def close(self) -> None:
+        """Accept no more; the sockets stay open, for whoever bound them."""
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
+        self._paused.clear()
+        self._sockets.clear()
+
+    def drain(self) -> None:
+        """Accept no more, and end each session at its next boundary with 421 4.3.2."""
+        self.close()
+        self.draining = True
+        for session in list(self.sessions):
+            session.drain()
+
+    def abort(self) -> None:
+        """End all sessions at once, without a word."""
+        self.close()
+        self.draining = True  # for one whose connection is not made yet
+        for session in list(self.sessions):
+            session.abort()
+
+    async def wait_closed(self) -> None:
+        """Return when the last session has ended."""
+        while self.sessions:
+            if self._ended is None or self._ended.done():
+                self._ended = self._loop.create_future()
+            await asyncio.shield(self._ended)

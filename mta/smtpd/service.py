@@ -1,0 +1,55 @@
+"""What all sessions of a worker share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from mta.smtpd.limits import SessionLimits
+from mta.smtpd.timeouts import Deadlines
+
+READ_SIZE = 65_536  # octets of one read
+
+
+class Loop(Protocol):
+    """What smtpd asks of the event loop by itself."""
+
+    def time(self) -> float:
+        """The loop's clock, seconds."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+        """Run the callback in so many seconds."""
+        ...
+
+
+class Service:
+    """One receive buffer, one deadline wheel, the session limits and numbers of a worker."""
+
+    __slots__ = (
+        "view", "deadlines", "limits", "accepted", "refused", "timed_out", "starved", "_prefix",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: Loop,
+        limits: SessionLimits | None = None,
+        *,
+        worker: int = 0,
+        started: int | None = None,
+    ) -> None:
+        # Each read is given to its session's core at once, so one buffer serves all sessions.
+        self.view = memoryview(bytearray(READ_SIZE))
+        self.deadlines = Deadlines(loop.time, loop.call_later)
+        self.limits = limits if limits is not None else SessionLimits()
+        self.accepted = 0  # sessions taken since the start
+        self.refused = 0  # turned away by a limit
+        self.timed_out = 0  # ended by a deadline
+        self.starved = 0  # times that accepting paused for want of descriptors
+        self._prefix = f"{int(time.time()) if started is None else started:x}-{worker:x}-"
+
+    def next_id(self) -> str:
+        """The text that names a session: start, worker, count; unique on the node."""
+        self.accepted += 1
+        return f"{self._prefix}{self.accepted:x}"

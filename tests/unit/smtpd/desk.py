@@ -1,0 +1,155 @@
+"""A session with a transport, a wheel and a reception that a test holds in its hands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from mta.model import IdGenerator, Message
+from mta.reception.policy import Policy
+from mta.reception.reception import Reception, ReceptionOptions
+from mta.smtp.server import ServerOptions
+from mta.smtpd.limits import SessionLimits
+from mta.smtpd.listener import Listener, ListenerOptions
+from mta.smtpd.service import Service
+from mta.smtpd.session import Session
+from mta.smtpd.timeouts import Timeouts
+from mta.testing.clock import FakeClock
+
+HOST = "mx.example.net"
+
+
+class FakeLoop:
+    """Time, and timers that run when it moves."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.calls: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+
+    def time(self) -> float:
+        return self.clock.monotonic()
+
+    def call_later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
+        self.calls.append((self.time() + delay, callback, args))
+
+    def run(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+            due = [call for call in self.calls if call[0] <= self.time()]
+            self.calls = [call for call in self.calls if call[0] > self.time()]
+            for _, callback, args in due:
+                callback(*args)
+
+
+class FakeTransport:
+    """Takes down what the session does to its connection."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.reading, self.eof, self.closed, self.aborted = True, False, False, False
+
+    def write(self, data: bytes) -> None:
+        assert not self.eof and not self.closed and not self.aborted
+        self.writes.append(data)
+
+    def write_eof(self) -> None:
+        self.eof = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading
+        self.reading = True
+
+
+class Desk:
+    """One listener, and as many sessions as a test opens."""
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        rule: dict[str, Any] | None = None,
+        at_once: bool = True,
+        limits: SessionLimits | None = None,
+        **server: Any,
+    ) -> None:
+        self.loop = FakeLoop()
+        self.service = Service(self.loop, limits, started=1)
+        self.messages: list[tuple[Message, list[str]]] = []
+        self.pending: list[Callable[[BaseException | None], None]] = []
+        self.log: list[dict[str, Any]] = []
+        self.at_once, self.room = at_once, True
+        clock = self.loop.clock
+        self.reception = Reception(
+            ReceptionOptions(HOST), Policy(HOST, **(rule or {})), IdGenerator(0, clock),
+            self.submit, self.reject, clock, lambda: self.room,
+        )  # fmt: skip
+        options = ListenerOptions(ServerOptions(HOST, **server), timeouts or Timeouts())
+        self.listener = Listener(
+            options, [], reception=self.reception, service=self.service, loop=cast(Any, self.loop)
+        )
+
+    def submit(
+        self, message: Message, recipients: list[str], done: Callable[[BaseException | None], None]
+    ) -> None:
+        self.messages.append((message, recipients))
+        if self.at_once:
+            done(None)
+        else:
+            self.pending.append(done)
+
+    def reject(self, **fields: Any) -> None:
+        self.log.append(fields)
+
+    def open(self, address: str = "127.0.0.1") -> Talk:
+        """A greeted session."""
+        return Talk(self, address)
+
+
+class Talk:
+    """A client's view of one session."""
+
+    def __init__(self, desk: Desk, address: str) -> None:
+        self.transport = FakeTransport()
+        network = desk.service.limits.network(address)
+        assert desk.service.limits.admit(network) is None
+        relay = desk.reception.policy.may_relay(address)
+        self.session = Session(desk.listener, address, network, relay)
+        desk.listener.sessions.add(self.session)
+        self.session.connection_made(cast(Any, self.transport))
+
+    def send(self, data: bytes) -> None:
+        """Have the transport read this, in as many reads as its buffer asks for."""
+        while data:
+            buffer = self.session.get_buffer(65536)
+            piece, data = data[: len(buffer)], data[len(buffer) :]
+            buffer[: len(piece)] = piece
+            self.session.buffer_updated(len(piece))
+
+    def replies(self) -> bytes:
+        """What was written since the last call."""
+        writes, self.transport.writes = self.transport.writes, []
+        return b"".join(writes)
+
+    def say(self, data: bytes) -> bytes:
+        """Send, and return what comes back at once."""
+        self.send(data)
+        return self.replies()
+
+    def codes(self, data: bytes) -> list[int]:
+        """The codes of the replies that come back at once."""
+        lines = self.say(data).split(b"\r\n")[:-1]
+        return [int(line[:3]) for line in lines if line[3:4] == b" "]
+
+    def lost(self) -> None:
+        """The connection has ended."""
+        self.session.connection_lost(None)

@@ -1,0 +1,325 @@
+"""A session between its transport and the core."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from mta.errors import SpoolBusyError
+from mta.smtpd.timeouts import Timeouts
+
+from .desk import Desk
+
+ENVELOPE = b"MAIL FROM:<a@c.example>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
+BODY = b"Subject: s\r\n\r\nHello\r\n.\r\n"
+
+
+def test_a_message_in_single_steps():
+    desk = Desk()
+    talk = desk.open()
+    assert talk.replies().startswith(b"220 mx.example.net ")
+    assert talk.codes(b"EHLO c.example\r\n") == [250]
+    assert talk.codes(b"MAIL FROM:<a@c.example>\r\n") == [250]
+    assert talk.codes(b"RCPT TO:<b@example.com>\r\n") == [250]
+    assert talk.codes(b"DATA\r\n") == [354]
+    message = desk.messages
+    reply = talk.say(BODY)
+    assert reply == b"250 2.0.0 Ok: queued as %b\r\n" % message[0][0].id.hex().encode()
+    assert message[0][1] == ["b@example.com"]
+    assert talk.codes(b"QUIT\r\n") == [221]
+    assert talk.transport.closed
+
+
+def test_one_write_per_read():
+    desk = Desk()
+    talk = desk.open()
+    talk.replies()
+    talk.send(b"EHLO c\r\n" + (ENVELOPE + BODY) * 3 + b"QUIT\r\n")
+    assert len(talk.transport.writes) == 1
+    assert len(desk.messages) == 3
+    assert len({m.id for m, _ in desk.messages}) == 3
+
+
+def test_a_late_verdict_goes_on_with_what_waits():
+    desk = Desk(at_once=False)
+    talk = desk.open()
+    talk.replies()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + BODY + ENVELOPE + BODY + b"NOOP\r\n")
+    assert b"queued" not in talk.replies()
+    assert len(desk.pending) == 1
+    desk.pending.pop()(None)
+    assert talk.replies().count(b"queued") == 1
+    assert len(desk.messages) == 2
+    desk.pending.pop()(SpoolBusyError("full"))
+    assert [line[:3] for line in talk.replies().splitlines()] == [b"452", b"250"]
+
+
+def test_connection_lost_before_the_verdict_keeps_the_message():
+    desk = Desk(at_once=False)
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + BODY)
+    talk.lost()
+    assert desk.listener.sessions == set()
+    assert desk.service.limits.sessions == 0
+    desk.pending.pop()(None)
+    assert len(desk.messages) == 1
+
+
+def test_reading_pauses_while_enough_waits():
+    desk = Desk(at_once=False, pipeline_limit=1024)
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + BODY)
+    assert talk.transport.reading
+    talk.send(b"NOOP\r\n" * 400)
+    assert not talk.transport.reading
+    desk.pending.pop()(None)
+    assert talk.transport.reading
+    assert talk.replies().count(b"250 2.0.0 Ok\r\n") == 400
+
+
+def test_a_client_that_does_not_read_is_not_read_either():
+    desk = Desk(timeouts=Timeouts(command=10, idle=10))
+    talk = desk.open()
+    talk.session.pause_writing()
+    assert not talk.transport.reading
+    talk.session.resume_writing()
+    assert talk.transport.reading
+    talk.session.pause_writing()
+    desk.loop.run(11)
+    assert talk.transport.aborted
+    assert desk.service.timed_out == 1
+
+
+def test_both_reasons_must_go_before_reading_resumes():
+    desk = Desk(at_once=False, pipeline_limit=1024)
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + BODY + b"NOOP\r\n" * 400)
+    talk.session.pause_writing()
+    assert not talk.transport.reading
+    desk.pending.pop()(None)
+    assert not talk.transport.reading
+    talk.session.resume_writing()
+    assert talk.transport.reading
+
+
+def test_half_closed_client_gets_its_replies():
+    desk = Desk(at_once=False)
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + BODY + b"NOOP\r\n")
+    assert talk.session.eof_received()
+    talk.replies()
+    desk.pending.pop()(None)
+    assert talk.replies().count(b"250 2.0.0 Ok") == 2
+    assert talk.transport.closed
+
+
+def test_half_closed_client_without_a_message_is_let_go():
+    talk = Desk().open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + b"half a mess")
+    assert not talk.session.eof_received()
+
+
+def test_after_too_many_errors_the_last_reply_is_read_before_the_end():
+    desk = Desk(max_errors=2, timeouts=Timeouts(linger=3))
+    talk = desk.open()
+    talk.replies()
+    assert talk.codes(b"FOO\r\nFOO\r\nFOO\r\n")[-1] == 421
+    assert talk.transport.eof and not talk.transport.closed
+    assert talk.say(b"FOO\r\n") == b""
+    desk.loop.run(4)
+    assert talk.transport.aborted
+
+
+def test_idle_time_out():
+    desk = Desk(timeouts=Timeouts(command=30, idle=20, linger=2))
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n")
+    desk.loop.run(19)
+    talk.replies()
+    desk.loop.run(2)
+    assert talk.replies().startswith(b"421 4.4.2 ")
+    assert talk.transport.eof
+    desk.loop.run(3)
+    assert talk.transport.aborted
+
+
+def test_within_a_transaction_the_command_time_counts():
+    desk = Desk(timeouts=Timeouts(command=30, idle=10))
+    talk = desk.open()
+    talk.send(b"EHLO c\r\nMAIL FROM:<a@c>\r\n")
+    talk.replies()
+    desk.loop.run(29)
+    assert talk.replies() == b""
+    desk.loop.run(2)
+    assert talk.replies().startswith(b"421 ")
+
+
+def test_octets_of_a_command_buy_no_time():
+    desk = Desk(timeouts=Timeouts(command=10, idle=10))
+    talk = desk.open()
+    talk.replies()
+    for _ in range(10):
+        talk.send(b"N")
+        desk.loop.run(1)
+    desk.loop.run(1)
+    assert talk.replies().startswith(b"421 4.4.2 ")
+
+
+def test_content_has_time_between_pieces_and_in_all():
+    desk = Desk(timeouts=Timeouts(data_block=10, content=60))
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE)
+    talk.replies()
+    for _ in range(6):
+        desk.loop.run(9)
+        talk.send(b"drip\r\n")
+    assert talk.replies() == b""
+    desk.loop.run(7)
+    assert talk.replies().startswith(b"421 4.4.2 ")
+    assert desk.messages == []
+
+
+def test_content_that_stops():
+    desk = Desk(timeouts=Timeouts(data_block=10))
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE)
+    talk.replies()
+    desk.loop.run(11)
+    assert talk.replies().startswith(b"421 4.4.2 ")
+
+
+def test_the_content_limit_ends_with_the_content():
+    desk = Desk(timeouts=Timeouts(content=20, idle=50))
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + BODY)
+    talk.replies()
+    desk.loop.run(45)
+    assert talk.replies() == b""
+
+
+def test_no_time_out_while_the_delay_is_ours():
+    desk = Desk(at_once=False, timeouts=Timeouts(command=10, idle=10, data_block=10))
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + BODY)
+    talk.replies()
+    desk.loop.run(100)
+    assert talk.replies() == b""
+    desk.pending.pop()(None)
+    assert b"queued" in talk.replies()
+    desk.loop.run(11)
+    assert talk.replies().startswith(b"421 4.4.2 ")
+
+
+def test_a_whole_session_ends_at_a_boundary():
+    desk = Desk(timeouts=Timeouts(session=30))
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n")
+    talk.replies()
+    for _ in range(29):
+        desk.loop.run(1)
+        assert talk.codes(b"NOOP\r\n") == [250]
+    talk.send(ENVELOPE)
+    desk.loop.run(2)
+    talk.replies()
+    talk.send(BODY)
+    desk.loop.run(2)
+    replies = talk.replies()
+    assert b"queued" in replies and replies.splitlines()[-1].startswith(b"421 4.3.2 ")
+
+
+def test_content_is_not_endless_when_the_session_should_have_ended():
+    desk = Desk(timeouts=Timeouts(session=5, content=20, data_block=10))
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE)
+    for _ in range(19):
+        desk.loop.run(1)
+        talk.send(b"drip\r\n")
+        assert not talk.transport.eof
+    desk.loop.run(2)
+    assert talk.replies().splitlines()[-1].startswith(b"421 4.4.2 ")
+
+
+def test_drain_between_transactions():
+    talk = (desk := Desk()).open()
+    talk.send(b"EHLO c\r\n")
+    talk.replies()
+    desk.listener.drain()
+    assert talk.replies().startswith(b"421 4.3.2 ")
+    assert talk.transport.eof
+
+
+def test_drain_waits_for_content_and_verdict():
+    talk = (desk := Desk(at_once=False)).open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE)
+    talk.replies()
+    desk.listener.drain()
+    assert talk.replies() == b""
+    talk.send(BODY)
+    assert talk.replies() == b""
+    desk.pending.pop()(None)
+    lines = talk.replies().splitlines()
+    assert [line[:3] for line in lines] == [b"250", b"421"]
+
+
+def test_abort():
+    talk = (desk := Desk()).open()
+    desk.listener.abort()
+    assert talk.transport.aborted
+
+
+def test_relaying_denied_is_logged():
+    talk = (desk := Desk()).open("192.0.2.1")
+    talk.replies()
+    codes = talk.codes(b"EHLO c\r\nMAIL FROM:<a@c>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n")
+    assert codes == [250, 250, 554, 503]
+    assert len(desk.log) == 1
+
+
+def test_messages_too_large_are_logged_once():
+    talk = (desk := Desk(max_size=1000)).open()
+    talk.replies()
+    large = b"x\r\n" * 1000 + b".\r\n"
+    talk.send(b"EHLO c\r\n" + ENVELOPE + large + b"MAIL FROM:<a@c> SIZE=1001\r\nFOO\r\n")
+    assert [line[:4] for line in talk.replies().splitlines()[-3:]] == [b"552 ", b"552 ", b"500 "]
+    assert [record["command"] for record in desk.log] == [".", "MAIL"]
+    talk.send(b"FOO\r\nMAIL FROM:<a@c> SIZE=1001\r\nNOOP\r\n")
+    assert len(desk.log) == 3
+
+
+def test_no_room():
+    talk = (desk := Desk()).open()
+    desk.room = False
+    talk.replies()
+    assert talk.codes(b"EHLO c\r\n" + ENVELOPE) == [250, 250, 250, 452]
+
+
+def test_new_ehlo_and_rset_end_the_transaction():
+    talk = (desk := Desk()).open()
+    for command in (b"EHLO d\r\n", b"RSET\r\n"):
+        talk.send(b"EHLO c\r\nMAIL FROM:<x@c>\r\nRCPT TO:<x@example.com>\r\n" + command)
+        assert talk.session.sender is None
+        talk.send(ENVELOPE + BODY)
+        assert desk.messages[-1][1] == ["b@example.com"]
+
+
+def test_received_names_the_client_of_now():
+    talk = (desk := Desk()).open()
+    talk.send(b"HELO one\r\n" + ENVELOPE + BODY + b"EHLO two\r\n" + ENVELOPE + BODY)
+    first, second = (message.body or b"" for message, _ in desk.messages)
+    assert b"from one ([127.0.0.1])" in first and b"with SMTP id" in first
+    assert b"from two ([127.0.0.1])" in second and b"with ESMTP id" in second
+
+
+def test_repr_tells_what_it_does():
+    talk = Desk().open()
+    talk.send(b"EHLO c.example\r\n")
+    assert repr(talk.session) == "<Session 1-0-1 c.example [127.0.0.1] ready>"
+
+
+@pytest.mark.parametrize("size", [2048])
+def test_an_idle_session_is_small(size):
+    session = Desk().open().session
+    assert not hasattr(session, "__dict__")
+    own = [session, session.core, session.id, session.name, session.trace]
+    assert sum(map(sys.getsizeof, own)) < size
