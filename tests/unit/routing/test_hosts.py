@@ -65,9 +65,9 @@ def test_hosts_go_by_preference() -> None:
 def test_a_hundred_equals_share_the_first_place() -> None:
     hosts = book()
     site = mx_site(tuple((10, f"h{number}.example") for number in range(100)), 25)
-    firsts = Counter(targets(hosts, site)[0].host for _ in range(2000))
-    assert len(firsts) == 100
-    assert max(firsts.values()) <= 45  # 20 expected, 4.5 its deviation
+    firsts = Counter(targets(hosts, site)[0].host for _ in range(1000))
+    assert len(firsts) > 95
+    assert max(firsts.values()) <= 30  # 10 expected, 3.1 its deviation
 
 
 def test_of_many_hosts_only_as_many_as_needed_are_looked_up() -> None:
