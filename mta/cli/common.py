@@ -33,6 +33,9 @@ LogDir = Annotated[
     Path | None, typer.Option("--log-dir", help="The folder of the log, if not in its home.")
 ]
 
+TIMES = {"time", "received", "due", "expires", "oldest", "created_us", "next_attempt"}
+LONG_AGO = 10**15  # microseconds, 2001: smaller numbers under these names are counts
+WORDS = {"class": ("transactional", "normal", "bulk"), "klass": ("transactional", "normal", "bulk")}
 SLOW = 1.0  # seconds after which waiting is shown
 
 
@@ -71,33 +74,43 @@ def print_line(value: Any) -> None:
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Rows as a table: these columns as far as any row has them, then the others."""
+    """Rows as a table: these columns as far as any row has them; all there are if none is named."""
     from rich import box
     from rich.table import Table
 
     present = {key for row in rows for key, value in row.items() if value not in ("", None)}
-    rest = [key for row in rows for key in row if key not in columns]
-    names = [key for key in (*columns, *dict.fromkeys(rest)) if key in present]
+    all_names = dict.fromkeys(key for row in rows for key in row)
+    names = [key for key in (columns or all_names) if key in present]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in names:
         numeric = all(isinstance(row.get(name, 0), int | float) for row in rows)
-        right = numeric and not name.endswith("_us")
+        right = numeric and name not in TIMES and name not in WORDS
         table.add_column(heading(name), justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*[cell(name, row.get(name)) for name in names])
     console().print(table)
 
 
-def print_facts(facts: dict[str, Any]) -> None:
+def print_facts(facts: dict[str, Any], columns: Sequence[str] = ()) -> None:
     """A dictionary for people: values by name, then each list of rows as a table."""
     tables = {key: value for key, value in facts.items() if is_rows(value)}
     plain = flat({key: value for key, value in facts.items() if key not in tables})
     width = max((len(heading(key)) for key in plain), default=0)
     for key, value in plain.items():
-        typer.echo(f"{heading(key):{width}}  {cell(key, value)}")
+        typer.echo(f"{heading(key):{width}}  {cell(key, value)}".rstrip())
     for key, rows in tables.items():
         typer.echo(f"\n{heading(key)}")
-        print_table(rows, ())
+        print_table(rows, columns)
+
+
+def print_figures(totals: dict[str, Any], parts: list[dict[str, Any]], names: list[str]) -> None:
+    """Figures below each other, with a column for the total and one for each part."""
+    rows = [
+        {"figure": heading(key), "total": value}
+        | {name: part.get(key) for name, part in zip(names, parts, strict=True)}
+        for key, value in totals.items()
+    ]
+    print_table(rows, ("figure", "total", *names))
 
 
 def is_rows(value: Any) -> bool:
@@ -122,15 +135,19 @@ def heading(name: str) -> str:
 
 
 def cell(name: str, value: Any) -> str:
-    """A value as people read it; names that end in `_us` are times."""
+    """A value as people read it."""
     if value is None:
         return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if name == "time" or name.endswith("_us"):
-            return moment(value) if value else ""
-        return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        if name in WORDS and 0 <= value < len(WORDS[name]):
+            return WORDS[name][value]
+        return moment(value) if name in TIMES and value > LONG_AGO else str(value)
     if isinstance(value, list):
         return ", ".join(cell("", item) for item in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key}={cell(key, item)}" for key, item in value.items() if item)
     return plain(str(value))
 
 

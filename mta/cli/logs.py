@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,15 +87,15 @@ def find(
     """Find records, in the order of time; as JSON, one a line."""
     wanted = chosen(id, recipient, sender, domain, tenant, campaign, type)
     begin, end = instant(since, "--since"), instant(until, "--until")
-    count = 0
-    for record in read(log_folder(home, log_dir), begin, end, wanted):
+    found = read(log_folder(home, log_dir), begin, end, wanted)
+    with common.waiting("reading the log"):
+        first = next(found, None)
+    if first is None:
+        if not as_json:
+            typer.echo("nothing")
+        raise typer.Exit(1)
+    for record in islice(chain([first], found), limit or None):
         show(record, as_json)
-        count += 1
-        if limit and count >= limit:
-            break
-    if not count and not as_json:
-        typer.echo("nothing")
-    raise typer.Exit(0 if count else 1)
 
 
 def log_folder(home: Path | None, log_dir: Path | None) -> Path:

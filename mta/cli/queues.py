@@ -24,8 +24,8 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
 MessageId = Annotated[str, typer.Argument(metavar="ID", help="Message id.")]
 
-COLUMNS = ("id", "rno", "where", "sender", "recipient", "tenant", "campaign", "class", "site",
-           "attempts", "due_us", "expires_us", "code", "enhanced", "text")  # fmt: skip
+COLUMNS = ("id", "recipient", "state", "site", "tenant", "campaign", "attempts", "due", "code",
+           "enhanced", "text")  # fmt: skip
 VERBS = {
     "hold": "Keep mail back, what comes later too, until it is released.",
     "release": "Let mail go on that is held.",
@@ -105,7 +105,7 @@ def drain(stream: Generator[Any, None, Any], take: Callable[[Any], None]) -> Any
 def show(id: MessageId, home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
     """Show a message and its recipients."""
     found = control.ask(common.control_socket(home, socket), "queue.show", id=id)
-    common.print_json(found) if as_json else common.print_facts(found)
+    common.print_json(found) if as_json else common.print_facts(found, COLUMNS[1:])
 
 
 @queue.command()
@@ -123,14 +123,14 @@ def top(
     if by not in kinds:
         raise typer.BadParameter(f'"{by}" is none of {", ".join(kinds)}', param_hint="--by")
     path = common.control_socket(home, socket)
-    show_rows(control.stream(path, "queue.top", {"by": by, "limit": limit}), as_json, ("name",))
+    show_rows(control.stream(path, "queue.top", {"by": by, "limit": limit}), as_json, ())
 
 
 @queue.command()
 def acts(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
     """List the acts of operators that are in force; as JSON, one a line."""
     path = common.control_socket(home, socket)
-    columns = ("act", "verb", "select", "created_us", "reason")
+    columns = ("sequence", "verb", "select", "created_us", "reason", "next_hop", "swept")
     show_rows(control.stream(path, "act.list", {}), as_json, columns)
 
 
@@ -167,7 +167,7 @@ for name, text in VERBS.items():
 
 @queue.command()
 def reroute(
-    to: Annotated[str, typer.Option(metavar="HOP", help="Next hop; empty for the usual way.")],
+    to: Annotated[str, typer.Option(metavar="HOP", help="Next hop, as [192.0.2.1]:25.")],
     domain: Domain = "",
     site: Site = "",
     tenant: Tenant = "",
@@ -262,14 +262,12 @@ def dead_export(
     socket: Socket = None,
     as_json: Json = False,
 ) -> None:
-    """Write a dead letter's content as it would have been sent (.eml)."""
-    import base64
-
+    """Write a dead letter's content (.eml); as JSON, a text of its octets in Latin-1."""
     found = control.ask(common.control_socket(home, socket), "dead.export", id=id)
     if as_json:
         common.print_json(found)
         return
-    content = base64.b64decode(found["content"])
+    content = found.encode("latin-1")
     if out is None:
         typer.get_binary_stream("stdout").write(content)
     else:

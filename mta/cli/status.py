@@ -22,5 +22,8 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
         found = control.ask(path, "status")
     if as_json:
         common.print_json(found)
-    elif isinstance(found, dict):
-        common.print_facts(found)
+        return
+    totals, workers = found.pop("totals", {}), found.pop("workers", [])
+    problems = [worker["problem"] for worker in workers if worker.get("problem")]
+    common.print_facts(found | ({"problems": problems} if problems else {}))
+    common.print_figures(totals, workers, [f"worker {n}" for n in range(len(workers))])

@@ -105,7 +105,7 @@ def memory(config: Config) -> Iterator[ConfigError]:
     """Parts that fit under the cap."""
     cap = config.memory.cap
     text = f"is more than memory.cap, {values.size_text(cap)}"
-    if (config.queue.body_memory or 0) > cap:
+    if config.queue.body_memory > cap:
         yield fault(text, "queue", "body_memory", hint="lower it or raise memory.cap")
     if config.smtpd.max_size > cap:
         yield fault(text, "smtpd", "max_size", hint="lower it or raise memory.cap")

@@ -236,9 +236,7 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
     name = config.hostname or os.uname().nodename
     workers = config.workers or min(64, len(os.sched_getaffinity(0)))
     dsn, queue, control = config.dsn, config.queue, config.control
-    bodies = queue.body_memory
-    if bodies is None:
-        bodies = min(256_000_000, config.memory.cap // 4)
+    bodies = queue.body_memory or min(256_000_000, config.memory.cap // 4)
     replace = msgspec.structs.replace
     return replace(
         config,

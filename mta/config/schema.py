@@ -210,14 +210,14 @@ class Queue(Section, frozen=True):
         int, doc("recipients that all lanes keep in memory, per worker", static=True, ge=1)
     ] = 200_000
     body_memory: Annotated[
-        Octets | None,
+        Octets,
         doc(
             "bodies kept in memory until their first attempt, all workers;"
-            " a quarter of `memory.cap`, at most 256MB, if not given",
+            " a quarter of `memory.cap`, at most 256MB, if 0",
             static=True,
             ge=0,
         ),
-    ] = None
+    ] = 0
     dead_letter_days: Annotated[
         int, doc("dead letters (bounces of bounces) are kept", unit="days", ge=1)
     ] = 14

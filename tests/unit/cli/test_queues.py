@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,16 @@ import pytest
 
 from tests.unit.cli.conftest import Run, Server
 
-ROW = {"id": "ab" * 16, "rno": 0, "where": "due", "sender": "a@b", "recipient": "c@d",
-       "attempts": 2, "due_us": 1_767_225_600_123_456, "text": "try\x1b[31m later"}  # fmt: skip
+ROW = {
+    "id": "ab" * 16,
+    "rno": 0,
+    "state": "due",
+    "sender": "a@b",
+    "recipient": "c@d",
+    "attempts": 2,
+    "due": 1_767_225_600_123_456,
+    "text": "try\x1b[31m later",
+}
 
 
 def test_list_asks_and_shows(run: Run, server: Server) -> None:
@@ -43,19 +50,18 @@ def test_an_empty_queue_says_so(run: Run, server: Server) -> None:
 
 
 def test_show(run: Run, server: Server) -> None:
-    server.answer("queue.show", result={"message": {"sender": "a@b", "size": 3},
-                                        "recipients": [ROW]})  # fmt: skip
+    server.answer("queue.show", result={"sender": "a@b", "class": 2, "recipients": [ROW]})
     ran = run("queue", "show", "abc", "--home", server.home)
     assert server.requests[0] == {"op": "queue.show", "args": {"id": "abc"}}
-    assert "message sender" in ran.out and "c@d" in ran.out
+    assert "class   bulk" in ran.out and "c@d" in ran.out
     assert run("queue", "show", "abc", "--home", server.home, "--json").json["recipients"] == [ROW]
 
 
 def test_top(run: Run, server: Server) -> None:
-    server.answer("queue.top", {"name": "example.com", "items": 7})
+    server.answer("queue.top", {"name": "example.com", "queued": 7, "oldest": ROW["due"]})
     ran = run("queue", "top", "--by", "tenant", "--home", server.home)
     assert server.requests[0]["args"] == {"by": "tenant", "limit": 20}
-    assert "example.com" in ran.out
+    assert "example.com" in ran.out and "2026-01-01 00:00" in ran.out
     assert run("queue", "top", "--by", "colour", "--home", server.home).code == 2
 
 
@@ -75,9 +81,11 @@ def test_every_selector_is_sent(run: Run, server: Server) -> None:
     ran = run("queue", "reroute", "--to", "[192.0.2.1]:25", *flags, "--home", server.home, "--json")
     assert ran.json == {"act": 1}
     assert server.requests[0]["args"] == {
-        "verb": "reroute", "select": {name: f"x-{name}" for name in names}, "reason": "",
+        "verb": "reroute",
+        "select": {name: f"x-{name}" for name in names},
+        "reason": "",
         "next_hop": "[192.0.2.1]:25",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("verb", ["hold", "release", "flush", "delete", "bounce"])
@@ -113,17 +121,18 @@ def test_yes_needs_no_answer(run: Run, server: Server) -> None:
 
 
 def test_acts_are_listed(run: Run, server: Server) -> None:
-    server.answer("act.list", result=[{"act": 3, "verb": "hold", "select": {"tenant": "acme"}}])
+    server.answer(
+        "act.list", result=[{"sequence": 3, "verb": "hold", "select": {"tenant": "acme"}}]
+    )
     ran = run("queue", "acts", "--home", server.home)
-    assert "hold" in ran.out and "acme" in ran.out
+    assert "hold" in ran.out and "tenant=acme" in ran.out
 
 
 def test_dead_letters(run: Run, server: Server, tmp_path: Path) -> None:
-    content = base64.b64encode(b"Subject: \xff\r\n").decode()
     server.answer("dead.list", {"id": "ab", "recipient": "x@y"})
     server.answer("dead.show", result={"id": "ab", "text": "no"})
     server.answer("dead.requeue", result={"requeued": 1})
-    server.answer("dead.export", result={"content": content})
+    server.answer("dead.export", result="Subject: \xff\r\n")
     home = ("--home", server.home)
     assert "x@y" in run("queue", "dead", "list", *home).out
     assert "no" in run("queue", "dead", "show", "ab", *home).out
@@ -139,10 +148,13 @@ def test_dead_letters(run: Run, server: Server, tmp_path: Path) -> None:
 
 
 def test_status(run: Run, server: Server) -> None:
-    result = {"uptime": 3, "totals": {"accepted": 5}, "workers": [{"worker": 0, "sessions": 2}]}
+    workers = [{"sessions": 2, "problem": None}, {"sessions": 3, "problem": "disk full"}]
+    result = {"uptime": 3, "listeners": ["h:1"], "totals": {"sessions": 5}, "workers": workers}
     server.answer("status", result=result)
     ran = run("status", "--home", server.home)
-    assert "totals accepted  5" in ran.out and "sessions" in ran.out
+    figures = [line.split() for line in ran.out.splitlines() if "sessions" in line]
+    assert figures == [["sessions", "5", "2", "3"]]
+    assert "disk full" in ran.out and "listeners  h:1" in ran.out
     assert run("status", "--socket", server.home / "control.sock", "--json").json == result
 
 
