@@ -1,0 +1,158 @@
+"""The SMTP client's state machine; mta/smtp/client.py has the theory of operation."""
+
+from typing import Any
+
+Result = tuple[int, str, str, str]
+"""Code, enhanced code, text, and the command that the reply answered."""
+
+Buffer = bytes | bytearray | memoryview
+
+UNATTEMPTED: str
+"""The command of a result (with code 0) for which nothing was decided by the server."""
+
+STATE_NAMES: tuple[str, ...]
+"""The names of `ClientCore.state`."""
+
+EVENT_NAMES: tuple[str, ...]
+"""The names of the events, by number."""
+
+KIND_NAMES: tuple[str, ...]
+"""The names of `ClientCore.deadline_kind`, by number."""
+
+KEYWORDS: dict[str, int]
+"""EHLO keyword to bit of `ClientCore.capabilities`."""
+
+class LocalProtocolError(Exception):
+    """The caller did what the session's state does not allow: an error of ours."""
+
+class ClientOptions:
+    """What all sessions of a path share."""
+
+    ehlo_name: str
+    """Our name in EHLO."""
+    pipelining: bool
+    """Group commands where the server offers PIPELINING."""
+    overlap: bool
+    """Send the next envelope with the final dot."""
+    convert_8bit: str
+    """8-bit content to a server without 8BITMIME: "bounce" it, or "convert" it (the caller does)."""
+
+    def __init__(
+        self,
+        ehlo_name: str,
+        *,
+        pipelining: bool = True,
+        overlap: bool = True,
+        convert_8bit: str = "bounce",
+    ) -> None:
+        """ValueError if the name cannot be sent or `convert_8bit` is neither word."""
+
+class Transaction:
+    """One message to some recipients; the core fills in `results`."""
+
+    sender: str
+    recipients: list[str]
+    body: bytes
+    """The content, lines ended by CRLF, not dot-stuffed; a final CRLF is added if it lacks one."""
+    flags: int
+    """`mta.model.Flag` bits: EIGHT_BIT and DOT_LINES matter here."""
+    tag: Any
+    """The caller's own."""
+    results: list[Result]
+    """One for each recipient, in order; an entry is None until decided.
+
+    Code 0 stands for no reply: with the command "unattempted" nothing was decided, with another
+    one the connection broke, timed out or spoke nonsense there, and the text says how.
+    """
+    ahead: bool
+    """It left with the final dot of the transaction before it."""
+
+    def __init__(
+        self, sender: str, recipients: list[str], body: bytes, flags: int = 0, tag: Any = None
+    ) -> None: ...
+    @property
+    def size(self) -> int:
+        """Octets of the body."""
+
+class ClientCore:
+    """One SMTP session from the greeting to its end: replies in, commands and events out."""
+
+    options: ClientOptions
+    capabilities: int
+    """Bits of `KEYWORDS`; 0 after HELO."""
+    size_limit: int
+    """Octets that the server takes (RFC 1870), 0 for no limit."""
+    transactions: int
+    """Transactions to whose MAIL the server has replied."""
+    replies: int
+    """Whole replies read: what moves a deadline."""
+    failure: Result | None
+    """Why the session ended; None while it lasts, after QUIT, and if it was closed while idle."""
+    overlap_failed: bool
+    """The server lost what was sent ahead, or never answered it: no overlap with this host."""
+
+    def __init__(self, options: ClientOptions) -> None: ...
+    @property
+    def state(self) -> str:
+        """What it waits for, one of `STATE_NAMES`."""
+
+    @property
+    def idle(self) -> bool:
+        """A transaction or QUIT may be given."""
+
+    @property
+    def closed(self) -> bool:
+        """The session has ended; feed does nothing more."""
+
+    @property
+    def overlap_ok(self) -> bool:
+        """`send_content` may be given the next transaction."""
+
+    @property
+    def in_flight(self) -> int:
+        """Transactions given and not ended: 0, 1 or 2."""
+
+    @property
+    def last_reply(self) -> tuple[int, str, str]:
+        """Code, enhanced code and text of the last reply; code 0 before the first."""
+
+    @property
+    def deadline_kind(self) -> int:
+        """Which time-out is running (RFC 5321 4.5.3.2): a place in `KIND_NAMES`, 0 for none."""
+
+    def feed(self, data: Buffer, size: int = -1) -> None:
+        """Take the first `size` octets of `data` (all by default); nothing of it is kept."""
+
+    def next_event(self) -> int | None:
+        """The next event, None if there is none; DONE comes first, until all are taken."""
+
+    def take_done(self) -> Transaction:
+        """The transaction that ended first, with all its results."""
+
+    def submit(self, transaction: Transaction) -> None:
+        """Begin a transaction, only while idle.
+
+        One that the server could only refuse (SIZE, 8BITMIME, an address that cannot be sent)
+        ends at once without a word to it.
+        """
+
+    def send_content(self, next_one: Transaction | None = None) -> None:
+        """After CONTENT_WANTED: send content and final dot, and the envelope of the next one."""
+
+    def output(self) -> list[bytes]:
+        """What is to be written, in order; each buffer is given once."""
+
+    def quit(self) -> None:
+        """Say QUIT, only while idle."""
+
+    def overlap_off(self) -> None:
+        """Send nothing ahead from here on; what is under way stays."""
+
+    def connection_lost(self, reason: str = "") -> None:
+        """The connection is gone: decide what is under way and close."""
+
+    def time_out(self) -> None:
+        """The time of `deadline_kind` is over: decide what is under way and close."""
+
+def transitions() -> dict[str, tuple[str, str, str, str]]:
+    """State to the names of the actions of a 2xx, 3xx, 4xx and 5xx reply."""
