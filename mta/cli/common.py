@@ -41,7 +41,7 @@ SLOW = 1.0  # seconds after which waiting is shown
 
 def home_folder(home: Path | None) -> Path:
     """The server's folder: the option, the environment or the default."""
-    from mta.config.load import absolute, default_home
+    from mta.config.home import absolute, default_home
 
     return absolute(home or default_home())
 

@@ -37,7 +37,7 @@ def doctor(
 ) -> None:
     """Look at machine, disk, DNS and names, and say what to change; 1 if something must be."""
     from mta.cli.checks import Probe
-    from mta.config import load
+    from mta.config.load import load
 
     check_address(address)
     settings = load(config, pairs(override), home)

@@ -103,7 +103,7 @@ def serve(
 
 def run(path: Path | None, overrides: list[tuple[str, str]]) -> int:
     """Load the configuration and serve; the exit code."""
-    from mta.config import load
+    from mta.config.load import load
 
     config = load(path, overrides)
     from mta.supervisor import master  # type: ignore[import-not-found, unused-ignore]

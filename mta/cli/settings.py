@@ -51,7 +51,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Tell what is wrong with a configuration, and what would be right."""
-    from mta.config import examine
+    from mta.config.load import examine
 
     found = examine(file, pairs(override), home)
     if as_json:
@@ -94,7 +94,7 @@ def show(
 def ask(home: Path | None, socket: Path | None) -> list[dict[str, Any]]:
     """The settings of the running server; what differs from the defaults is marked."""
     from mta.cli import control
-    from mta.config import from_json, load
+    from mta.config.load import from_json, load
 
     import json  # isort: skip
 
@@ -110,7 +110,8 @@ def effective(
     file: Path | None, override: list[str] | None, home: Path | None
 ) -> list[dict[str, Any]]:
     """The settings that `mta serve` would have, each with its place."""
-    from mta.config import examine, fields, load
+    from mta.config import fields
+    from mta.config.load import examine, load
 
     given = pairs(override)
     found = examine(file, given, home)

@@ -13,6 +13,7 @@ import msgspec
 
 from mta.config import check, fields
 from mta.config.convert import EXPONENTIAL, Converter, Problem, Text
+from mta.config.home import absolute, default_home
 from mta.config.positions import Positions
 from mta.config.schema import DEFAULT_LISTEN, Config
 from mta.errors import ConfigError
@@ -222,14 +223,6 @@ def load(
     return config
 
 
-def default_home() -> Path:
-    """/var/lib/mailrace for root, else under ~/.local/state."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/mailrace")
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "mailrace"
-
-
 def complete(config: Config, home: Path | str | None = None) -> Config:
     """The configuration with what depends on the machine; a `home` given here counts first."""
     base = absolute(home or config.home or default_home())
@@ -254,11 +247,6 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
         queue=replace(queue, body_memory=bodies),
         control=replace(control, socket=str(absolute(control.socket or base / "control.sock"))),
     )
-
-
-def absolute(path: Path | str) -> Path:
-    """A path with the user's folder and the current one filled in; links are kept."""
-    return Path(path).expanduser().absolute()
 
 
 def to_json(config: Config) -> bytes:

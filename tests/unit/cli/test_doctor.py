@@ -13,7 +13,7 @@ import pytest
 
 from mta.cli import checks
 from mta.cli.checks import Finding, Probe
-from mta.config import load
+from mta.config.load import load
 from tests.unit.cli.conftest import Run
 
 HOST = "mail1.example.com"

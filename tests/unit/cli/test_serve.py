@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mta.config import Config, fields
+from mta.config import fields
+from mta.config.schema import Config
 from tests.unit.cli.conftest import Run
 
 Call = dict[str, Any]

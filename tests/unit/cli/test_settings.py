@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from mta.cli import reference
-from mta.config import fields, load, to_json
+from mta.config import fields
+from mta.config.load import load, to_json
 from tests.unit.cli.conftest import Run, Server
 
 
