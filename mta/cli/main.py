@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mta.cli import doctor, logs, queues, serve, settings, status
+from mta.cli import doctor, load, logs, queues, serve, settings, status
 from mta.errors import MailraceError
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def start(
     """Mailrace: a mail transfer agent for email service providers."""
 
 
-for module in (serve, status, queues, logs, settings, doctor):
+for module in (serve, load, status, queues, logs, settings, doctor):
     module.register(app)
 
 

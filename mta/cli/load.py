@@ -1,0 +1,16 @@
+"""The commands around a server: `send` and `sink`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mta.cli import send, sink
+
+if TYPE_CHECKING:
+    import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for module in (send, sink):
+        module.register(app)

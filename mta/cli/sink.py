@@ -1,0 +1,101 @@
+"""`mta sink`: receivers with manners, for tests and measurements."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mta.cli.common import print_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta.loadgen.ledger import Counts
+
+
+def register(app: typer.Typer) -> None:
+    """Add `sink` to the application."""
+    app.command("sink")(sink)
+
+
+def sink(
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT[=MANNER]",
+            help="Listen here; may be repeated. [default: 127.0.0.1:2526]",
+        ),
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="MANNER",
+            help="The manner: accept, greylist:SECONDS, throttle:PER_CONNECTION,PER_SECOND, "
+            "unknown, drop:EVERY, slow:SECONDS or defer.",
+        ),
+    ] = "accept",
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SUFFIX=MANNER",
+            help="The manner for recipients of a domain and those below it; may be repeated.",
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write each arrival to this file, as JSON lines.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON lines.")] = False,
+) -> None:
+    """Receive mail like the receivers of the world do, and count it; ends on Ctrl-C."""
+    import uvloop
+
+    from mta.loadgen.ledger import Ledger
+    from mta.loadgen.manners import parse
+    from mta.loadgen.sink import parse_domain, parse_listen, serve
+
+    manner = parse(profile)
+    listeners = [parse_listen(text, manner) for text in listen or ["127.0.0.1:2526"]]
+    domains = dict(parse_domain(text) for text in domain or [])
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(record.open("ab", buffering=1 << 20)) if record else None
+        printer = Printer(json=json)
+        uvloop.run(serve(Ledger(file), listeners, domains, printer.listening, printer.counts))
+
+
+class Printer:
+    """The counts once a second: in place on a terminal, as JSON lines, else only at the end."""
+
+    def __init__(self, *, json: bool, now: Callable[[], float] = time.monotonic) -> None:
+        self._json, self._now = json, now
+        self._last: tuple[float, int] = (now(), 0)
+        self._seen: dict[str, int] = {}
+
+    def listening(self, address: str, manner: str) -> None:
+        """One listener is open."""
+        if self._json:
+            print_line({"listen": address, "manner": manner})
+        else:
+            print(f"listening on {address}, manner {manner}", flush=True)
+
+    def counts(self, counts: Counts, *, final: bool) -> None:
+        """The figures, with the rate since the last time."""
+        import msgspec
+
+        now, (then, before) = self._now(), self._last
+        rate = (counts.messages - before) / max(now - then, 1e-9)
+        self._last = now, counts.messages
+        values = msgspec.to_builtins(counts)
+        if self._json:
+            if final or values != self._seen:
+                print_line({**values, "rate": round(rate, 1), "final": final})
+            self._seen = values
+        elif final or sys.stdout.isatty():
+            line = "  ".join(f"{name} {value:,}" for name, value in values.items() if value)
+            start = "\r\x1b[K" if sys.stdout.isatty() else ""  # over the last line
+            rest = "\n" if final else f"  {rate:,.0f}/s"
+            print(f"{start}{line or 'nothing yet'}{rest}", end="", flush=True)

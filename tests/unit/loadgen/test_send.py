@@ -1,0 +1,217 @@
+"""`mta send` against a sink on loopback and a scripted control socket: output and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mta.cli import send as command
+from mta.cli.send import compose
+from mta.errors import ConfigError, ControlError, MailraceError
+from mta.loadgen.ledger import Ledger
+from mta.loadgen.manners import parse
+from mta.loadgen.sink import Sink
+
+ID = "0190b5a4c1d27000800012345678abcd"
+
+
+class Receiver:
+    """A sink in a thread of its own; `content` is what it took last."""
+
+    def __init__(self, manner: str) -> None:
+        self.record, self.loop = io.BytesIO(), asyncio.new_event_loop()
+        self.sink = Sink(Ledger(self.record), self.loop)
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.address = self._run(self.sink.listen("127.0.0.1:0", parse(manner)))
+
+    def _run(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+
+    def arrivals(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.record.getvalue().splitlines()]
+
+    def close(self) -> None:
+        self._run(self.sink.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+
+@pytest.fixture
+def accepting() -> Iterator[Receiver]:
+    receiver = Receiver("accept")
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def refusing() -> Iterator[Receiver]:
+    receiver = Receiver("unknown")
+    yield receiver
+    receiver.close()
+
+
+def run(*arguments: str, text: str | None = None) -> Any:
+    app = typer.Typer()
+    command.register(app)
+    return CliRunner().invoke(app, list(arguments), input=text)
+
+
+def test_sends_text_and_prints_the_dialog(accepting: Receiver) -> None:
+    done = run("--server", accepting.address, "--to", "a@x.example", "--body", "hello", "-v")
+    assert done.exit_code == 0, done.output
+    assert "> RCPT TO:<a@x.example>\n< 250 2.1.5" in done.output
+    assert "1 recipient(s)" in done.output
+    assert [a["recipient"] for a in accepting.arrivals()] == ["a@x.example"]
+
+
+def test_takes_a_file_and_mends_its_line_ends(accepting: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "m.eml"
+    file.write_bytes(b"Subject: x\nX-Load-Id: 5\n\n.dot\nna\xc3\xafve\n")
+    done = run("--server", accepting.address, "--to", "a@x.example", "--file", str(file))
+    assert done.exit_code == 0, done.output
+    (arrival,) = accepting.arrivals()
+    assert arrival["number"] == 5
+    assert arrival["size"] == len(b"Subject: x\r\nX-Load-Id: 5\r\n\r\n.dot\r\nna\xc3\xafve\r\n")
+
+
+def test_refused_recipient_is_a_failure_though_another_is_taken(refusing: Receiver) -> None:
+    done = run(
+        "--server", refusing.address, "--to", "unknown1@x", "--to", "b@x", text="from stdin"
+    )  # fmt: skip
+    assert done.exit_code == 1
+    assert "refused at RCPT TO:<unknown1@x>: 550 5.1.1" in done.stderr
+    assert [a["recipient"] for a in refusing.arrivals()] == ["b@x"]
+
+
+def test_all_refused(refusing: Receiver) -> None:
+    done = run("--server", refusing.address, "--to", "unknown@x", "--body", "x", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout.splitlines()[-1])["code"] == 550
+    assert refusing.arrivals() == []
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        done = run("--server", f"127.0.0.1:{held.getsockname()[1]}", "--to", "a@x", "--body", "")
+    assert isinstance(done.exception, MailraceError)
+    assert "mta serve" in str(done.exception)
+
+
+@pytest.mark.parametrize("text", ["nowhere", "unix:/run/x", "host:port"])
+def test_bad_server(text: str) -> None:
+    done = run("--server", text, "--to", "a@x", "--body", "x")
+    assert isinstance(done.exception, ConfigError)
+
+
+def test_a_file_that_is_no_message(tmp_path: Path) -> None:
+    file = tmp_path / "m.eml"
+    file.write_bytes(b"just text\n")
+    done = run("--to", "a@x", "--file", str(file))
+    assert isinstance(done.exception, MailraceError)
+    assert "header" in str(done.exception)
+
+
+def test_composed_message_is_whole() -> None:
+    content = compose("sänder@x.example", ["a@x.example"], "Grüße\nX-Evil: 1", "ein\nzwei ü\n")
+    parsed = message_from_bytes(content, policy=default)
+    assert parsed["Subject"] == "Grüße X-Evil: 1"
+    assert parsed["X-Evil"] is None
+    assert parsed["Message-ID"] and parsed["Date"]
+    assert parsed.get_content().replace("\r\n", "\n") == "ein\nzwei ü\n"
+    assert b"\n" not in content.replace(b"\r\n", b"")
+
+
+class Control:
+    """A control socket that answers one request with prepared lines."""
+
+    def __init__(self, path: Path, *lines: dict[str, Any], hang: bool = False) -> None:
+        self.request: dict[str, Any] = {}
+        self._lines, self._hang = lines, hang
+        self._ended = threading.Event()
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._server.accept()
+        with connection, connection.makefile("rb") as requests:
+            self.request = json.loads(requests.readline())
+            for line in self._lines:
+                connection.sendall(json.dumps(line).encode() + b"\n")
+            if self._hang:
+                self._ended.wait(10)
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join(10)
+        self._server.close()
+
+
+def part(type: str, **fields: Any) -> dict[str, Any]:
+    return {"part": {"type": type, "recipient": "a@x", "code": 250, "text": "ok"} | fields}
+
+
+END = {"ok": True, "result": None}
+
+
+@pytest.mark.parametrize(
+    ("lines", "hang", "code", "says"),
+    [
+        ([part("TransientFailure", code=450), part("Delivery"), END], False, 0, "250 ok"),
+        ([part("Delivery"), part("Bounce", code=550, text="no"), END], False, 1, "550 no"),
+        ([part("Expiration", code=451), END], False, 1, "Expiration"),
+        ([part("TransientFailure", code=450, text="wait")], True, 3, "has not ended after 0.2 s"),
+    ],
+)
+def test_wait_follows_to_the_end(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[dict[str, Any]],
+    hang: bool,
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.setattr(command, "_submit", lambda *_: (ID, 0))
+    control = Control(tmp_path / "control.sock", *lines, hang=hang)
+    try:
+        done = run(
+            "--to", "a@x", "--body", "x", "--wait", "--timeout", "200ms", "--home", str(tmp_path)
+        )  # fmt: skip
+    finally:
+        control.close()
+    assert done.exit_code == code, done.output
+    assert says in done.output
+    assert control.request == {"op": "message.follow", "args": {"id": ID}}
+
+
+def test_wait_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_submit", lambda *_: (ID, 0))
+    done = run("--to", "a@x", "--body", "x", "--wait", "--home", str(tmp_path))
+    assert isinstance(done.exception, ControlError)
+
+
+def test_refusal_of_the_control_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_submit", lambda *_: (ID, 0))
+    control = Control(tmp_path / "control.sock", {"error": "no such message"})
+    try:
+        done = run("--to", "a@x", "--body", "x", "--wait", "--home", str(tmp_path))
+    finally:
+        control.close()
+    assert str(done.exception) == "no such message"
