@@ -1,0 +1,1 @@
+"""What becomes of mail that failed: notifications to senders, and the dead letters."""
