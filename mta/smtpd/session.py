@@ -135,7 +135,7 @@ class Session(asyncio.BufferedProtocol):
         if output:
             transport.write(output)
         if core.closing:
-            self._finish(output)
+            self._finish()
             return
         if core.in_content:
             self._extend(self.listener.data_block)
@@ -177,7 +177,7 @@ class Session(asyncio.BufferedProtocol):
         else:
             transport.resume_reading()
 
-    def _finish(self, output: bytes) -> None:
+    def _finish(self) -> None:
         """Everything is said: send FIN after the last reply, wait for the client's."""
         transport = self.transport
         if self.ending or transport is None:
@@ -186,8 +186,8 @@ class Session(asyncio.BufferedProtocol):
         self.cap = NEVER
         self._extend(self.listener.linger)
         self._read_or_pause()
-        if self.eof or output[output.rfind(b"\n", 0, -1) + 1 :].startswith(b"221"):
-            transport.close()  # once flushed: behind QUIT nothing unread is to be expected
+        if self.eof:
+            transport.close()
         else:
             transport.write_eof()
 

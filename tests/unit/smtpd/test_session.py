@@ -28,7 +28,7 @@ def test_a_message_in_single_steps():
     assert reply == b"250 2.0.0 Ok: queued as %b\r\n" % message[0][0].id.hex().encode()
     assert message[0][1] == ["b@example.com"]
     assert talk.codes(b"QUIT\r\n") == [221]
-    assert talk.transport.closed
+    assert talk.transport.eof
 
 
 def test_one_write_per_read():
