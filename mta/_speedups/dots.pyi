@@ -1,4 +1,4 @@
-"""Dot transparency (RFC 5321 4.5.2), both ways."""
+"""The content of a message on its way in (RFC 5321 4.5.2); `stuff` has the way out."""
 
 FAULTS: tuple[str, ...]
 
@@ -31,9 +31,3 @@ class ContentReader:
 
     def body(self) -> bytes:
         """The message, once; ValueError where it is not done or at fault."""
-
-def needs_stuffing(body: bytes) -> bool:
-    """Whether some line begins with a dot; a line begins behind a LF."""
-
-def stuff(body: bytes) -> bytes:
-    """`body` with a dot put before each line that begins with one; itself where there is none."""

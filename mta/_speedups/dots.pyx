@@ -1,4 +1,4 @@
-"""Dot transparency (RFC 5321 4.5.2), both ways.
+"""The content of a message on its way in: dot transparency (RFC 5321 4.5.2), flags, faults.
 
 `ContentReader` takes the octets behind a 354 as they come and stores the message without its
 stuffed dots: once, into a bytes object that grows in place and becomes the body. On the way it
@@ -13,7 +13,6 @@ finds out what the flags say and what must be refused.
 Between two calls at most two octets are held back (`Place` says which), so a piece ends anywhere.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.string cimport memchr, memcpy
 
@@ -236,48 +235,3 @@ cdef Py_ssize_t count_lf(const unsigned char* p, const unsigned char* end) noexc
         count += p[0] == 10
         p += 1
     return count
-
-
-cdef inline const unsigned char* dot_line(
-    const unsigned char* p, const unsigned char* end
-) noexcept nogil:
-    """The next dot behind a LF, or NULL; p itself is not at the start of a line."""
-    while p < end:
-        p = <const unsigned char*> memchr(p, 10, end - p)
-        if p == NULL or p + 1 == end:
-            return NULL
-        p += 1
-        if p[0] == 46:
-            return p
-    return NULL
-
-
-def needs_stuffing(bytes body not None):
-    cdef const unsigned char* p = body
-    cdef Py_ssize_t n = len(body)
-    return n > 0 and (p[0] == 46 or dot_line(p, p + n) != NULL)
-
-
-def stuff(bytes body not None):
-    cdef const unsigned char* p = body
-    cdef const unsigned char* end = p + len(body)
-    cdef const unsigned char* dot = p if p < end and p[0] == 46 else dot_line(p, end)
-    cdef Py_ssize_t dots = 0
-    cdef char* to
-    if dot == NULL:
-        return body
-    while dot != NULL:
-        dots += 1
-        dot = dot_line(dot, end)
-    result = PyBytes_FromStringAndSize(NULL, len(body) + dots)
-    to = PyBytes_AS_STRING(result)
-    dot = p if p[0] == 46 else dot_line(p, end)
-    while dot != NULL:
-        memcpy(to, p, dot - p)
-        to += dot - p
-        to[0] = 46
-        to += 1
-        p = dot
-        dot = dot_line(dot, end)
-    memcpy(to, p, end - p)
-    return result

@@ -42,15 +42,5 @@ def _fold(line: str, room: int) -> list[str]:
     return [*parts, line]
 
 
-def queued(id: str) -> bytes:
-    """The promise: the message is stored under this id."""
-    return b"250 2.0.0 Ok: queued as %b\r\n" % id.encode("ascii")
-
-
-RELAY_DENIED = reply(550, "5.7.1", "Relaying is not allowed for you to this recipient")
-MAIL_LOOP = reply(554, "5.4.6", "Mail loop: the message has too many Received fields")
 NO_STORAGE = reply(452, "4.3.1", "Not enough storage now, try again later")
-NO_MEMORY = reply(452, "4.3.1", "Too much mail is being received now, try again later")
 LOCAL_ERROR = reply(451, "4.3.0", "A local error, try again later")
-TOO_MANY_SESSIONS = reply(421, "4.7.0", "Too many connections, try again later")
-TOO_MANY_FROM_NETWORK = reply(421, "4.7.0", "Too many connections from your network")

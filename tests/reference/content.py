@@ -1,8 +1,7 @@
-"""Content on its way in and out, octet by octet."""
+"""Content on its way in, octet by octet."""
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 
@@ -69,8 +68,3 @@ def _flags(body: bytes) -> int:
     dots = any(line.startswith(b".") for line in lines)
     long = any(len(line) > 998 for line in lines)
     return 1 * eight_bit | 2 * dots | 8 * long
-
-
-def stuff(body: bytes) -> bytes:
-    """A dot before each line that begins with one."""
-    return re.sub(rb"(?m)^\.", b"..", body)
