@@ -1,0 +1,376 @@
+"""The asyncio shell around the SMTP client core: one connection to one server.
+
+No task and no timer per message: a read goes through the core, the feeder gives the next message,
+and all that follows is written with one call, within the same callback of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from mta._speedups.stuff import needs_stuffing
+from mta.delivery.deadlines import NEVER
+from mta.delivery.outcome import outcome, outcomes
+from mta.delivery.sevenbit import to_seven_bit
+from mta.model import Flag, Kind, Outcome, Peer
+from mta.smtp.client import KIND_NAMES, Capability, ClientCore, Event, Transaction
+
+if TYPE_CHECKING:
+    from mta.delivery.deadlines import Deadlines
+    from mta.delivery.transports import Attempt, Feeder
+    from mta.smtp.client import ClientOptions
+
+__all__ = ["SmtpConnection", "Timeouts"]
+
+READY, CONTENT_WANTED, DONE = int(Event.READY), int(Event.CONTENT_WANTED), int(Event.DONE)
+KIND_AHEAD = KIND_NAMES.index("ahead")
+IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: one source port may serve many destinations
+MAX_LOCAL = 100  # transactions decided without the server before other connections have a turn
+
+
+class Timeouts(NamedTuple):
+    """Seconds by `ClientCore.deadline_kind` (RFC 5321 4.5.3.2); its "none" is connecting here."""
+
+    connect: float = 30
+    greeting: float = 300
+    hello: float = 300
+    mail: float = 300
+    rcpt: float = 300
+    data: float = 120
+    block: float = 180
+    dot: float = 600
+    rset: float = 300
+    quit: float = 10
+    ahead: float = 10
+    late: float = 20
+
+
+class SmtpConnection(asyncio.BufferedProtocol):
+    """An SMTP session that takes messages from its feeder until a limit, an error or `close`."""
+
+    __slots__ = (
+        "core", "host_name", "address", "source", "peer", "deadline", "armed", "ready",
+        "idle_since", "connect_us", "_feeder", "_loop", "_timeouts", "_deadlines", "_max_messages",
+        "_idle_timeout", "_buffer", "_transport", "_now", "_began", "_taken", "_local", "_mark",
+        "_unsent", "_pumping", "_kicked", "_closing", "_paused", "_ended",
+    )  # fmt: skip
+
+    core: ClientCore
+    host_name: str  # of the MX or the literal
+    address: str  # IP address and port
+    source: str  # egress source
+    peer: Peer  # the three of them, for the record
+    deadline: float  # loop time, for the wheel
+    armed: float  # the wheel's
+    ready: bool  # EHLO was answered
+    idle_since: float  # loop time of the last boundary without a message
+    connect_us: int  # from connecting to the greeting
+
+    def __init__(
+        self,
+        feeder: Feeder,
+        loop: asyncio.AbstractEventLoop,
+        options: ClientOptions,
+        timeouts: Timeouts,
+        deadlines: Deadlines,
+        host_name: str,
+        address: str,
+        source: str,
+        max_messages: int,
+        idle_timeout: float,
+        buffer: memoryview,
+    ) -> None:
+        """`buffer` is shared by all connections of the worker; `max_messages` 0 is no limit."""
+        self.core = ClientCore(options)
+        self.host_name, self.address, self.source = host_name, address, source
+        self.peer = Peer(host_name, address, source)
+        self.deadline = self.armed = NEVER
+        self.ready, self.idle_since, self.connect_us = False, 0.0, 0
+        self._feeder, self._loop, self._timeouts = feeder, loop, timeouts
+        self._deadlines, self._buffer = deadlines, buffer
+        self._max_messages, self._idle_timeout = max_messages, idle_timeout
+        self._transport: asyncio.Transport | None = None
+        self._now = self._began = loop.time()
+        self._taken = 0  # attempts taken from the feeder
+        self._local = 0  # submissions within one callback
+        self._mark = (-1, -1)  # replies and deadline kind at which the deadline was set
+        self._unsent = 0  # octets unwritten when the writing deadline was set
+        self._pumping = self._kicked = self._closing = self._paused = self._ended = False
+
+    def __repr__(self) -> str:
+        state = self.core.state
+        if self._transport is None and not self._ended:
+            state = "CONNECTING"
+        elif self.core.idle and self.ready:
+            state = f"IDLE for {max(0.0, self._loop.time() - self.idle_since):.0f} s"
+        return (
+            f"<SmtpConnection {self.host_name} ({self.address}) from {self.source or 'any'}: "
+            f"{state}, {self.core.transactions} messages, {self.core.in_flight} in flight>"
+        )
+
+    # For the dispatcher
+
+    @property
+    def overlap_failed(self) -> bool:
+        """The server cannot take what is sent ahead: no overlap for this host from now on."""
+        return self.core.overlap_failed
+
+    @property
+    def closed(self) -> bool:
+        """The feeder was told of its end."""
+        return self._ended
+
+    async def connect(
+        self, host: str, port: int, local_addr: tuple[str, int] | None = None
+    ) -> None:
+        """Open the connection to an IP address; a failure is told by `connection_closed`."""
+        self._began = self._loop.time()
+        try:
+            async with asyncio.timeout(self._timeouts.connect):
+                await self._open(host, port, local_addr)
+        except OSError as error:  # TimeoutError too
+            why = os.strerror(error.errno) if error.errno else "timed out"
+            text = f"cannot connect to [{host}]:{port}: {why}"
+            self._tell_closed(Outcome(Kind.DEFERRED, 0, "", text, "connect"))
+        except asyncio.CancelledError:
+            text = f"connecting to [{host}]:{port} was cancelled"
+            self._tell_closed(Outcome(Kind.DEFERRED, 0, "", text, "connect"))
+            raise
+
+    def kick(self) -> None:
+        """There may be something to send: ask for it if the session is idle."""
+        self._kicked = True
+        self._now = self._loop.time()
+        self._pump()
+
+    def close(self) -> None:
+        """Say QUIT at the next message boundary."""
+        self._closing = True
+        self.kick()
+
+    def abort(self) -> None:
+        """Drop the connection now; what is under way is decided as for a loss."""
+        self.core.connection_lost("dropped by us")
+        self._pump()
+
+    # For the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The TCP connection is up: the greeting is due."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._now = self._loop.time()
+        if self._closing or self._ended:
+            self._transport.abort()
+            self._tell_closed(None)
+        else:
+            self._pump()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The worker's read buffer: it is consumed before another connection reads."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Octets were read."""
+        self._now = self._loop.time()
+        if not self.connect_us:
+            self.connect_us = max(1, int((self._now - self._began) * 1e6))
+        self.core.feed(self._buffer, nbytes)
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self.core.connection_lost("" if exc is None else str(exc))
+        self._pump()
+
+    def pause_writing(self) -> None:
+        """The server does not take what we write: no more messages until it does."""
+        self._paused = True
+        self._now = self._loop.time()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        """The server has taken most of it."""
+        self._paused = False
+        self._mark = (-1, -1)
+        self.kick()
+
+    def expired(self) -> None:
+        """The deadline has passed (from the wheel)."""
+        self._now = self._loop.time()
+        core = self.core
+        if self._paused and self._drains():
+            self._watch_writing()
+        elif core.idle:
+            core.quit()
+        elif core.deadline_kind == KIND_AHEAD:
+            core.overlap_off()
+        else:
+            core.time_out()
+        self._pump()
+
+    # Within
+
+    async def _open(self, host: str, port: int, local_addr: tuple[str, int] | None) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if local_addr is not None:
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind(local_addr)
+            await self._loop.sock_connect(sock, (host, port))
+            await self._loop.create_connection(lambda: self, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _pump(self) -> None:
+        """Handle the core's events, write what it gives, set the deadline."""
+        if self._pumping or self._ended:
+            return  # the feeder called back, or a late callback of the transport
+        self._pumping, self._local = True, 0
+        try:
+            closed = self._handle_events()
+            out = self.core.output()
+            if out and self._transport is not None:
+                self._write(self._transport, out)
+        finally:
+            self._pumping = False
+        if closed:
+            self._end()
+        else:
+            self._arm()
+
+    def _handle_events(self) -> bool:
+        """Go through the events; True if the session has ended."""
+        core = self.core
+        while True:
+            event = core.next_event()
+            if event is None:
+                if not (self._kicked and core.idle):
+                    self._kicked = False
+                    return False
+                event = READY
+            if event == DONE:
+                self._on_done(core.take_done())
+            elif event == CONTENT_WANTED:
+                self._on_content_wanted()
+            elif event == READY:
+                self._on_ready()
+            else:
+                return True
+
+    def _write(self, transport: asyncio.Transport, out: list[bytes]) -> None:
+        if len(out) == 1:
+            transport.write(out[0])
+        else:
+            transport.writelines(out)
+
+    def _on_ready(self) -> None:
+        self._kicked = False
+        if not self.ready:
+            self.ready = True
+            self._feeder.connection_ready(self)
+        if not self.core.idle:
+            return  # aborted by the feeder
+        if self._closing or self._is_full():
+            self.core.quit()
+        elif self._paused:
+            pass  # resume_writing asks again
+        elif self._local >= MAX_LOCAL:
+            self._loop.call_soon(self.kick)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        attempt = self._feeder.next_attempt(self)
+        if attempt is not None:
+            self._local += 1
+            self.core.submit(self._transaction(attempt))
+        elif not self._closing:
+            self.idle_since = self._now
+            self._feeder.connection_idle(self)
+
+    def _on_content_wanted(self) -> None:
+        ahead = None
+        if self.core.overlap_ok and not self._closing and not self._is_full():
+            ahead = self._feeder.next_attempt(self)
+        self.core.send_content(None if ahead is None else self._transaction(ahead))
+
+    def _is_full(self) -> bool:
+        """As many messages were taken as one connection may carry."""
+        return 0 < self._max_messages <= self._taken
+
+    def _transaction(self, attempt: Attempt) -> Transaction:
+        attempt.mail_at = self._now
+        if not self._taken:
+            attempt.connect_us = self.connect_us
+        self._taken += 1
+        body, flags = attempt.body, attempt.flags
+        if flags & Flag.EIGHT_BIT and self._converts():
+            converted = to_seven_bit(body)
+            if converted is not None:
+                body, flags = converted, Flag.DOT_LINES if needs_stuffing(converted) else 0
+        recipients = [recipient.address for recipient in attempt.recipients]
+        return Transaction(attempt.message.sender, recipients, body, flags, attempt)
+
+    def _converts(self) -> bool:
+        """8-bit content is to be converted for this server (RFC 6152 3)."""
+        core = self.core
+        return core.options.convert_8bit == "convert" and not (
+            core.capabilities & Capability.EIGHT_BIT
+        )
+
+    def _on_done(self, transaction: Transaction) -> None:
+        attempt: Attempt = transaction.tag
+        attempt.transfer_us = int((self._now - attempt.mail_at) * 1e6)
+        self._feeder.attempt_done(self, attempt, outcomes(transaction.results))
+
+    def _end(self) -> None:
+        """The session has ended: close the connection and tell the feeder, once."""
+        failure = self.core.failure
+        transport = self._transport
+        if transport is not None:
+            # With a failure nobody waits for what is unwritten, and close() could wait for ever.
+            if failure is not None and (failure[0] == 0 or self._paused):
+                transport.abort()
+            else:
+                transport.close()
+        self._tell_closed(None if failure is None else outcome(failure))
+
+    def _tell_closed(self, why: Outcome | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._deadlines.remove(self)
+        self._feeder.connection_closed(self, why)
+
+    # Deadlines
+
+    def _arm(self) -> None:
+        """Set the deadline if a reply was read or something else is awaited.
+
+        Octets alone do not move it: a server that drips a reply has no more time than another.
+        """
+        core = self.core
+        kind = core.deadline_kind
+        mark = (core.replies, kind)
+        if mark != self._mark and not self._paused:
+            self._mark = mark
+            self.deadline = self._now + (self._timeouts[kind] if kind else self._idle_timeout)
+        if self.deadline < self.armed:
+            self._deadlines.add(self)
+
+    def _watch_writing(self) -> None:
+        assert self._transport is not None
+        self._unsent = self._transport.get_write_buffer_size()
+        self.deadline = self._now + self._timeouts.block
+        self._mark = (-1, -1)
+
+    def _drains(self) -> bool:
+        """The server took something since the deadline was set (RFC 5321 4.5.3.2.5)."""
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() < self._unsent
