@@ -26,7 +26,8 @@ check: build     ## ruff, mypy, import-linter, cython-lint
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
-	@! ls mta/_speedups/*.pyx >/dev/null 2>&1 || $(BIN)/cython-lint mta/_speedups
+	@! ls mta/_speedups/*.pyx >/dev/null 2>&1 || \
+	    PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint mta/_speedups
 
 bench: build     ## the benchmark suite; figures go to bench/results
 	@$(BIN)/python -m bench
