@@ -12,7 +12,7 @@ All else is a problem and names the recipient.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -23,29 +23,10 @@ if TYPE_CHECKING:
 
     from mta.loadgen.ledger import Ledger
 
+    Entry = Mapping[str, Any]  # a record as `mta.maillog.reader` gives it
+
 FINAL = frozenset(("Delivery", "Bounce", "Expiration", "AdminBounce", "Removed"))
 PUTS_OFF = frozenset(("greylist", "throttle", "drop", "slow", "defer"))
-
-
-class Entry(Protocol):
-    """What the account needs of a log record; `mta.maillog.records` has the meaning."""
-
-    @property
-    def type(self) -> str: ...
-    @property
-    def time(self) -> int: ...
-    @property
-    def id(self) -> str: ...
-    @property
-    def sender(self) -> str: ...
-    @property
-    def recipient(self) -> str: ...
-    @property
-    def code(self) -> int: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def command(self) -> str: ...
 
 
 class Promise(NamedTuple):
@@ -87,35 +68,38 @@ class Story:
 class Log:
     """The stories of a log, gathered record by record; also says how much is still open."""
 
-    __slots__ = ("stories", "received", "finals", "retried", "delivered", "failed")
+    __slots__ = ("stories", "received", "recipients", "finals", "retried", "delivered", "failed")
 
     def __init__(self) -> None:
         self.stories: defaultdict[tuple[str, str], Story] = defaultdict(Story)
         self.received: dict[str, int] = {}  # id -> microseconds
+        self.recipients = 0  # of the messages received
         self.finals = self.retried = self.delivered = self.failed = 0
 
     def add(self, entry: Entry) -> None:
         """Take the next record."""
-        if entry.type == "Rejection":
-            return
-        if entry.type == "Reception":
-            self.received[entry.id] = entry.time
-            return
-        story = self.stories[entry.id, entry.recipient]
-        if entry.type == "TransientFailure":
+        type = entry["type"]
+        if type == "Reception":
+            self.received[entry["id"]] = entry["time"]
+            self.recipients += entry.get("total", 1)
+        elif type == "TransientFailure":
+            story = self._story(entry)
             self.retried += not story.failures
             story.failures += 1
-            story.unclear += entry.code == 0 and entry.command == "."
-        elif entry.type in FINAL:
-            story.finals.append(entry)
+            story.unclear += entry.get("code", 0) == 0 and entry.get("command") == "."
+        elif type in FINAL:
+            self._story(entry).finals.append(entry)
             self.finals += 1
-            self.delivered += entry.type == "Delivery"
-            self.failed += entry.type != "Delivery"
+            self.delivered += type == "Delivery"
+            self.failed += type != "Delivery"
+
+    def _story(self, entry: Entry) -> Story:
+        return self.stories[entry["id"], entry.get("recipient", "")]
 
     @property
     def open(self) -> int:
-        """Messages without a final record; the source and our DSNs have one recipient each."""
-        return len(self.received) - self.finals
+        """Recipients without a final record."""
+        return self.recipients - self.finals
 
 
 def settle(
@@ -133,15 +117,15 @@ def settle(
         )
         account.retried += story.failures > 0
         for final in story.finals[:1]:
-            account.delivered += final.type == "Delivery"
-            account.bounced += final.type == "Bounce"
-            account.expired += final.type == "Expiration"
-            if final.type == "Delivery":
-                waited = final.time - log.received.get(promise.id, final.time)
+            account.delivered += final["type"] == "Delivery"
+            account.bounced += final["type"] == "Bounce"
+            account.expired += final["type"] == "Expiration"
+            if final["type"] == "Delivery":
+                waited = final["time"] - log.received.get(promise.id, final["time"])
                 every.add(waited)
                 if not story.failures:
                     first.add(waited)
-                    last = max(last, final.time)
+                    last = max(last, final["time"])
     account.problems += _strangers(promises, unknown, ledger)
     account.problems += _without_end(promises, log)
     account.time_to_deliver = every.quantile(0.5), every.quantile(0.99)
@@ -157,37 +141,44 @@ def _problems(
 ) -> Iterable[str]:
     """What is wrong with one accepted recipient."""
     copies = ledger.copies(number, promise.recipient)
-    dsns = ledger.failures(number, promise.recipient)
     if promise.id not in log.received:
         yield "no Reception record"
-    if len(story.finals) != 1:
-        yield (
-            f"lost: no final record, {copies} copies arrived"
-            if not story.finals
-            else ("final records: " + ", ".join(final.type for final in story.finals))
-        )
-        return
-    final = story.finals[0]
-    if final.type == "Delivery":
-        if not copies:
-            yield f"lost: logged as delivered ({final.text}), never arrived"
-        if copies > 1 + story.unclear:
-            yield f"{copies} copies arrived, {story.unclear} replies were lost"
+    if not story.finals:
+        yield f"lost: no final record, {copies} copies arrived"
+    elif len(story.finals) > 1:
+        yield "final records: " + ", ".join(final["type"] for final in story.finals)
     else:
-        if copies > story.unclear:
-            yield f"logged as {final.type}, but {copies} copies arrived"
-        if not _expected(final, promise, story):
-            yield f"unexplained {final.type}: {final.code} {final.text}"
-    wanted = 0 if final.type == "Delivery" else 1
-    if dsns != wanted:
-        yield f"{dsns} DSNs arrived instead of {wanted}"
+        final = story.finals[0]
+        delivered = final["type"] == "Delivery"
+        yield from (_delivery if delivered else _failure)(final, promise, story, copies)
+        dsns = ledger.failures(number, promise.recipient)
+        if dsns != (not delivered):
+            yield f"{dsns} DSNs arrived instead of {int(not delivered)}"
+
+
+def _delivery(final: Entry, _promise: Promise, story: Story, copies: int) -> Iterable[str]:
+    if not copies:
+        yield f"lost: logged as delivered ({_reply(final)}), never arrived"
+    if copies > 1 + story.unclear:
+        yield f"{copies} copies arrived, {story.unclear} replies were lost"
+
+
+def _failure(final: Entry, promise: Promise, story: Story, copies: int) -> Iterable[str]:
+    if copies > story.unclear:
+        yield f"logged as {final['type']}, but {copies} copies arrived"
+    if not _expected(final, promise, story):
+        yield f"unexplained {final['type']}: {_reply(final)}"
+
+
+def _reply(final: Entry) -> str:
+    return f"{final.get('code', 0)} {final.get('text', '')}".strip()
 
 
 def _expected(final: Entry, promise: Promise, story: Story) -> bool:
     """Whether the receiver's manner accounts for a failure."""
-    if final.type == "Bounce":
+    if final["type"] == "Bounce":
         return promise.manner == "unknown" and promise.recipient.startswith("unknown")
-    return final.type == "Expiration" and promise.manner in PUTS_OFF and story.failures > 0
+    return final["type"] == "Expiration" and promise.manner in PUTS_OFF and story.failures > 0
 
 
 def _strangers(
