@@ -89,7 +89,7 @@ class ClientCore:
     failure: Result | None
     """Why the session ended; None while it lasts, after QUIT, and if it was closed while idle."""
     overlap_failed: bool
-    """The server lost what was sent ahead, or never answered it: no overlap with this host."""
+    """The server lost what was sent ahead, or was slow to answer: no overlap with this host."""
 
     def __init__(self, options: ClientOptions) -> None: ...
     @property
@@ -146,7 +146,10 @@ class ClientCore:
         """Say QUIT, only while idle."""
 
     def overlap_off(self) -> None:
-        """Send nothing ahead from here on; what is under way stays."""
+        """Send nothing ahead from here on; what is under way stays.
+
+        While a MAIL that was sent ahead has no reply it sets `overlap_failed`.
+        """
 
     def connection_lost(self, reason: str = "") -> None:
         """The connection is gone: decide what is under way and close."""

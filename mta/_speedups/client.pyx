@@ -409,6 +409,8 @@ cdef class ClientCore:
 
     def overlap_off(self):
         self._overlap = False
+        if self._state == MAIL and self._current.ahead:
+            self.overlap_failed = True
 
     def connection_lost(self, str reason not None=""):
         self._lose("connection lost", reason)
@@ -554,8 +556,11 @@ cdef class ClientCore:
 
     cdef bint _out_of_step(self, int code):
         # A server that dropped what came with the dot answers a later line, or half of one, as
-        # out of sequence or unknown. That is no verdict on the message sent ahead.
-        return self._state == MAIL and self._current.ahead and 500 <= code <= 503
+        # out of sequence or unknown. That is no verdict on the message sent ahead. 501 is one: the
+        # command was known, its sender is bad.
+        if self._state != MAIL or not self._current.ahead:
+            return False
+        return code == 500 or code == 502 or code == 503
 
     cdef int _act(self, int action, ReplyReader reader) except -1:
         cdef Transaction tx = self._current

@@ -23,8 +23,8 @@ content and final dot, so a message costs one round trip. What follows from it:
 - `send_content` takes it only if `overlap_ok`: after EHLO with PIPELINING, not after `overlap_off`.
 - Only the message whose dot has left can be in doubt. When the session ends before the first reply
   to what was sent ahead, that transaction is unattempted: it goes back and counts nothing.
-- A server may discard what came with the dot. Then its next reply is 500 to 503 for a later line
-  (the session ends, the transaction is unattempted), or none comes: the shell's deadline has
+- A server may discard what came with the dot. Then its next reply is 500, 502 or 503 for a later
+  line: the session ends, the transaction is unattempted. Or none comes: the shell's deadline has
   the kind "ahead" (10 s), then after `overlap_off()` "late". Both set `overlap_failed`.
 - The same holds for the first MAIL on a connection that waited: a server may have closed it.
 

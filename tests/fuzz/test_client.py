@@ -16,7 +16,9 @@ BAD = ["a b@c", "a>b@c", "é@b.example", 'q"@b', "a\r\nb@c", "<x@y>"]
 BODIES = [b"", b"x\r\n", b"x", b".\r\n..\r\n.", b"y" * 60, b"\r\n.\r\n", b".x\r\n.\r\n"]
 PLAUSIBLE = [
     b"450 4.2.0 later\r\n", b"452 full\r\n", b"550-5.1.1 no\r\n550 5.1.1 such\r\n", b"250\n",
-    b"500 what\r\n", b"503 5.5.1 what\r\n", b"554 5.5.1 no valid recipients\r\n", b"354 go\r\n",
+    b"500 what\r\n",
+    b"501 bad sender\r\n",
+    b"502 what\r\n", b"503 5.5.1 what\r\n", b"554 5.5.1 no valid recipients\r\n", b"354 go\r\n",
     b"250 2.0.0 ok\r\n", b"250-\r\n550 2.0.0 x\t\x00\r\n", b"250 " + b"y" * 4091 + b"\r\n",
     b"250-a\r\n" * 127 + b"250 \xff\xc3\xa9\r\n", b"550 5.7.1\r\n", b"550 5.7.1x no\r\n",
     b"450-4.1.1 " + b"z" * 4000 + b"\r\n450 4.1.1 " + b"z" * 200 + b"\r\n",

@@ -173,6 +173,7 @@ class ClientTwin:
         self.told = None
 
     def overlap_off(self) -> None:
+        self.overlap_failed |= self.kind in ("ahead", "late")
         self.overlap = False
 
     def time_out(self) -> None:
@@ -290,7 +291,7 @@ class ClientTwin:
         if not asked:
             return self._close((0, "", "", "nothing"))
         command, tx, n = self.expected[0]
-        if command == "MAIL" and id(tx) in self.ahead and code in (500, 501, 502, 503):
+        if command == "MAIL" and id(tx) in self.ahead and code in (500, 502, 503):
             self.overlap_failed = True
             return self._close(reply.result("MAIL"))
         wrong = code // 100 == 3 if command != "DATA" else code // 100 == 2
