@@ -1,0 +1,110 @@
+"""The thread that syncs: log frame first, then the spool, both without the GIL."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta.clock import Clock
+    from mta.spool.changes import Accepted, Changes, Frame
+    from mta.spool.store import Store
+
+
+class FrameLog(Protocol):
+    """The log that a shard writes to."""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Segment and offset of the log's end."""
+        ...
+
+    def append(self, lines: list[bytes]) -> tuple[int, int]:
+        """Write and sync one frame; the position after it. On an OSError nothing was added."""
+        ...
+
+    def applied(self, position: tuple[int, int]) -> None:
+        """Everything before `position` is in the spool: it is not needed for recovery."""
+        ...
+
+    def close(self) -> None:
+        """Close the segment."""
+        ...
+
+
+class Job:
+    """What one cycle has to make durable, and how that went."""
+
+    __slots__ = ("frame", "accepted", "frames", "changes", "reopen", "close", "position",
+                 "frame_error", "error", "seconds")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.frame: Frame | None = None  # to be logged
+        self.accepted: list[Accepted] = []  # written, to be synced
+        self.frames: list[Frame] = []  # written, to be synced
+        self.changes: list[Changes] = []  # what was written, in order, for a second time
+        self.reopen = False
+        self.close = False
+        self.position: tuple[int, int] | None = None  # of the frame
+        self.frame_error: Exception | None = None
+        self.error: Exception | None = None
+        self.seconds = 0.0
+
+    @property
+    def written(self) -> bool:
+        """Whether there is something to sync."""
+        return bool(self.accepted or self.changes)
+
+
+class Committer:
+    """Runs jobs one after the other and reports each on the loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        log: FrameLog,
+        clock: Clock,
+        wake: Callable[[Callable[[], None]], None],
+        finished: Callable[[Job], None],
+    ) -> None:
+        self._store, self._log, self._clock = store, log, clock
+        self._wake, self._finished = wake, finished
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        name = f"mta-commit-{store.number}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Have a job done; `finished(job)` follows on the loop."""
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while True:
+            job = self._jobs.get()
+            began = self._clock.monotonic()
+            self._do(job)
+            job.seconds = self._clock.monotonic() - began
+            self._wake(partial(self._finished, job))
+            if job.close:
+                return
+
+    def _do(self, job: Job) -> None:
+        try:
+            if job.reopen:
+                self._store.reopen()
+            if job.written:
+                self._store.sync()
+        except Exception as error:  # noqa: BLE001 - the loop decides; a thread that dies hangs it
+            job.error = error
+        try:
+            if job.frame is not None and job.frame.lines:
+                job.position = self._log.append(job.frame.lines)
+        except Exception as error:  # noqa: BLE001 - as above
+            job.frame_error = error
+        if job.close:
+            self._store.close()
+            self._log.close()

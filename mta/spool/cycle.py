@@ -1,0 +1,413 @@
+"""The two commits of a shard: one cycle at a time, driven from the loop.
+
+A cycle writes what is ready (loop, unsynced), then its job makes that durable and logs the frame
+that is due (thread), then the callbacks run (loop). A frame's changes are written in the cycle
+after the one that synced the frame. docs/design.md, "The two commits".
+
+After a failure new mail is refused, outcomes are kept, and the cycle is tried again with back-off:
+a write stall waits, a full or failing disk has the database reopened by the thread. What had been
+written but not synced is written again, and mail that was refused meanwhile is taken out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+from rocksdict import WriteBatch
+
+from mta.errors import SpoolBusyError, SpoolError
+from mta.spool import keys
+from mta.spool.changes import Accepted, Changes, Frame, put_message, undo
+from mta.spool.committer import Committer, FrameLog, Job
+from mta.spool.store import StallError, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mta.clock import Clock
+    from mta.model import Recipient
+    from mta.spool.bodies import BodyStore
+    from mta.spool.changes import Done
+    from mta.spool.options import ShardOptions
+
+    Wake = Callable[[Callable[[], None]], None]
+
+FIRST_RETRY, LAST_RETRY = 0.01, 5.0  # s between attempts after a failure
+CLOSE_ATTEMPTS = 5  # failures after which a closing shard leaves the rest to recovery
+
+
+class Timer(Protocol):
+    """What `call_later` gives back."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+        ...
+
+
+class CallLater(Protocol):
+    """`loop.call_later`."""
+
+    def __call__(self, delay: float, callback: Callable[[], None], /) -> Timer:
+        """Call back after `delay` seconds."""
+        ...
+
+
+class ShardStats(msgspec.Struct):
+    """Counts since the shard was opened; times in seconds."""
+
+    commits: int = 0  # syncs of the spool that succeeded
+    messages: int = 0  # messages they made durable
+    largest_group: int = 0  # messages in one commit
+    commit_seconds: float = 0.0  # spent in the committer thread
+    commit_seconds_max: float = 0.0
+    frames: int = 0  # log frames written
+    records: int = 0  # log records in them
+    failures: int = 0  # cycles that failed
+    refused: int = 0  # messages refused
+    corrupt: int = 0  # records set aside
+    pending: int = 0  # messages and records that wait for a commit
+
+
+class Cycle:
+    """Everything between a call on the shard and its place on the disk."""
+
+    def __init__(
+        self,
+        store: Store,
+        bodies: BodyStore,
+        log: FrameLog,
+        options: ShardOptions,
+        clock: Clock,
+        wake: Wake,
+        call_later: CallLater,
+    ) -> None:
+        self._store, self._bodies, self._log = store, bodies, log
+        self._options, self._clock, self._call_later = options, clock, call_later
+        self._committer = Committer(store, log, clock, wake, self._finished)
+        self.problem: str | None = None
+        self.stats = ShardStats()
+        self.frame = Frame()  # takes records and the changes that follow from them
+        self.moves = Changes()  # changes that need no record
+        self.unlogged: dict[bytes, None] = {}  # accepted, Reception record not yet in a frame
+        self.newest_logged = b""
+        self._incoming: list[Accepted] = []
+        self._frozen: deque[Frame] = deque()  # to be logged; at most one, but after a failure
+        self._logged: deque[Frame] = deque()  # synced in the log, to be written
+        self._again: list[Changes] = []  # written, but the sync failed
+        self._again_frames: list[Frame] = []  # the frames of `_again`
+        self._job = Job()  # what is written and waits for the next sync
+        self._busy = False
+        self._frame_due = False
+        self._timer: Timer | None = None
+        self._kicked = False
+        self._retry: Timer | None = None
+        self._retry_delay = FIRST_RETRY
+        self._reopen = False
+        self._write_error: SpoolError | None = None  # of a write while a job was under way
+        self._stalled_since: float | None = None
+        self._closing: Done | None = None
+        self._attempts_left = CLOSE_ATTEMPTS
+        self.closed = False
+
+    # -- calls of the shard
+
+    def accept(self, message: Accepted) -> None:
+        """Commit a message with the next cycle."""
+        self._incoming.append(message)
+        self.kick()
+
+    def kick(self) -> None:
+        """Start a cycle with the loop's next turn, so that this turn's calls share it."""
+        if not (self._kicked or self._busy or self.problem):
+            self._kicked = True
+            self._call_later(0, self._kick)
+
+    def changed(self) -> None:
+        """The open frame has grown: see to it that it is written in time."""
+        if len(self.frame.lines) >= self._options.frame_records and not self._frame_due:
+            self.flush_now()
+        elif self._timer is None and not self._frame_due:
+            self._timer = self._call_later(self._options.outcome_interval, self._tick)
+
+    def flush_now(self) -> None:
+        """Have the open frame written with the next cycle."""
+        self._frame_due = True
+        self.kick()
+
+    def pending(self, key: bytes) -> tuple[bool, Recipient | None]:
+        """Whether a recipient has unwritten changes; what it is now, None where closed."""
+        if key in self.frame.changing:
+            return True, self.frame.changing[key]
+        if self._frozen or self._logged:
+            for frame in self.frames():
+                if key in frame.changing:
+                    return True, frame.changing[key]
+        return False, None
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames whose changes are not written, newest first."""
+        yield self.frame
+        yield from reversed(self._frozen)
+        yield from reversed(self._logged)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way or about to begin."""
+        return self._busy or self._kicked
+
+    def settle(self) -> bool:
+        """Write what may be written, for a read to see it; False when the spool cannot be read."""
+        if not self.problem and (self.moves or self._incoming):
+            self._write()
+            self.kick()
+        return self._store.is_open
+
+    def count(self) -> int:
+        """Messages and records that wait for a commit."""
+        waiting = len(self._incoming) + len(self._job.accepted) + len(self.moves.rows)
+        return waiting + sum(len(frame.lines) for frame in self.frames())
+
+    def close(self, done: Done) -> None:
+        """Commit everything, then close database and log."""
+        self._closing = done
+        self.flush_now()
+
+    # -- the cycle
+
+    def _kick(self) -> None:
+        self._kicked = False
+        self._turn()
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._frame_due = True
+        self._turn()
+
+    def _turn(self) -> None:
+        """Begin a cycle if the last one has ended and something waits."""
+        if self._busy or self.problem or self.closed:
+            return
+        if not self._write():
+            return
+        if (self._frame_due or self._closing) and not self._frozen:
+            self._freeze()
+        job = self._job
+        job.frame = self._frozen[0] if self._frozen else None
+        if not job.written and job.frame is None:
+            if self._closing:
+                self._submit_special("close")
+            return
+        self._submit(job)
+
+    def _submit(self, job: Job) -> None:
+        self._busy = True
+        self._job = Job()
+        self._committer.submit(job)
+
+    def _submit_special(self, what: Literal["close", "reopen"]) -> None:
+        """A job that is nothing but `close` or `reopen`."""
+        job = Job()
+        setattr(job, what, True)
+        self._busy = True
+        self._committer.submit(job)
+
+    def _freeze(self) -> None:
+        """End the open frame: it goes to the log with this cycle."""
+        self._frame_due = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.frame:
+            self.frame.freeze()
+            self._note_logged(self.frame)
+            self._frozen.append(self.frame)
+            self.frame = Frame()
+
+    def _note_logged(self, frame: Frame) -> None:
+        """Keep which messages have their Reception record, for the row `logged`."""
+        if not frame.logged:
+            return
+        for id in frame.logged:
+            self.unlogged.pop(id, None)
+        self.newest_logged = newest = max(self.newest_logged, *frame.logged)
+        older = [id for id in self.unlogged if id < newest]
+        frame.changes.settings.append((keys.LOGGED, b"".join([newest, *older])))
+
+    def _write(self) -> bool:
+        """Write what is ready, unsynced: it belongs to the next job. False after a failure."""
+        ready: list[Changes] = [*self._again]
+        if self.moves:
+            ready.append(self.moves)
+        frames, position = list(self._logged), None
+        for frame in frames:
+            ready.append(frame.changes)
+            position = frame.position or position
+        if not (ready or self._incoming):
+            return True
+        if position:
+            last = Changes()
+            last.settings.append((keys.LOG, keys.position(*position)))
+            ready.append(last)
+        batch = WriteBatch(raw_mode=True)
+        for changes in ready:
+            changes.apply(batch, self._store, self._bodies)
+        for message, _ in self._incoming:
+            put_message(message, batch, self._store, self._bodies)
+        if not self._try(batch):
+            return False
+        self._written(ready, frames)
+        return True
+
+    def _try(self, batch: WriteBatch) -> bool:
+        try:
+            self._store.write(batch)
+        except StallError as error:
+            self._stalled(error)
+            return False
+        except SpoolError as error:
+            if self._busy:  # what the job has written comes first in `_again`
+                self._write_error, self.problem = error, str(error)
+            else:
+                self._broken(error, None)
+            return False
+        self._stalled_since = None
+        return True
+
+    def _written(self, ready: list[Changes], frames: list[Frame]) -> None:
+        """Move what was written into the next job."""
+        self._job.changes += ready
+        self._job.frames += [*self._again_frames, *frames]
+        self._job.accepted += self._incoming
+        self._again, self._again_frames = [], []
+        self.moves, self._incoming = Changes(), []
+        for _ in frames:
+            self._logged.popleft()
+
+    def _finished(self, job: Job) -> None:
+        """A job is back: say so to those who wait, and go on."""
+        self._busy = False
+        if job.close:
+            self.closed = True
+        elif job.reopen:
+            self._reopened(job)
+        else:
+            self._settled(job)
+        ok = not (job.error or job.close)
+        if ok and self._closing:  # what the callbacks add is still taken along
+            self._durable(job)
+        self._turn()
+        if ok and not self._closing:
+            self._durable(job)
+        if self.closed and self._closing:
+            error = self.problem and SpoolError(
+                f"closed with work left to recovery: {self.problem}"
+            )
+            self._closing(error or None)
+
+    def _settled(self, job: Job) -> None:
+        """Sort out what became of a job's frame and of its sync."""
+        if job.frame is not None and not job.frame_error:
+            self._frame_logged(job)
+        error = job.error or self._write_error
+        if error:
+            self._broken(error, job if job.error else None)
+        elif job.frame_error:
+            self._fail(job.frame_error, reopen=False)
+        elif not self.problem:
+            self._retry_delay = FIRST_RETRY
+
+    def _frame_logged(self, job: Job) -> None:
+        frame = self._frozen.popleft()
+        frame.position = job.position
+        self._logged.append(frame)
+        if frame.lines:
+            self.stats.frames += 1
+            self.stats.records += len(frame.lines)
+
+    def _durable(self, job: Job) -> None:
+        """Tell everybody whose changes are safe."""
+        if job.written:
+            self._count(job)
+        position = next((f.position for f in reversed(job.frames) if f.position), None)
+        if position:
+            self._log.applied(position)
+        for message in job.accepted:
+            message.done(None)
+        for frame in job.frames:
+            for done in frame.done:
+                done(None)
+
+    def _count(self, job: Job) -> None:
+        stats, size = self.stats, len(job.accepted)
+        stats.commits += 1
+        stats.messages += size
+        stats.largest_group = max(stats.largest_group, size)
+        stats.commit_seconds += job.seconds
+        stats.commit_seconds_max = max(stats.commit_seconds_max, job.seconds)
+
+    # -- failures
+
+    def _stalled(self, error: StallError) -> None:
+        """Wait for RocksDB; those who wait too long are refused."""
+        now = self._clock.monotonic()
+        if self._stalled_since is None:
+            self._stalled_since = now
+        if now - self._stalled_since >= self._options.stall_patience:
+            self._tell(self._incoming, error)
+            self._incoming = []
+        self._fail(error, reopen=False)
+
+    def _fail(self, error: Exception, *, reopen: bool) -> None:
+        """Stop cycles until the next attempt."""
+        self.problem = str(error)
+        self.stats.failures += 1
+        self._reopen = self._reopen or reopen
+        if self._closing:
+            self._attempts_left -= 1
+        if self._retry is None:
+            self._retry = self._call_later(self._retry_delay, self._again_now)
+            self._retry_delay = min(self._retry_delay * 2, LAST_RETRY)
+
+    def _again_now(self) -> None:
+        """Try again; a database that failed is reopened first."""
+        self._retry = None
+        if self._closing and self._attempts_left <= 0:
+            self._submit_special("close")
+        elif self._reopen:
+            self._store.is_open = False  # nobody reads while the thread reopens it
+            self._submit_special("reopen")
+        else:
+            self.problem = None
+            self._turn()
+
+    def _broken(self, error: Exception, job: Job | None) -> None:
+        """The database failed: keep what must be written again, refuse new mail, reopen."""
+        self._write_error = None
+        early, self._job = self._job, Job()
+        refused = []
+        for one in (job, early) if job is not None else (early,):
+            self._again += one.changes
+            self._again_frames += one.frames
+            refused += one.accepted
+        refused += self._incoming
+        self._incoming = []
+        if refused:  # they may be on the disk
+            self._again.append(undo([message.stored for message in refused]))
+        self._fail(error, reopen=True)
+        self._tell(refused, error)
+
+    def _reopened(self, job: Job) -> None:
+        if job.error:
+            self._fail(job.error, reopen=True)
+        else:
+            self._reopen, self.problem = False, None
+
+    def _tell(self, messages: list[Accepted], error: Exception) -> None:
+        refusal = SpoolBusyError(f"the spool cannot store mail now: {error}")
+        refusal.__cause__ = error
+        self.stats.refused += len(messages)
+        for message in messages:
+            self.unlogged.pop(message.stored.id, None)
+            message.done(refusal)

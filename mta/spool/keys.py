@@ -1,0 +1,158 @@
+"""Every key of the spool's layout (docs/design.md), built and taken apart; all pure."""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as StructError
+from typing import TYPE_CHECKING, NamedTuple
+
+from mta.errors import RecordError
+from mta.model import Where
+
+if TYPE_CHECKING:
+    from mta.model import Recipient
+
+FORMAT, SHARD, EPOCH, LOG, LOGGED = b"format", b"shard", b"epoch", b"log", b"logged"
+ACT = b"act"
+
+ID_SIZE = 16
+KEY_SIZE = 20  # id + rno
+END = b"\xff" * KEY_SIZE  # above every id + rno
+
+_U16, _U32, _U64 = Struct(">H"), Struct(">I"), Struct(">Q")
+_POSITION = Struct(">QQ")
+_SMALL = [_U32.pack(number) for number in range(1024)]
+
+u32, u64 = _U32.pack, _U64.pack
+
+
+class Lane(NamedTuple):
+    """What a backlog is kept by."""
+
+    klass: int
+    tenant: str
+    campaign: str
+    domain: str
+
+
+def parse_u32(value: bytes) -> int:
+    """The number in four bytes."""
+    return int(_U32.unpack(value)[0])
+
+
+def parse_u64(value: bytes) -> int:
+    """The number in eight bytes."""
+    return int(_U64.unpack(value)[0])
+
+
+def position(segment: int, offset: int) -> bytes:
+    """The value of the `log` row."""
+    return _POSITION.pack(segment, offset)
+
+
+def parse_position(value: bytes) -> tuple[int, int]:
+    """Segment and offset from the `log` row."""
+    segment, offset = _POSITION.unpack(value)
+    return segment, offset
+
+
+def act(sequence: int) -> bytes:
+    """The row of an act's cursor."""
+    return ACT + _U64.pack(sequence)
+
+
+def recipient(id: bytes, number: int) -> bytes:
+    """id + rno: the recipient record, and the tail of each of its index rows."""
+    return id + (_SMALL[number] if number < 1024 else _U32.pack(number))
+
+
+def parse_recipient(key: bytes) -> tuple[bytes, int]:
+    """The id and the number from a key that ends in them."""
+    if len(key) < KEY_SIZE:
+        raise RecordError(f"{key.hex()} does not end in an id and a recipient number")
+    return key[-20:-4], parse_u32(key[-4:])
+
+
+def fresh(key: bytes) -> bytes:
+    """Row f of the recipient `key`."""
+    return b"f" + key
+
+
+def held(key: bytes) -> bytes:
+    """Row h of the recipient `key`."""
+    return b"h" + key
+
+
+def due(when_us: int, key: bytes) -> bytes:
+    """Row d of the recipient `key`."""
+    return b"d" + _U64.pack(when_us) + key
+
+
+def expiry(when_us: int, key: bytes) -> bytes:
+    """Row e of the recipient `key`."""
+    return b"e" + _U64.pack(when_us) + key
+
+
+def timed(row: bytes) -> int:
+    """The time in a row d or e."""
+    return parse_u64(row[1:9])
+
+
+def lane(lane: Lane | tuple[int, str, str, str]) -> bytes:
+    """The part of a row b before its time."""
+    klass, *names = lane
+    parts = [b"b", bytes((klass,))]
+    for name in names:
+        text = str(name).encode()
+        parts += (_U16.pack(len(text)), text)
+    return b"".join(parts)
+
+
+def backlog(prefix: bytes, when_us: int, key: bytes) -> bytes:
+    """Row b of the recipient `key` in the lane `prefix`."""
+    return prefix + _U64.pack(when_us) + key
+
+
+def parse_backlog(row: bytes) -> tuple[Lane, bytes, int]:
+    """Lane, lane prefix and due time of a row b."""
+    names, at = [], 2
+    try:
+        for _ in range(3):
+            (size,) = _U16.unpack_from(row, at)
+            names.append(row[at + 2 : at + 2 + size].decode())
+            at += 2 + size
+        (when,) = _U64.unpack_from(row, at)
+    except (ValueError, IndexError, OverflowError, StructError) as error:
+        raise RecordError(f"{row.hex()} is no backlog row: {error}") from None
+    if len(row) != at + 8 + KEY_SIZE:
+        raise RecordError(f"{row.hex()} is no backlog row: its length is wrong")
+    return Lane(row[1], *names), row[:at], when
+
+
+def lane_of(recipient: Recipient) -> bytes:
+    """The lane prefix that a recipient belongs to."""
+    message = recipient.message
+    return lane((message.klass, message.tenant, message.campaign, recipient.domain))
+
+
+def row(recipient: Recipient, key: bytes) -> bytes:
+    """The index row that `where` and `due_us` describe."""
+    where = recipient.where
+    if where == Where.FRESH:
+        return b"f" + key
+    if where == Where.DUE:
+        return b"d" + _U64.pack(recipient.due_us) + key
+    if where == Where.HELD:
+        return b"h" + key
+    return lane_of(recipient) + _U64.pack(recipient.due_us) + key
+
+
+def after(row: bytes) -> bytes:
+    """The smallest key above `row`."""
+    return row + b"\0"
+
+
+def above(prefix: bytes) -> bytes:
+    """The smallest key above everything that begins with `prefix`."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes((stripped[-1] + 1,))

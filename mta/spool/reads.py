@@ -1,0 +1,287 @@
+"""Reading a shard: bounded slices of its indexes, on the loop.
+
+Reads see every change that was called before them: changes that need no record are written first,
+and recipients whose changes wait for a frame are given back as the objects they are in memory.
+While the database is being reopened (`readable` is False) every read raises SpoolBusyError.
+
+A watermark is the last key that was read. No row is ever put behind one: a recipient that would
+be due before it becomes due just after it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from mta.errors import RecordError, SpoolBusyError, SpoolDamagedError
+from mta.model import Message, Recipient
+from mta.spool import keys, record
+from mta.spool.changes import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mta.spool.bodies import BodyStore
+    from mta.spool.corrupt import Corrupt
+    from mta.spool.cycle import Cycle
+    from mta.spool.keys import Lane
+    from mta.spool.store import Store
+
+LANES_AT_A_TIME = 64
+
+
+class Reads:
+    """The reading half of a shard."""
+
+    _store: Store
+    _bodies: BodyStore
+    _cycle: Cycle
+    _corrupt: Corrupt
+
+    def __init__(self) -> None:
+        self._messages: WeakValueDictionary[bytes, Message] = WeakValueDictionary()
+        self._due_key = b"d"  # the last row d that was read
+        self._due_mark = 0  # its time
+        self._expiry_mark = 0
+        self._lane_marks: dict[bytes, int] = {}
+
+    @property
+    def readable(self) -> bool:
+        """Whether reads are possible: not while a failed database is being reopened."""
+        return self._store.is_open
+
+    # -- single messages and recipients
+
+    def message(self, id: bytes) -> Message | None:
+        """The message, one object for all who ask; None if there is none (any more)."""
+        message = self._messages.get(id)
+        if message is not None:
+            return message if message.open > 0 else None
+        self._readable()
+        value = self._get_record(id)
+        return None if value is None else self._decoded_message(id, value)
+
+    def get(self, id: bytes, number: int) -> Recipient | None:
+        """One recipient; None if it is closed or unknown."""
+        self._readable()
+        key = keys.recipient(id, number)
+        changing, recipient = self._cycle.pending(key)
+        if changing:
+            return recipient
+        value = self._get_record(key)
+        return None if value is None else self._decoded(key, value)
+
+    def recipients(self, id: bytes) -> list[Recipient]:
+        """The recipients of a message that have no terminal record."""
+        self._readable()
+        rows = self._store.records(id + b"\0", id + keys.END, 1 << 31)
+        return self._from_records([row for row in rows if row[0][:16] == id])
+
+    def body(self, id: bytes) -> bytes:
+        """The content of a message; KeyError if it is gone."""
+        self._readable()
+        body = self._bodies.get(id)
+        if body is None:
+            raise KeyError(id.hex())
+        return body
+
+    # -- slices
+
+    def fresh(self, after: bytes, before: bytes, limit: int) -> list[Recipient]:
+        """FRESH recipients with `after` < id + rno < `before`; fewer than one: there are no more.
+
+        `after` is b"" or the key (`keys.recipient`) of the last one; `before` is the first id of
+        this run. Recipients of one message share it.
+        """
+        start = keys.after(b"f" + after) if after else b"f"
+        return self._some(start, b"f" + before, limit)
+
+    def held(self, after: bytes, limit: int) -> list[Recipient]:
+        """HELD recipients whose key is above `after`; none: there are no more."""
+        return self._some(keys.after(b"h" + after) if after else b"h", b"i", limit)
+
+    def due(self, after_key: bytes, until_us: int, limit: int) -> tuple[list[Recipient], bytes]:
+        """DUE recipients up to `until_us` in order of time, and the watermark to go on from."""
+        self._readable()
+        start, stop = keys.after(after_key) if after_key else b"d", b"d" + keys.u64(until_us + 1)
+        rows = self._store.rows(start, stop, limit) if start < stop else []
+        if any(frame.due_min <= until_us for frame in self._cycle.frames()):
+            rows = self._with_pending(rows, start, stop, limit)
+        mark = rows[-1] if len(rows) == limit else b"d" + keys.u64(until_us) + keys.END
+        mark = max(mark, after_key)
+        self._due_key, self._due_mark = mark, max(self._due_mark, keys.timed(mark))
+        return self._load(rows), mark
+
+    def next_due(self) -> int | None:
+        """When the first DUE recipient behind the last watermark is due; None if none is."""
+        self._readable()
+        times = [frame.due_min for frame in self._cycle.frames() if frame.due_min < NEVER]
+        times += [keys.timed(row) for row in self._store.rows(keys.after(self._due_key), b"e", 1)]
+        return min(times, default=None)
+
+    def backlog_lanes(self) -> Iterator[Lane]:
+        """The lanes that have a backlog, by class first."""
+        start = b"b"
+        while True:
+            self._readable()
+            lanes = self._lanes(start)
+            for _, lane in lanes:
+                yield lane
+            if len(lanes) < LANES_AT_A_TIME:
+                return
+            start = keys.above(lanes[-1][0])
+
+    def backlog(
+        self, lane: Lane | tuple[int, str, str, str], after_key: bytes, limit: int
+    ) -> tuple[list[Recipient], bytes]:
+        """BACKLOG recipients of a lane in order of due time, and the watermark to go on from.
+
+        The lane's watermark is kept until `forget_lane`.
+        """
+        self._readable()
+        prefix = keys.lane(lane)
+        start, stop = keys.after(after_key) if after_key else prefix, keys.above(prefix)
+        rows = self._store.rows(start, stop, limit)
+        if any(frame.has_backlog for frame in self._cycle.frames()):
+            rows = self._with_pending(rows, start, stop, limit)
+        if rows:
+            mark = keys.parse_backlog(rows[-1])[2]
+            self._lane_marks[prefix] = max(mark, self._lane_marks.get(prefix, 0))
+        return self._load(rows), rows[-1] if rows else after_key
+
+    def forget_lane(self, lane: Lane | tuple[int, str, str, str]) -> None:
+        """The lane will be read from its beginning: nothing of its backlog is in memory."""
+        self._lane_marks.pop(keys.lane(lane), None)
+
+    def expiring(
+        self, after_key: bytes, until_us: int, limit: int
+    ) -> tuple[list[tuple[bytes, int, int]], bytes]:
+        """(id, rno, expiry time) up to `until_us`, in order of time, and the watermark."""
+        self._readable()
+        start, stop = keys.after(after_key) if after_key else b"e", b"e" + keys.u64(until_us + 1)
+        rows = self._store.rows(start, stop, limit) if start < stop else []
+        mark = rows[-1] if len(rows) == limit else b"e" + keys.u64(until_us) + keys.END
+        mark = max(mark, after_key)
+        self._expiry_mark = max(self._expiry_mark, keys.timed(mark))
+        open_rows = [row for row in rows if self._cycle.pending(row[-20:]) != (True, None)]
+        return [(row[-20:-4], keys.parse_u32(row[-4:]), keys.timed(row)) for row in open_rows], mark
+
+    def scan(self, after_key: bytes, limit: int) -> tuple[list[Recipient], bytes]:
+        """All recipients in order of their keys, and the key to go on from; none: the end."""
+        found: list[Recipient] = []
+        while not found:
+            self._readable()
+            rows = self._store.records(keys.after(after_key), keys.END, limit)
+            if not rows:
+                break
+            after_key = rows[-1][0]
+            found = self._from_records(rows)
+        return found, after_key
+
+    # -- beneath
+
+    def _readable(self) -> None:
+        if not self._cycle.settle():
+            raise SpoolBusyError(f"the spool is being reopened: {self._cycle.problem}")
+
+    def _get_record(self, key: bytes) -> bytes | None:
+        """A value of `messages`; an unreadable block counts as an unreadable record."""
+        try:
+            return self._store.get(self._store.messages, key)
+        except SpoolDamagedError:
+            return b""
+
+    def _some(self, start: bytes, stop: bytes, limit: int) -> list[Recipient]:
+        """The first recipients of the rows from `start`, past rows that lead to none."""
+        while start < stop:
+            self._readable()
+            rows = self._store.rows(start, stop, limit)
+            if not rows:
+                break
+            found = self._load(rows)
+            if found:
+                return found
+            start = keys.after(rows[-1])
+        return []
+
+    def _with_pending(
+        self, rows: list[bytes], start: bytes, stop: bytes, limit: int
+    ) -> list[bytes]:
+        """`rows` and those between `start` and `stop` that wait for their frame, in order."""
+        known: dict[bytes, Recipient | None] = {}
+        for frame in self._cycle.frames():  # the newest has the last word
+            known = frame.changing | known
+        waiting = {keys.row(r, key) for key, r in known.items() if r is not None}
+        return sorted({*rows, *(row for row in waiting if start <= row < stop)})[:limit]
+
+    def _load(self, rows: list[bytes]) -> list[Recipient]:
+        """The recipients of index rows; rows that are obsolete are left out."""
+        wanted = [row[-20:] for row in rows]
+        try:
+            values = self._store.get_many(self._store.messages, wanted) if rows else []
+        except SpoolDamagedError:
+            values = [self._get_record(key) for key in wanted]
+        found = []
+        for row, key, value in zip(rows, wanted, values, strict=True):
+            changing, recipient = self._cycle.pending(key)
+            if not changing:
+                recipient = self._from_row(row, key, value)
+            elif recipient is not None and keys.row(recipient, key) != row:
+                continue
+            if recipient is not None:
+                found.append(recipient)
+        return found
+
+    def _from_row(self, row: bytes, key: bytes, value: bytes | None) -> Recipient | None:
+        if value is None:  # what is left of a recipient that was set aside
+            self._cycle.moves.rows.append((key, None, row, row))
+            self._cycle.kick()
+            return None
+        return self._decoded(key, value, row)
+
+    def _from_records(self, rows: list[tuple[bytes, bytes]]) -> list[Recipient]:
+        """The recipients among records, those with pending changes as they are in memory."""
+        found = []
+        for key, value in rows:
+            if len(key) != keys.KEY_SIZE:
+                continue
+            changing, recipient = self._cycle.pending(key)
+            if not changing:
+                recipient = self._decoded(key, value)
+            if recipient is not None:
+                found.append(recipient)
+        return found
+
+    def _decoded(self, key: bytes, value: bytes, row: bytes = b"") -> Recipient | None:
+        id, number = key[:16], keys.parse_u32(key[16:])
+        message = self.message(id)
+        if message is None:
+            if not self._cycle.pending(key)[0]:
+                self._corrupt.message(id, b"", "its envelope is missing", row)
+            return None
+        try:
+            return record.decode_recipient(message, number, value)
+        except RecordError as error:
+            self._corrupt.recipient(message, key, value, str(error), row)
+            return None
+
+    def _decoded_message(self, id: bytes, value: bytes) -> Message | None:
+        try:
+            message = record.decode_envelope(id, value)
+        except RecordError as error:
+            self._corrupt.message(id, value, str(error))
+            return None
+        self._messages[id] = message
+        return message
+
+    def _lanes(self, start: bytes) -> list[tuple[bytes, Lane]]:
+        """Some lanes from `start` on, each with its prefix, skipping from one to the next."""
+        lanes: list[tuple[bytes, Lane]] = []
+        while len(lanes) < LANES_AT_A_TIME:
+            rows = self._store.rows(start, b"c", 1)
+            if not rows:
+                break
+            lane, prefix, _ = keys.parse_backlog(rows[0])
+            lanes.append((prefix, lane))
+            start = keys.above(prefix)
+        return lanes

@@ -1,0 +1,154 @@
+"""Applying the log to the spool after a crash: what is recorded is not done a second time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from mta.model import Message, Recipient, Where
+from mta.spool import keys
+from mta.spool.changes import Frame, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mta.spool.shard import Shard
+
+    Dsn = Callable[[Recipient, "RecoveredRecord"], tuple[Message, list[Recipient]] | None]
+
+BATCH = 1000  # records between two writes
+SLICE = 1000  # rows read at a time
+
+
+class RecoveredRecord(msgspec.Struct, gc=False):
+    """What recovery needs of a log record."""
+
+    id: bytes
+    number: int
+    kind: Literal["terminal", "deferred", "reception"]
+    attempts: int = 0
+    due_us: int = 0  # next attempt of a deferred one
+    code: int = 0
+    enhanced: str = ""
+    text: str = ""
+    type: str = ""  # the record's type, for whoever makes a DSN of it
+
+
+@dataclass
+class Recovered:
+    """What recovery did."""
+
+    records: int = 0  # read behind the spool's position
+    closed: int = 0  # recipients whose terminal record was there already
+    deferred: int = 0  # recipients moved to their next time
+    dsns: int = 0  # DSNs stored with their recipient's end
+    unlogged: list[Message] = field(default_factory=list)  # they need a Reception record
+
+
+def recover(shard: Shard, entries: Iterable[RecoveredRecord], dsn: Dsn | None = None) -> Recovered:
+    """Apply the records behind `shard.position`, up to the log's end; may be done again.
+
+    `dsn(recipient, record)` makes the DSN for a recipient that is closed here, or None: its
+    record was synced, the batch that would have held the DSN was not. It must not wait: this is
+    a start, nothing else runs on the shard yet.
+    """
+    return _Recovery(shard, dsn).run(entries)
+
+
+class _Recovery:
+    def __init__(self, shard: Shard, dsn: Dsn | None) -> None:
+        self._shard, self._dsn = shard, dsn
+        self._frame = Frame()
+        self._seen: set[bytes] = set()
+        self.result = Recovered()
+
+    def run(self, entries: Iterable[RecoveredRecord]) -> Recovered:
+        apply = {"terminal": self._close, "deferred": self._defer, "reception": self._reception}
+        for entry in entries:
+            self.result.records += 1
+            apply[entry.kind](entry)
+            if len(self._frame.changes.rows) >= BATCH:
+                self._write()
+        self._missing()
+        end = self._shard.log_end.position
+        self._frame.changes.settings.append((keys.LOG, keys.position(*end)))
+        self._note_logged()
+        self._write()
+        self._shard.write_now(None)
+        self._shard.log_end.applied(end)
+        return self.result
+
+    def _recipient(self, entry: RecoveredRecord) -> Recipient | None:
+        """The recipient if it still has a row and no change waits for it."""
+        key = keys.recipient(entry.id, entry.number)
+        if key in self._frame.changing:
+            self._write()
+        return self._shard.get(entry.id, entry.number)
+
+    def _close(self, entry: RecoveredRecord) -> None:
+        recipient = self._recipient(entry)
+        if recipient is None:
+            return
+        message = recipient.message
+        key = keys.recipient(entry.id, entry.number)
+        expiry = keys.expiry(recipient.expires_us, key)
+        made = self._dsn(recipient, entry) if self._dsn is not None else None
+        if made is not None:
+            made[0].open = made[0].total = len(made[1])
+            self._frame.changes.accepted.append(stored(*made))
+            self.result.dsns += 1
+        self._frame.changes.rows.append((key, None, keys.row(recipient, key), expiry))
+        self._frame.changing[key] = None
+        message.open -= 1
+        self._frame.touched[message.id] = message
+        self.result.closed += 1
+
+    def _defer(self, entry: RecoveredRecord) -> None:
+        recipient = self._recipient(entry)
+        if recipient is None or entry.attempts <= recipient.attempts:
+            return
+        key = keys.recipient(entry.id, entry.number)
+        recipient.attempts, recipient.code = entry.attempts, entry.code
+        recipient.enhanced, recipient.text = entry.enhanced, entry.text
+        where = Where.HELD if recipient.where == Where.HELD else Where.DUE
+        change = self._shard.change(recipient, key, where, entry.due_us)
+        self._frame.changes.rows.append(change)
+        self._frame.changing[key] = recipient
+        self.result.deferred += 1
+
+    def _reception(self, entry: RecoveredRecord) -> None:
+        self._seen.add(entry.id)
+
+    def _write(self) -> None:
+        self._frame.freeze()
+        self._shard.write_now(self._frame.changes)
+        self._frame = Frame()
+
+    def _missing(self) -> None:
+        """Find the messages that were stored and whose Reception record was not logged."""
+        self._write()
+        newest, unlogged = self._shard.logged()
+        for id in [*unlogged, *self._ids_after(newest)]:
+            message = None if id in self._seen else self._shard.message(id)
+            if message is not None:
+                self.result.unlogged.append(message)
+
+    def _ids_after(self, newest: bytes) -> Iterable[bytes]:
+        after = newest + b"\xff" * 4 if newest else b""
+        while True:
+            rows = self._shard.record_keys(after, SLICE)
+            yield from (key for key in rows if len(key) == keys.ID_SIZE)
+            if len(rows) < SLICE:
+                return
+            after = rows[-1]
+
+    def _note_logged(self) -> None:
+        """Write down what is known now, so that doing this again finds the same."""
+        newest, _ = self._shard.logged()
+        missing = [message.id for message in self.result.unlogged]
+        newest = max([newest, *self._seen, *missing])
+        if newest:
+            self._shard.note_logged(newest, missing)
+            self._frame.changes.settings.append((keys.LOGGED, b"".join([newest, *missing])))

@@ -1,0 +1,312 @@
+"""One shard of the spool: accepting, outcomes, moves; what is read is in `reads`.
+
+The fields `where` and `due_us` of a recipient always describe its last scheduled row. Changes are
+applied in the order of the calls; an outcome's only after its record is synced in the log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rocksdict import WriteBatch
+
+from mta.errors import SpoolBusyError, SpoolError
+from mta.model import Recipient, Where
+from mta.spool import keys, record
+from mta.spool.bodies import BodyReader, RocksBodies
+from mta.spool.changes import Accepted, Frame, stored
+from mta.spool.corrupt import Corrupt
+from mta.spool.cycle import CallLater, Cycle, ShardStats
+from mta.spool.reads import Reads
+from mta.spool.space import Space
+from mta.spool.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mta.clock import Clock
+    from mta.model import Message
+    from mta.spool.bodies import ReadDone
+    from mta.spool.changes import Changes, Done, Stored
+    from mta.spool.committer import FrameLog
+    from mta.spool.corrupt import OnCorrupt
+    from mta.spool.cycle import Wake
+    from mta.spool.options import ShardOptions
+
+    Dsn = tuple[Message, list[Recipient], Done]
+
+
+class Shard(Reads):
+    """See `Shard.open`. Every method is called on the loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        log: FrameLog,
+        options: ShardOptions,
+        clock: Clock,
+        wake: Wake,
+        call_later: CallLater,
+        reader: BodyReader | None,
+    ) -> None:
+        super().__init__()
+        self.number, self.folder, self.epoch = store.number, store.folder, store.epoch
+        self.log_end = log
+        self._store, self._clock, self._wake, self._reader = store, clock, wake, reader
+        self._own_reader: BodyReader | None = None
+        self._bodies = RocksBodies(store)
+        self._cycle = Cycle(store, self._bodies, log, options, clock, wake, call_later)
+        self._space = Space(store.folder, options.min_free_bytes, clock)
+        corrupt = options.corrupt_folder or store.folder.parent.parent / "corrupt"
+        self._corrupt = Corrupt(store, self._bodies, self._cycle, corrupt)
+        self._closing = False
+        self._load_logged()
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        number: int,
+        log: FrameLog,
+        options: ShardOptions,
+        clock: Clock,
+        wake: Wake,
+        call_later: CallLater,
+        *,
+        reader: BodyReader | None = None,
+    ) -> Shard:
+        """Lock and open a shard; one level above it in the order of calls comes `recover`.
+
+        `wake` is `loop.call_soon_threadsafe`, `call_later` is `loop.call_later`. Raises
+        SpoolLockedError, SpoolVersionError, SpoolDamagedError or SpoolError. Without `reader`
+        the shard has a thread of its own for bodies.
+        """
+        store = Store(folder, number, options)
+        return cls(store, log, options, clock, wake, call_later, reader)
+
+    def __repr__(self) -> str:
+        state = self.problem or ("closing" if self._closing else "healthy")
+        return f"<Shard {self.number} epoch {self.epoch}, {self._cycle.count()} pending, {state}>"
+
+    # -- how it is
+
+    @property
+    def problem(self) -> str | None:
+        """Why new mail is refused, for people; None when all is well."""
+        return self._cycle.problem or self._space.problem()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether new mail can be stored."""
+        return self.problem is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a cycle is under way or about to begin."""
+        return self._cycle.busy
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The log's position up to which the spool has applied it: recovery reads from there."""
+        value = self._store.get(self._store.default, keys.LOG)
+        return keys.parse_position(value) if value else (0, 0)
+
+    @property
+    def on_corrupt(self) -> OnCorrupt | None:
+        """Called with (id, rno, detail) for each recipient that was set aside."""
+        return self._corrupt.report
+
+    @on_corrupt.setter
+    def on_corrupt(self, report: OnCorrupt | None) -> None:
+        self._corrupt.report = report
+
+    def stats(self) -> ShardStats:
+        """Figures since the shard was opened."""
+        self._cycle.stats.pending = self._cycle.count()
+        return self._cycle.stats
+
+    # -- acceptance
+
+    def accept(self, message: Message, recipients: list[Recipient], done: Done) -> None:
+        """Store a message with its body; `done(None)` or `done(error)` follows on the loop.
+
+        Raises SpoolBusyError before anything is taken. Rows follow from each recipient's `where`;
+        nothing else may be done with the recipients before `done`.
+        """
+        problem = self._cycle.problem or self._space.problem()
+        if problem or self._closing:
+            self._cycle.stats.refused += 1
+            raise SpoolBusyError(problem or f"shard {self.number} is closing")
+        self._cycle.accept(Accepted(self._taken(message, recipients), done))
+
+    def _taken(self, message: Message, recipients: list[Recipient]) -> Stored:
+        message.open = message.total = len(recipients)
+        for recipient in recipients:
+            if recipient.where != Where.FRESH:
+                recipient.due_us = self._ahead(recipient, recipient.where, recipient.due_us)
+            if recipient.expires_us <= self._expiry_mark:
+                recipient.expires_us = self._expiry_mark + 1
+        self._messages[message.id] = message
+        self._cycle.unlogged[message.id] = None
+        return stored(message, recipients)
+
+    # -- outcomes
+
+    def log(self, line: bytes, logged: bytes | None = None) -> None:
+        """A record without a change; `logged` is the id of a message whose Reception it is."""
+        frame = self._frame()
+        frame.lines.append(line)
+        if logged is not None:
+            frame.logged.append(logged)
+        self._cycle.changed()
+
+    def close(self, recipient: Recipient, line: bytes, dsn: Dsn | None = None) -> None:
+        """End a recipient with its terminal record; a DSN is stored in the same batch.
+
+        The DSN's callable gets None when that batch is synced.
+        """
+        frame, message = self._frame(), recipient.message
+        key = keys.recipient(message.id, recipient.number)
+        if self._cycle.pending(key) == (True, None):
+            raise ValueError(f"{recipient!r} is closed")
+        expiry = keys.expiry(recipient.expires_us, key)
+        frame.lines.append(line)
+        frame.changes.rows.append((key, None, keys.row(recipient, key), expiry))
+        frame.changing[key] = None
+        message.open -= 1
+        frame.touched[message.id] = message
+        if dsn is not None:
+            frame.changes.accepted.append(self._taken(dsn[0], dsn[1]))
+            frame.done.append(dsn[2])
+        self._cycle.changed()
+
+    def defer(self, recipient: Recipient, line: bytes | None, where: int, due_us: int) -> None:
+        """Log a record, then move the recipient: its record is stored as it is now.
+
+        `due_us` of the recipient may become a little later, so that no reader has passed it.
+        """
+        if line is None:
+            self.move(recipient, where, due_us)
+            return
+        frame = self._frame()
+        frame.lines.append(line)
+        self._moved(frame, recipient, where, due_us)
+
+    def move(self, recipient: Recipient, where: int, due_us: int | None = None) -> None:
+        """Move a recipient without a record; it is written with the next cycle."""
+        due_us = recipient.due_us if due_us is None else due_us
+        key = keys.recipient(recipient.message.id, recipient.number)
+        if self._cycle.pending(key)[0]:  # behind the changes that wait for their frame
+            self._moved(self._frame(), recipient, where, due_us)
+            return
+        self._check_open()
+        self._cycle.moves.rows.append(self.change(recipient, key, where, due_us))
+        self._cycle.kick()
+
+    def set_cursor(self, sequence: int, cursor: bytes | None) -> None:
+        """Keep how far an act's sweep is; None forgets it."""
+        self._check_open()
+        self._cycle.moves.settings.append((keys.act(sequence), cursor))
+        self._cycle.kick()
+
+    def cursors(self) -> dict[int, bytes]:
+        """The cursors of all acts."""
+        self._readable()
+        rows = self._store.settings(keys.ACT, keys.above(keys.ACT))
+        return {keys.parse_u64(key[3:]): value for key, value in rows}
+
+    def _moved(self, frame: Frame, recipient: Recipient, where: int, due_us: int) -> None:
+        key = keys.recipient(recipient.message.id, recipient.number)
+        frame.changes.rows.append(self.change(recipient, key, where, due_us))
+        frame.changing[key] = recipient
+        if where == Where.DUE:
+            frame.due_min = min(frame.due_min, recipient.due_us)
+        elif where == Where.BACKLOG:
+            frame.has_backlog = True
+        self._cycle.changed()
+
+    def change(
+        self, recipient: Recipient, key: bytes, where: int, due_us: int
+    ) -> tuple[bytes, bytes, bytes, bytes]:
+        """Put the recipient into its new place; (key, record, old row, new row)."""
+        old = keys.row(recipient, key)
+        recipient.due_us = self._ahead(recipient, where, due_us)
+        recipient.where = where
+        return key, record.encode_recipient(recipient), old, keys.row(recipient, key)
+
+    def _ahead(self, recipient: Recipient, where: int, due_us: int) -> int:
+        """A due time that no reader of its index has passed."""
+        mark = 0
+        if where == Where.DUE:
+            mark = self._due_mark
+        elif where == Where.BACKLOG and self._lane_marks:
+            mark = self._lane_marks.get(keys.lane_of(recipient), 0)
+        return due_us if due_us > mark else mark + 1
+
+    def _frame(self) -> Frame:
+        self._check_open()
+        return self._cycle.frame
+
+    def _check_open(self) -> None:
+        if self._cycle.closed:
+            raise SpoolError(f"shard {self.number} is closed")
+
+    # -- recovery
+
+    def write_now(self, changes: Changes | None) -> None:
+        """Write changes at once; None syncs what was written. For a shard that is starting."""
+        if changes is None:
+            self._store.sync()
+            return
+        batch = WriteBatch(raw_mode=True)
+        changes.apply(batch, self._store, self._bodies)
+        self._store.write(batch)
+
+    def record_keys(self, after: bytes, limit: int) -> list[bytes]:
+        """Keys of envelopes and recipients above `after`."""
+        return [key for key, _ in self._store.records(keys.after(after), keys.END, limit)]
+
+    def logged(self) -> tuple[bytes, list[bytes]]:
+        """The newest message whose Reception is logged, and older ones where it is not."""
+        return self._cycle.newest_logged, list(self._cycle.unlogged)
+
+    def newest_id(self) -> bytes:
+        """The largest id that the shard knows of, b"" if none: new ids must be larger."""
+        newest, unlogged = self.logged()
+        return max([newest, *unlogged, self._store.last_record()[:16]])
+
+    def note_logged(self, newest: bytes, unlogged: list[bytes]) -> None:
+        """Go on from what recovery found."""
+        self._cycle.newest_logged = newest
+        self._cycle.unlogged = dict.fromkeys(unlogged)
+
+    # -- bodies
+
+    def read_bodies(self, ids: list[bytes], done: ReadDone) -> None:
+        """Read bodies in the reader's thread; `done(bodies by id, error or None)` on the loop."""
+        self._cycle.settle()
+        if self._reader is None:
+            self._reader = self._own_reader = BodyReader(self._wake)
+        self._reader.read(self._bodies, ids, done)
+
+    # -- the end
+
+    def flush_now(self) -> None:
+        """Commit what waits without waiting for the interval."""
+        self._cycle.flush_now()
+
+    def close_shard(self, done: Callable[[BaseException | None], None]) -> None:
+        """Commit everything that waits, close database and log, then `done(error or None)`."""
+        self._closing = True
+        if self._own_reader is not None:
+            self._own_reader.close()
+            self._own_reader = self._reader = None
+        self._cycle.close(done)
+
+    def _load_logged(self) -> None:
+        """Take up the row `logged`: the newest id, then older ones that have no record yet."""
+        value = self._store.get(self._store.default, keys.LOGGED) or b""
+        self._cycle.newest_logged = value[:16]
+        older = [value[at : at + 16] for at in range(16, len(value), 16)]
+        self._cycle.unlogged.update(dict.fromkeys(older))

@@ -1,0 +1,201 @@
+"""The RocksDB of one shard: opening, writing, iterating, with errors that say what they are."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from rocksdict import DbClosedError, Rdict, ReadOptions, WriteBatch
+
+from mta.errors import (
+    SpoolBusyError,
+    SpoolDamagedError,
+    SpoolError,
+    SpoolLockedError,
+    SpoolVersionError,
+)
+from mta.spool import keys
+from mta.spool.options import FAMILIES, ShardOptions, database_options, write_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LAYOUT = 1
+LOCK_FILE = "shard.lock"
+
+
+class StallError(SpoolBusyError):
+    """RocksDB would have made the writer wait; nothing was written."""
+
+
+class Store:
+    """Column families as attributes; a handle of each for batches."""
+
+    def __init__(self, folder: Path, number: int, options: ShardOptions) -> None:
+        self.folder, self.number, self.options = folder, number, options
+        self._write_options = write_options()
+        self._errors = _Errors(folder)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _lock(folder / LOCK_FILE)
+        self.is_open = False
+        self._db: Any = None
+        self._families: list[Any] = []
+        try:
+            self.reopen()
+            self.epoch = self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def reopen(self) -> None:
+        """Open the database anew, after it went read-only or was closed."""
+        self._close_database()
+        families = database_options(self.options)
+        with self._errors:
+            self._db = Rdict(str(self.folder), families["default"], families)
+        self._families = [self._db.get_column_family(name) for name in FAMILIES]
+        self.default, self.bodies, self.messages, self.index = self._families
+        handles = [self._db.get_column_family_handle(name) for name in FAMILIES]
+        self.in_default, self.in_bodies, self.in_messages, self.in_index = handles
+        self.is_open = True
+
+    def write(self, batch: WriteBatch) -> None:
+        """Apply a batch, unsynced; StallError or SpoolError. The batch is used up either way."""
+        with self._errors:
+            self._db.write(batch, self._write_options)
+
+    def sync(self) -> None:
+        """Make every write so far durable; leaves the GIL while the disk works."""
+        with self._errors:
+            self._db.flush_wal(True)
+
+    def get(self, family: Any, key: bytes) -> bytes | None:
+        """The value of one key, or None; SpoolError when it cannot be read."""
+        with self._errors:
+            value: bytes | None = family.get(key)
+        return value
+
+    def get_many(self, family: Any, wanted: list[bytes]) -> list[bytes | None]:
+        """Values in the order of the keys, None where there is none."""
+        with self._errors:
+            values: list[bytes | None] = family.get(wanted)
+        return values
+
+    def rows(self, start: bytes, stop: bytes, limit: int) -> list[bytes]:
+        """At most `limit` index keys from `start` up to but without `stop`."""
+        with self._errors:
+            return list(islice(self.index.keys(from_key=start, read_opt=_until(stop)), limit))
+
+    def records(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` keys and values of `messages` from `start` up to but without `stop`."""
+        with self._errors:
+            return list(islice(self.messages.items(from_key=start, read_opt=_until(stop)), limit))
+
+    def last_record(self) -> bytes:
+        """The largest key of `messages`, b"" if there is none."""
+        with self._errors:
+            return next(iter(self.messages.keys(backwards=True)), b"")
+
+    def settings(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        """Keys and values of `default` from `start` up to but without `stop`."""
+        with self._errors:
+            return list(self.default.items(from_key=start, read_opt=_until(stop)))
+
+    def close(self) -> None:
+        """Close the database and give the lock back."""
+        self._close_database()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _close_database(self) -> None:
+        """Drop every handle; a failing last flush leaves its data in the WAL."""
+        self.is_open = False
+        families, self._families = self._families, []
+        self.default = self.bodies = self.messages = self.index = None
+        self.in_default = self.in_bodies = self.in_messages = self.in_index = None
+        db, self._db = self._db, None
+        for handle in [*families, db] if db is not None else families:
+            with contextlib.suppress(Exception):
+                handle.close()
+
+    def _check(self) -> int:
+        """Refuse what is not this shard in this layout; the new epoch."""
+        layout = self.get(self.default, keys.FORMAT)
+        if layout is not None and keys.parse_u32(layout) > LAYOUT:
+            raise SpoolVersionError(
+                f"{self.folder} has spool layout {keys.parse_u32(layout)}, this version knows "
+                f"{LAYOUT}: run the version that wrote it, or a later one"
+            )
+        number = self.get(self.default, keys.SHARD)
+        if number is not None and keys.parse_u32(number) != self.number:
+            raise SpoolError(
+                f"{self.folder} holds shard {keys.parse_u32(number)}, not {self.number}: "
+                "was it renamed? Give it its own name back"
+            )
+        epoch = keys.parse_u64(self.get(self.default, keys.EPOCH) or bytes(8)) + 1
+        batch = WriteBatch(raw_mode=True)
+        batch.put(keys.FORMAT, keys.u32(LAYOUT))
+        batch.put(keys.SHARD, keys.u32(self.number))
+        batch.put(keys.EPOCH, keys.u64(epoch))
+        self.write(batch)
+        self.sync()
+        return epoch
+
+
+class _Errors:
+    """Turns the bare exceptions of rocksdict, whose text is all they tell, into ours."""
+
+    __slots__ = ("_folder",)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, SpoolError):
+            raise self._translated(error) from None
+
+    def _translated(self, error: BaseException) -> BaseException:
+        text = str(error)
+        if isinstance(error, DbClosedError):
+            return SpoolBusyError(f"{self._folder} is closed or being reopened")
+        if not isinstance(error, Exception) or type(error) is not Exception:
+            return error
+        if "Incomplete" in text or "Write stall" in text:
+            return StallError(f"{self._folder}: RocksDB stalls writes: {text}")
+        if text.startswith("Corruption"):
+            return SpoolDamagedError(
+                f"{self._folder} is damaged: {text}. It is left as it is, so that no mail is lost "
+                "unseen: restore it from a copy, or move the folder away to start without it"
+            )
+        if "/LOCK" in text:
+            return SpoolLockedError(f"{self._folder}: {text}")
+        return SpoolError(f"{self._folder}: {text}")
+
+
+def _until(stop: bytes) -> ReadOptions:
+    options = ReadOptions()
+    options.set_iterate_upper_bound(stop)
+    return options
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds the lock, with our process id in the file."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise SpoolLockedError(
+            f"{path.parent} is in use by process {holder}: stop it, or use another spool"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
