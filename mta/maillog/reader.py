@@ -1,0 +1,143 @@
+"""Reading the log: one shard in its order, all shards by time, or as it is written.
+
+Memory is bounded by one frame a shard. A frame that is being written ends a reading; the next one
+goes on there.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from mta.maillog import segments
+from mta.maillog.records import Fields, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mta.maillog.writer import Position
+
+    Predicate = Callable[[Fields], bool]
+
+BEGINNING = (0, 0)
+LATE = 60_000_000  # us that a record may be logged after its time
+
+
+def read(folder: Path, position: Position | None = None) -> Iterator[tuple[Position, Fields]]:
+    """The records from `position` on, each with the position to go on from.
+
+    Positions are those of whole frames: going on from the one that comes with a record that is
+    not the last of its frame gives the frame again.
+    """
+    for position_after, records in read_frames(folder, position or BEGINNING):
+        start, end = position_after
+        for record in records[:-1]:
+            yield start, record
+        if records:
+            yield end, records[-1]
+
+
+def read_frames(
+    folder: Path, position: Position = BEGINNING
+) -> Iterator[tuple[tuple[Position, Position], list[Fields]]]:
+    """Whole frames from `position` on: ((start, end), records)."""
+    segment, offset = position
+    for number in segments.numbers(folder):
+        if number < segment:
+            continue
+        begin = offset if number == segment else 0
+        try:
+            file = open(folder / segments.name(number), "rb")  # noqa: SIM115 - closed below
+        except FileNotFoundError:  # retired meanwhile
+            continue
+        with file:
+            for start, end, content in segments.frames(file, begin):
+                yield ((number, start), (number, end)), _records(content)
+
+
+def read_all(
+    log_dir: Path,
+    since: int | None = None,
+    until: int | None = None,
+    predicate: Predicate | None = None,
+) -> Iterator[Fields]:
+    """The records of all shards by time, from `since` to before `until` (microseconds)."""
+    shards = [_between(folder, since, until) for folder in shard_folders(log_dir)]
+    for record in heapq.merge(*shards, key=_time):
+        if predicate is None or predicate(record):
+            yield record
+
+
+def follow(
+    log_dir: Path,
+    wait: Callable[[], object],
+    predicate: Predicate | None = None,
+    positions: dict[str, Position] | None = None,
+) -> Iterator[Fields]:
+    """New records of all shards as they are logged; `wait()` is called when there are none.
+
+    It begins at the log's end, or at `positions` (by name of the shard's folder), which is kept
+    up to date, and ends when `wait` returns False (None goes on).
+    """
+    positions = {} if positions is None else positions
+    for folder in shard_folders(log_dir):
+        positions.setdefault(folder.name, end(folder))
+    while True:
+        found = []
+        for folder in shard_folders(log_dir):
+            for (_, after), records in read_frames(folder, positions.get(folder.name, BEGINNING)):
+                positions[folder.name] = after
+                found += records
+        for record in sorted(found, key=_time):
+            if predicate is None or predicate(record):
+                yield record
+        if not found and wait() is False:
+            return
+
+
+def shard_folders(log_dir: Path) -> list[Path]:
+    """The folders of the shards below the log's folder."""
+    return sorted(path for path in log_dir.glob("shard-*") if path.is_dir())
+
+
+def end(folder: Path) -> Position:
+    """Where the log of a shard ends now: behind its last whole frame."""
+    existing = segments.numbers(folder)
+    if not existing:
+        return BEGINNING
+    position = (existing[-1], 0)
+    for (_, after), _ in read_frames(folder, position):
+        position = after
+    return position
+
+
+def _between(folder: Path, since: int | None, until: int | None) -> Iterator[Fields]:
+    """Records of one shard in a span of time; segments that were closed before it are skipped."""
+    for (_, _), records in read_frames(folder, _first_segment(folder, since)):
+        for record in records:
+            if until is not None and record["time"] >= until + LATE:
+                return
+            if (since is None or record["time"] >= since) and (
+                until is None or record["time"] < until
+            ):
+                yield record
+
+
+def _first_segment(folder: Path, since: int | None) -> Position:
+    for number in segments.numbers(folder) if since is not None else ():
+        written_us = (folder / segments.name(number)).stat().st_mtime * 1e6
+        if since is not None and written_us >= since - LATE:
+            return number, 0
+    return BEGINNING
+
+
+def _records(content: bytes) -> list[Fields]:
+    """The records of a frame's lines; lines that are none are left out."""
+    decoded = map(decode, content.rstrip(b"\n").split(b"\n"))
+    return [record for record in decoded if record is not None]
+
+
+def _time(record: Fields) -> int:
+    time: int = record["time"]
+    return time
