@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from mta.cli import reference
+from mta.cli import record_fields, reference
 from mta.cli.main import app
 from mta.config import fields
+from mta.maillog import records
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -23,6 +24,13 @@ def test_the_reference_is_up_to_date() -> None:
 def test_every_setting_is_documented(key: str) -> None:
     plain = key.replace("retry.NAME.", "retry.")  # variants have the same settings
     assert f"| `{plain}` |" in TEXT
+
+
+def test_every_record_type_and_field_is_documented() -> None:
+    assert set(record_fields.TYPES) == set(records.TYPES)
+    assert set(record_fields.FIELDS) == set(records.Record.__struct_encode_fields__)
+    for name in (*record_fields.TYPES, *record_fields.FIELDS):
+        assert f"| `{name}` |" in TEXT
 
 
 def test_every_command_and_option_is_documented() -> None:

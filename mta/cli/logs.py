@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import chain, islice
@@ -16,7 +16,8 @@ import typer
 from mta.cli import common
 from mta.cli.common import Home, Json, LogDir
 
-Record = dict[str, Any]
+Record = dict[str, Any]  # fields with their empty value are left out
+Wanted = Callable[[Record], bool]
 
 Id = Annotated[str, typer.Option(help="Message id.")]
 Recipient = Annotated[str, typer.Option(help="Recipient address; * and ? stand for anything.")]
@@ -31,6 +32,7 @@ TYPES = ("Reception", "Delivery", "TransientFailure", "Bounce", "Expiration", "A
 COLOURS = {"Delivery": "green", "TransientFailure": "yellow", "Bounce": "red", "Expiration": "red",
            "AdminBounce": "red", "Removed": "red", "Rejection": "magenta"}  # fmt: skip
 PAUSE = 0.25  # seconds between two looks at a log that is followed
+BACK = (60, 3600, 86_400, 0)  # seconds that the search for the last records goes back; 0: all
 
 logs = typer.Typer(help="Read the log of events.", no_args_is_help=True)
 
@@ -56,16 +58,17 @@ def tail(
     as_json: Json = False,
 ) -> None:
     """Show the last records and follow the log; as JSON, one a line."""
+    from mta.maillog import reader
+
     wanted = chosen(id, recipient, sender, domain, tenant, campaign, type)
     folder = log_folder(home, log_dir)
+    ends = {shard.name: reader.end(shard) for shard in reader.shard_folders(folder)}
     with common.waiting("reading the log"):
-        begun, recent = last(folder, lines, wanted)
+        recent = last(folder, lines, wanted)
     for record in recent:
         show(record, as_json)
-    if follow:
-        for record in begun:
-            if wanted(record):
-                show(record, as_json)
+    for record in reader.follow(folder, pause, wanted, ends) if follow else ():
+        show(record, as_json)
 
 
 @logs.command()
@@ -87,7 +90,9 @@ def find(
     """Find records, in the order of time; as JSON, one a line."""
     wanted = chosen(id, recipient, sender, domain, tenant, campaign, type)
     begin, end = instant(since, "--since"), instant(until, "--until")
-    found = read(log_folder(home, log_dir), begin, end, wanted)
+    from mta.maillog import reader
+
+    found = reader.read_all(log_folder(home, log_dir), begin, end, wanted)
     with common.waiting("reading the log"):
         first = next(found, None)
     if first is None:
@@ -111,12 +116,11 @@ def log_folder(home: Path | None, log_dir: Path | None) -> Path:
 
 def chosen(
     id: str, recipient: str, sender: str, domain: str, tenant: str, campaign: str, types: str
-) -> Callable[[Record], bool]:
+) -> Wanted:
     """Whether a record is meant by all that was given."""
     names = type_names(types)
     patterns = {
         "id": id.replace("-", "").lower(),
-        "recipient": recipient.lower(),
         "sender": sender.lower(),
         "tenant": tenant.lower(),
         "campaign": campaign.lower(),
@@ -124,14 +128,30 @@ def chosen(
     given = [(key, pattern) for key, pattern in patterns.items() if pattern]
 
     def wanted(record: Record) -> bool:
-        if names and record.get("type") not in names:
+        if names and record["type"] not in names:
             return False
-        at = str(record.get("recipient") or "").rpartition("@")[2].lower()
-        if domain and not fnmatchcase(at, domain.lower()):
+        if not all(fnmatchcase(record.get(k, "").lower(), p) for k, p in given):
             return False
-        return all(fnmatchcase(str(record.get(k) or "").lower(), p) for k, p in given)
+        return addressed(record, recipient.lower(), domain.lower())
 
     return wanted
+
+
+def recipients(record: Record) -> list[str]:
+    """The recipients that a record is about."""
+    found: list[str] = record.get("recipients") or [record.get("recipient", "")]
+    return found
+
+
+def addressed(record: Record, recipient: str, domain: str) -> bool:
+    """Whether a record is about a recipient like this, in a domain like this."""
+    if not recipient and not domain:
+        return True
+    return any(
+        fnmatchcase(address, recipient or "*")
+        and fnmatchcase(address.rpartition("@")[2], domain or "*")
+        for address in map(str.lower, recipients(record))
+    )
 
 
 def type_names(text: str) -> set[str]:
@@ -169,42 +189,46 @@ def show(record: Record, as_json: bool) -> None:
     if as_json:
         common.print_line(record)
         return
-    kind = str(record.get("type", ""))
-    typer.echo(common.cell("time", record.get("time")) + " ", nl=False)
+    kind = record["type"]
+    typer.echo(common.moment(record["time"]) + " ", nl=False)
     typer.secho(f"{kind:16}", fg=COLOURS.get(kind), nl=False)
     typer.echo(" " + common.plain(described(record)))
 
 
 def described(record: Record) -> str:
     """Who, where and what was said, of one record."""
-    get = record.get
-    where = " ".join(str(part) for part in (get("peer_name"), get("peer_address")) if part)
-    said = " ".join(str(part) for part in (get("code"), get("enhanced"), get("text")) if part)
+    whom = ", ".join(f"<{address}>" for address in recipients(record))
+    peer = joined(record, "peer_name", "peer_address")
+    said = joined(record, "code", "enhanced", "text")
     parts = [
-        str(get("id") or "-"),
-        f"<{get('sender') or ''}>",
-        f"to <{get('recipient')}>" if get("recipient") else "",
-        f"by {where}" if where else "",
-        f": {said}" if said else "",
+        record.get("id") or "-",
+        f"<{record['sender']}>" if "sender" in record else "",
+        f"to {whom}" if whom != "<>" else "",
+        f"by {peer}" if peer else "",
     ]
-    return " ".join(part for part in parts if part).replace(" : ", ": ")
+    line = " ".join(part for part in parts if part)
+    reason = f" ({record['reason']})" if record.get("reason") else ""
+    return (f"{line}: {said}" if said else line) + reason
 
 
-def read(
-    folder: Path, since: int | None, until: int | None, wanted: Callable[[Record], bool]
-) -> Iterator[Record]:
-    """The records of all shards that are wanted, in the order of time."""
-    from mta.maillog import reader  # type: ignore[import-not-found, unused-ignore]
-
-    yield from reader.read_all(folder, since, until, wanted)
+def joined(record: Record, *names: str) -> str:
+    """The fields that are there, with blanks between."""
+    return " ".join(str(record[name]) for name in names if record.get(name))
 
 
-def last(
-    folder: Path, lines: int, wanted: Callable[[Record], bool]
-) -> tuple[Iterable[Record], Iterable[Record]]:
-    """(what is written from now on, the last records that are wanted)."""
+def last(log_dir: Path, lines: int, wanted: Wanted) -> list[Record]:
+    """The last records that are wanted; the log is read from later and later beginnings back."""
     from mta.maillog import reader
 
-    begun = reader.follow(folder, lambda: time.sleep(PAUSE))
-    recent: deque[Record] = deque(reader.read_all(folder, None, None, wanted), maxlen=lines)
-    return begun, recent
+    now = time.time_ns() // 1000
+    for span in BACK if lines else ():
+        since = now - span * 1_000_000 if span else None
+        recent = deque(reader.read_all(log_dir, since, None, wanted), maxlen=lines)
+        if len(recent) == lines or not span:
+            return list(recent)
+    return []
+
+
+def pause() -> None:
+    """Wait for more to be written."""
+    time.sleep(PAUSE)

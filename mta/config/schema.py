@@ -349,7 +349,7 @@ class Log(Section, frozen=True):
     retain_age: Annotated[
         Seconds, doc("closed segments are removed after; 0 keeps all", ge=0, static=True)
     ] = 2_592_000.0
-    level: Annotated[int, doc("zstd level", static=True, ge=1, le=19)] = 3
+    level: Annotated[int, doc("zstd level", static=True, ge=1, le=19)] = 1
 
 
 class Dsn(Section, frozen=True):
