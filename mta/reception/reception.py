@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from binascii import hexlify
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from mta._speedups import headers
 from mta.clock import Clock
 from mta.errors import SpoolBusyError
-from mta.model import IdGenerator, Message
+from mta.model import IdGenerator, Kind, Message, Outcome
 from mta.reception.control import NOTHING, Control, ControlNames, read
 from mta.reception.policy import Policy
 from mta.reception.received import Dates, trace
 from mta.smtp.replies import LOCAL_ERROR, NO_STORAGE, reply
+
+if TYPE_CHECKING:
+    from mta.maillog.records import RecordWriter
+
+REPLY = re.compile(rb"(\d{3})[ -](?:(\d\.\d{1,3}\.\d{1,3}) )?(.*)")
+REASONS = {  # the log's word for a refusal, by the enhanced code we give it
+    "4.3.0": "commit failed",
+    "4.3.1": "no room",
+    "5.1.2": "address",
+    "5.1.7": "address",
+    "5.3.4": "too large",
+    "5.4.6": "loop",
+    "5.5.2": "bare newline",
+    "5.7.1": "relaying denied",
+}
 
 
 class ReceptionOptions(msgspec.Struct, frozen=True):
@@ -77,8 +93,8 @@ class Reception:
     """One listener's way in. Verdicts are whole replies; None is the standard positive one."""
 
     __slots__ = (
-        "options", "policy", "_ids", "_submit", "_reject", "_clock", "_has_room", "_names",
-        "_dates",
+        "options", "policy", "_ids", "_submit", "_log", "_clock", "_has_room", "_names",
+        "_dates", "_records",
     )  # fmt: skip
 
     def __init__(
@@ -87,13 +103,15 @@ class Reception:
         policy: Policy,
         ids: IdGenerator,
         submit: Submit,
-        reject: Callable[..., None],
+        log: Callable[[bytes], None],
         clock: Clock,
         has_room: Callable[[], bool],
+        *,
+        records: RecordWriter,
     ) -> None:
         self.options, self.policy = options, policy
-        self._ids, self._submit, self._reject, self._clock = ids, submit, reject, clock
-        self._has_room = has_room
+        self._ids, self._submit, self._log, self._clock = ids, submit, log, clock
+        self._has_room, self._records = has_room, records
         self._names = options.names.all()
         self._dates = Dates()
 
@@ -137,7 +155,8 @@ class Reception:
         scan = headers.scan(event.body, self._names)
         control = self._judge(scan)
         if isinstance(control, bytes):
-            done(self._refuse(session, control, ".", transaction.sender))
+            size = len(event.body)
+            done(self._refuse(session, control, ".", transaction.sender, size=size))
             return
         recipients = transaction.recipients
         assert recipients is not None and transaction.sender is not None
@@ -146,7 +165,7 @@ class Reception:
         try:
             self._submit(message, recipients, partial(self._stored, session, message, done))
         except SpoolBusyError:
-            done(self._refuse(session, NO_STORAGE, ".", message.sender))
+            done(self._refuse(session, NO_STORAGE, ".", message.sender, size=message.size))
 
     def refused(self, session: Client, answer: bytes, command: str) -> None:
         """Take down a refusal that was given before reception was asked."""
@@ -228,20 +247,38 @@ class Reception:
             done(b"250 2.0.0 Ok: queued as %b\r\n" % hexlify(message.id))
         else:
             answer = NO_STORAGE if isinstance(error, SpoolBusyError) else LOCAL_ERROR
-            done(self._refuse(session, answer, ".", message.sender))
+            done(self._refuse(session, answer, ".", message.sender, size=message.size))
 
     def _refuse(
-        self, session: Client, answer: bytes, command: str, sender: str | None, recipient: str = ""
+        self,
+        session: Client,
+        answer: bytes,
+        command: str,
+        sender: str | None,
+        recipient: str = "",
+        size: int = 0,
     ) -> bytes:
         """Take down a refusal; the same reply."""
-        self._reject(
-            time_us=self._clock.wall_us(),
-            session=session.id,
+        outcome = outcome_of(answer, command)
+        record = self._records.rejection(
+            outcome,
+            reason=REASONS.get(outcome.enhanced, "content"),
+            sender=sender,
+            recipient=recipient,
             peer_name=session.name,
             peer_address=session.address,
-            sender=sender or "",
-            recipient=recipient,
-            command=command,
-            reply=answer,
+            session=session.id,
+            size=size,
         )
+        self._log(record)
         return answer
+
+
+def outcome_of(answer: bytes, command: str) -> Outcome:
+    """A negative reply of ours as the log has it: its lines joined by a blank."""
+    found = [REPLY.match(line) for line in answer.splitlines()]
+    texts = [line[3].decode("ascii", "replace") for line in found if line]
+    first = found[0]
+    assert first is not None
+    kind = Kind.DEFERRED if first[1][:1] == b"4" else Kind.BOUNCED
+    return Outcome(kind, int(first[1]), (first[2] or b"").decode(), " ".join(texts), command)

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from mta.errors import SpoolBusyError
-from mta.model import Class, Flag, IdGenerator, Message, id_shard
+from mta.maillog.records import RecordWriter, decode
+from mta.model import Class, Flag, IdGenerator, Kind, Message, id_shard
 from mta.reception.control import ControlNames
 from mta.reception.policy import Policy
-from mta.reception.reception import Reception, ReceptionOptions
+from mta.reception.reception import Reception, ReceptionOptions, outcome_of
 from mta.testing.clock import FakeClock
 
 HOST = "mx.example.net"
@@ -41,6 +42,7 @@ class Desk:
             self.log,
             self.clock,
             lambda: self.room,
+            records=RecordWriter("n1", 7, self.clock),
         )
 
     def submit(self, message, recipients, done) -> None:
@@ -49,9 +51,10 @@ class Desk:
         self.submitted.append((message, recipients))
         self.finish.append(done)
 
-    def log(self, **fields) -> None:
-        code, enhanced, text = fields.pop("reply").decode().strip().split(" ", 2)
-        self.rejections.append(fields | {"code": int(code), "enhanced": enhanced, "text": text})
+    def log(self, line: bytes) -> None:
+        record = decode(line)
+        assert record is not None and record["type"] == "Rejection"
+        self.rejections.append(record)
 
     def mail(self, sender: str) -> bytes | None:
         return self.reception.mail(self.client, SimpleNamespace(sender=sender))
@@ -151,6 +154,8 @@ def test_relaying_denied():
     assert record["command"] == "RCPT"
     assert (record["code"], record["enhanced"]) == (554, "5.7.1")
     assert "relaying denied" in record["text"]
+    assert record["reason"] == "relaying denied"
+    assert (record["node"], record["shard"]) == ("n1", 7)
 
 
 def test_addresses_need_domains():
@@ -169,7 +174,22 @@ def test_loops_end():
     hops = b"Received: x\r\n"
     assert desk.refused(hops * 4 + PLAIN).startswith(b"554 5.4.6 ")
     assert desk.rejections[0]["enhanced"] == "5.4.6"
+    assert desk.rejections[0]["reason"] == "loop"
+    assert desk.rejections[0]["size"] == len(hops * 4 + PLAIN)
     assert Desk(max_hops=3).message(hops * 3 + PLAIN).body is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (b"550 5.1.1 No\r\n", (Kind.BOUNCED, 550, "5.1.1", "No", "RCPT")),
+        (b"452 4.3.1 Later\r\n", (Kind.DEFERRED, 452, "4.3.1", "Later", "RCPT")),
+        (b"554-5.7.1 One\r\n554 5.7.1 two\r\n", (Kind.BOUNCED, 554, "5.7.1", "One two", "RCPT")),
+        (b"500 Plain\r\n", (Kind.BOUNCED, 500, "", "Plain", "RCPT")),
+    ],
+)
+def test_replies_as_the_log_has_them(answer, outcome):
+    assert outcome_of(answer, "RCPT") == outcome
 
 
 CONTROLLED = (

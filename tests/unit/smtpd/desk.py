@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from mta.maillog.records import RecordWriter, decode
 from mta.model import IdGenerator, Message
 from mta.reception.policy import Policy
 from mta.reception.reception import Reception, ReceptionOptions
@@ -92,6 +93,7 @@ class Desk:
         self.reception = Reception(
             ReceptionOptions(HOST), Policy(HOST, **(rule or {})), IdGenerator(0, clock),
             self.submit, self.reject, clock, lambda: self.room,
+            records=RecordWriter("n1", 0, clock),
         )  # fmt: skip
         options = ListenerOptions(ServerOptions(HOST, **server), timeouts or Timeouts())
         self.listener = Listener(
@@ -107,8 +109,8 @@ class Desk:
         else:
             self.pending.append(done)
 
-    def reject(self, **fields: Any) -> None:
-        self.log.append(fields)
+    def reject(self, line: bytes) -> None:
+        self.log.append(decode(line) or {})
 
     def open(self, address: str = "127.0.0.1") -> Talk:
         """A greeted session."""
