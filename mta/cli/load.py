@@ -1,10 +1,10 @@
-"""The commands around a server: `send` and `sink`."""
+"""The commands around a server: `send`, `sink` and `demo`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mta.cli import send, sink
+from mta.cli import demo, send, sink
 
 if TYPE_CHECKING:
     import typer
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for module in (send, sink):
+    for module in (demo, send, sink):
         module.register(app)
