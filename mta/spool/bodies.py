@@ -7,7 +7,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
-from mta.errors import SpoolError
+from mta.errors import SpoolDamagedError, SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +60,17 @@ class RocksBodies:
         return self._store.get(self._store.bodies, id)
 
     def get_many(self, ids: list[bytes]) -> list[bytes | None]:
-        """Bodies in the order of the ids."""
-        return self._store.get_many(self._store.bodies, ids)
+        """Bodies in the order of the ids; one in a damaged block counts as gone."""
+        try:
+            return self._store.get_many(self._store.bodies, ids)
+        except SpoolDamagedError:
+            return [self._readable(id) for id in ids]
+
+    def _readable(self, id: bytes) -> bytes | None:
+        try:
+            return self.get(id)
+        except SpoolDamagedError:
+            return None
 
 
 class BodyReader:

@@ -23,6 +23,8 @@ _U16, _U32, _U64 = Struct(">H"), Struct(">I"), Struct(">Q")
 _POSITION = Struct(">QQ")
 _SMALL = [_U32.pack(number) for number in range(1024)]
 
+_FRESH, _DUE, _BACKLOG, _HELD = map(int, (Where.FRESH, Where.DUE, Where.BACKLOG, Where.HELD))
+
 u32, u64 = _U32.pack, _U64.pack
 
 
@@ -138,13 +140,15 @@ def lane_of(recipient: Recipient) -> bytes:
 def row(recipient: Recipient, key: bytes) -> bytes:
     """The index row that `where` and `due_us` describe."""
     where = recipient.where
-    if where == Where.FRESH:
+    if where == _FRESH:
         return b"f" + key
-    if where == Where.DUE:
+    if where == _DUE:
         return b"d" + _U64.pack(recipient.due_us) + key
-    if where == Where.HELD:
+    if where == _BACKLOG:
+        return lane_of(recipient) + _U64.pack(recipient.due_us) + key
+    if where == _HELD:
         return b"h" + key
-    return lane_of(recipient) + _U64.pack(recipient.due_us) + key
+    raise ValueError(f"{recipient!r} has no row")
 
 
 def after(row: bytes) -> bytes:

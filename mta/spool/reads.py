@@ -2,7 +2,8 @@
 
 Reads see every change that was called before them: changes that need no record are written first,
 and recipients whose changes wait for a frame are given back as the objects they are in memory.
-While the database is being reopened (`readable` is False) every read raises SpoolBusyError.
+While the database is being reopened (`readable` is False) every read raises SpoolBusyError; a
+damaged block of an index raises SpoolDamagedError, it does not look like the index's end.
 
 A watermark is the last key that was read. No row is ever put behind one: a recipient that would
 be due before it becomes due just after it.
@@ -49,6 +50,11 @@ class Reads:
     def readable(self) -> bool:
         """Whether reads are possible: not while a failed database is being reopened."""
         return self._store.is_open
+
+    @property
+    def damage(self) -> str | None:
+        """What was found damaged on the disk while reading, for people; None when nothing was."""
+        return self._store.damage
 
     # -- single messages and recipients
 

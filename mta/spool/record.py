@@ -75,8 +75,23 @@ def decode_envelope(id: bytes, value: bytes) -> Message:
         row = _decode_envelope(memoryview(value)[1:])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RecordError(f"envelope record: {error}") from None
-    fields = {name: getattr(row, name) for name in _ENVELOPE_FIELDS}
-    return Message(id, row.sender, **fields)
+    return Message(
+        id,
+        row.sender,
+        tenant=row.tenant,
+        campaign=row.campaign,
+        pool=row.pool,
+        klass=row.klass,
+        received_us=row.received_us,
+        size=row.size,
+        flags=row.flags,
+        peer_name=row.peer_name,
+        peer_address=row.peer_address,
+        message_id=row.message_id,
+        session=row.session,
+        open=row.open,
+        total=row.total,
+    )
 
 
 def decode_recipient(message: Message, number: int, value: bytes) -> Recipient:
@@ -101,9 +116,6 @@ def decode_recipient(message: Message, number: int, value: bytes) -> Recipient:
         text=row.text,
         route=row.route,
     )
-
-
-_ENVELOPE_FIELDS = _Envelope.__struct_fields__[1:]
 
 
 def _check_format(value: bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rocksdict import DbClosedError, Rdict, ReadOptions, WriteBatch
@@ -86,23 +85,45 @@ class Store:
 
     def rows(self, start: bytes, stop: bytes, limit: int) -> list[bytes]:
         """At most `limit` index keys from `start` up to but without `stop`."""
-        with self._errors:
-            return list(islice(self.index.keys(from_key=start, read_opt=_until(stop)), limit))
+        return [key for key, _ in self._slice(self.index, start, stop, limit, values=False)]
 
     def records(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """At most `limit` keys and values of `messages` from `start` up to but without `stop`."""
+        return self._slice(self.messages, start, stop, limit)
+
+    def settings(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        """Keys and values of `default` from `start` up to but without `stop`."""
+        return self._slice(self.default, start, stop, 1 << 31)
+
+    def _slice(
+        self, family: Any, start: bytes, stop: bytes, limit: int, *, values: bool = True
+    ) -> list[tuple[bytes, bytes]]:
+        """SpoolDamagedError where a block is damaged: the plain iterators would just end there."""
+        options = ReadOptions()
+        options.set_iterate_upper_bound(stop)
+        found: list[tuple[bytes, bytes]] = []
         with self._errors:
-            return list(islice(self.messages.items(from_key=start, read_opt=_until(stop)), limit))
+            at = family.iter(options)
+            at.seek(start)
+            while len(found) < limit and at.valid():
+                found.append((at.key(), at.value() if values else b""))
+                at.next()
+            at.status()
+        return found
+
+    @property
+    def damage(self) -> str | None:
+        """What RocksDB said of the last damaged block it met."""
+        return self._errors.damage
 
     def last_record(self) -> bytes:
         """The largest key of `messages`, b"" if there is none."""
         with self._errors:
-            return next(iter(self.messages.keys(backwards=True)), b"")
-
-    def settings(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
-        """Keys and values of `default` from `start` up to but without `stop`."""
-        with self._errors:
-            return list(self.default.items(from_key=start, read_opt=_until(stop)))
+            at = self.messages.iter()
+            at.seek_to_last()
+            key: bytes = at.key() if at.valid() else b""
+            at.status()
+        return key
 
     def close(self) -> None:
         """Close the database and give the lock back."""
@@ -149,10 +170,11 @@ class Store:
 class _Errors:
     """Turns the bare exceptions of rocksdict, whose text is all they tell, into ours."""
 
-    __slots__ = ("_folder",)
+    __slots__ = ("_folder", "damage")
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.damage: str | None = None
 
     def __enter__(self) -> None:
         return None
@@ -170,6 +192,7 @@ class _Errors:
         if "Incomplete" in text or "Write stall" in text:
             return StallError(f"{self._folder}: RocksDB stalls writes: {text}")
         if text.startswith("Corruption"):
+            self.damage = text
             return SpoolDamagedError(
                 f"{self._folder} is damaged: {text}. It is left as it is, so that no mail is lost "
                 "unseen: restore it from a copy, or move the folder away to start without it"
@@ -177,12 +200,6 @@ class _Errors:
         if "/LOCK" in text:
             return SpoolLockedError(f"{self._folder}: {text}")
         return SpoolError(f"{self._folder}: {text}")
-
-
-def _until(stop: bytes) -> ReadOptions:
-    options = ReadOptions()
-    options.set_iterate_upper_bound(stop)
-    return options
 
 
 def _lock(path: Path) -> int:

@@ -97,6 +97,38 @@ def test_a_full_disk_and_its_end(tmp_path: Path) -> None:
     ]
 
 
+def test_a_damaged_block_is_no_end_of_an_index(tmp_path: Path) -> None:
+    bench = SpoolBench(tmp_path)
+    for _ in range(20):
+        bench.stored(*(f"{number}@x" for number in range(100)))
+    bench.close()  # flushes to SST files
+    bench = SpoolBench(tmp_path)
+    sizes = {name: sum(1 for _ in rows(bench, name)) for name in ("index", "messages")}
+    assert sizes == {"index": 4000, "messages": 2020}
+    for path in (tmp_path / "spool" / "shard-0001").glob("*.sst"):
+        damage(path)
+    bench.close()
+    bench = SpoolBench(tmp_path)
+    for name in sizes:
+        with pytest.raises(SpoolDamagedError):
+            rows(bench, name)
+    assert "checksum mismatch" in str(bench.shard.damage)
+    bench.close()
+
+
+def rows(bench: SpoolBench, family: str) -> list[tuple[bytes, bytes]]:
+    store = bench.shard._store
+    return store._slice(getattr(store, family), b"", b"\xff" * 21, 10**6)
+
+
+def damage(path: Path) -> None:
+    """Spoil the middle of a file, which is data if the file is not tiny."""
+    if path.stat().st_size > 20_000:
+        with open(path, "r+b") as file:
+            file.seek(path.stat().st_size // 2)
+            file.write(os.urandom(64))
+
+
 def set_row(folder: Path, key: bytes, value: bytes) -> None:
     bench = SpoolBench(folder)
     bench.shard._store.default.put(key, value)

@@ -47,7 +47,7 @@ def test_a_recipients_row_follows_from_where_it_is() -> None:
     recipient = Recipient(Message(ID, "", tenant="t", campaign="c", klass=2), 5, "a@B.example")
     key, rows = keys.recipient(ID, 5), []
     recipient.due_us = 9
-    for where in Where:
+    for where in (Where.FRESH, Where.DUE, Where.BACKLOG, Where.HELD):
         recipient.where = where
         rows.append(keys.row(recipient, key))
     lane = keys.lane((2, "t", "c", "b.example"))
