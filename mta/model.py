@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from mta.clock import Clock
@@ -38,6 +38,7 @@ class Where(enum.IntEnum):
     DUE = 1  # waits for its next attempt
     BACKLOG = 2  # due, but its lane's memory was full
     HELD = 3  # held by an operator
+    CLOSED = 4  # has its terminal record; no row is left
 
 
 class Message:
@@ -45,7 +46,8 @@ class Message:
 
     __slots__ = (
         "id", "sender", "tenant", "campaign", "pool", "klass", "received_us", "size", "flags",
-        "peer_name", "peer_address", "message_id", "open", "total", "body", "session",
+        "peer_name", "peer_address", "message_id", "open", "total", "body", "session", "uses",
+        "__weakref__",
     )  # fmt: skip
 
     id: bytes  # 16 bytes, UUIDv7, carries the shard
@@ -64,6 +66,7 @@ class Message:
     total: int  # recipients accepted
     body: bytes | None  # the content while it is in memory
     session: str  # the session that brought it
+    uses: int  # recipients in the queue manager's memory
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Message:
         self.peer_name, self.peer_address = peer_name, peer_address
         self.message_id, self.session = message_id, session
         self.open, self.total, self.body = open, total, body
+        self.uses = 0
 
     def __repr__(self) -> str:
         return f"<Message {id_text(self.id)} from <{self.sender}> {self.open}/{self.total} open>"
@@ -101,7 +105,7 @@ class Recipient:
 
     __slots__ = (
         "message", "number", "address", "domain", "attempts", "due_us", "expires_us", "where",
-        "code", "enhanced", "text", "route",
+        "code", "enhanced", "text", "route", "flying", "orders",
     )  # fmt: skip
 
     message: Message
@@ -116,6 +120,8 @@ class Recipient:
     enhanced: str  # last enhanced status code (RFC 3463)
     text: str  # last reply text
     route: str  # rerouted by an operator: next hop, else ""
+    flying: bool  # being attempted now
+    orders: list[Any] | None  # operators' acts to obey when it comes back
 
     def __init__(
         self,
@@ -137,6 +143,7 @@ class Recipient:
         self.attempts, self.due_us = attempts, due_us
         self.expires_us, self.where = expires_us, where
         self.code, self.enhanced, self.text, self.route = code, enhanced, text, route
+        self.flying, self.orders = False, None
 
     def __repr__(self) -> str:
         where = Where(self.where).name.lower()
@@ -160,6 +167,12 @@ class Outcome(NamedTuple):
     enhanced: str  # "5.1.1", or "" where none was given
     text: str  # reply text, lines joined by a blank
     command: str  # the command it answered: "connect", "EHLO", "MAIL", "RCPT", "DATA", "."
+
+
+class Refusal(NamedTuple):
+    """Routing's word that a destination cannot be reached, or not now: an outcome, no plan."""
+
+    outcome: Outcome
 
 
 class Peer(NamedTuple):

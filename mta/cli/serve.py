@@ -106,7 +106,7 @@ def run(path: Path | None, overrides: list[tuple[str, str]]) -> int:
     from mta.config.load import load
 
     config = load(path, overrides)
-    from mta.supervisor import master  # type: ignore[import-not-found, unused-ignore]
+    from mta.supervisor import master
 
     code: int = master.serve(config, path, overrides)
     return code

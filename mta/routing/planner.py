@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mta.errors import ConfigError
 from mta.model import Kind, Outcome
+from mta.model import Refusal as Failure
 from mta.resolver import MxAnswer, Resolver
 from mta.routing.mx import bounce, defer, literal, select
 from mta.routing.rules import Envelope, Hop, Route, Router, parse_next_hop
@@ -22,12 +23,6 @@ class Plan(NamedTuple):
 
     site: SitePlan
     route: Route
-
-
-class Failure(NamedTuple):
-    """Why it goes nowhere, or not now."""
-
-    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)

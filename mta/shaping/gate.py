@@ -34,6 +34,11 @@ class Denied(NamedTuple):
     current: int  # connections over all workers; 0 for a rate
     retry: float  # seconds until it is worth another try; 0.0 = wait to be woken
 
+    @property
+    def of_tenant(self) -> bool:
+        """True when only this tenant's messages have to wait."""
+        return self.whom.startswith("tenant ")
+
     def __str__(self) -> str:
         """One sentence for people."""
         if self.what == "rate":

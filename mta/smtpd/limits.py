@@ -29,6 +29,10 @@ class SessionLimits:
         self._counts: dict[bytes, int] = {}
         self.sessions = 0
 
+    def reload(self, other: SessionLimits) -> None:
+        """Use the limits of another from now on; what is counted stays."""
+        self.max_sessions, self.max_per_network = other.max_sessions, other.max_per_network
+
     def network(self, address: str) -> bytes:
         """The key of an IP address: its family's prefix, without the host bits."""
         if ":" in address:

@@ -121,6 +121,10 @@ class Shard(Reads):
     def on_corrupt(self, report: OnCorrupt | None) -> None:
         self._corrupt.report = report
 
+    def require_free(self, octets: int) -> None:
+        """Refuse new mail below so much free space, from now on."""
+        self._space.require(octets)
+
     def stats(self) -> ShardStats:
         """Figures since the shard was opened."""
         self._cycle.stats.pending = self._cycle.count()

@@ -21,6 +21,10 @@ class Space:
         self._next = 0.0
         self._problem: str | None = None
 
+    def require(self, minimum: int) -> None:
+        """Keep so many octets free from now on."""
+        self._minimum, self._next = minimum, 0.0
+
     def problem(self) -> str | None:
         """Why no new mail may be stored, or None."""
         now = self._clock.monotonic()

@@ -1,0 +1,285 @@
+"""Who sends what next: between the queues, the gate and the connections of one worker.
+
+The dispatcher is the `Feeder` of every connection: at each message boundary the connection asks
+for its next attempt, and tells what became of the last one. A parcel leaves its lane only when the
+gate grants its tokens and its content is in memory; else it goes back to the front of its lane.
+Nothing here is a task, timer or lock per message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from mta.delivery.pool import Dial, Pool
+from mta.delivery.transports import Attempt
+from mta.model import Kind, Outcome, Stages
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from mta.clock import Clock
+    from mta.delivery.pool import PooledConnection
+    from mta.model import Message
+    from mta.queues.lanes import ReadyQueue
+    from mta.queues.manager import QueueManager
+    from mta.routing.hosts import HostBook, Target, Targets
+    from mta.shaping.gate import Gate
+
+
+REST = 1.0  # seconds between dials of a site whose names lead nowhere
+
+
+class Dispatcher:
+    """See the module."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        manager: QueueManager,
+        gate: Gate,
+        hosts: HostBook,
+        *,
+        targets: Callable[[ReadyQueue], Awaitable[Targets]],
+        connection: Callable[[Target], PooledConnection],
+        read_bodies: Callable[[list[Message], Callable[[], None]], None],
+        no_overlap: Callable[[Target], None],
+    ) -> None:
+        self.loop, self.clock, self.manager = loop, clock, manager
+        self.gate, self.hosts = gate, hosts
+        self.targets, self.connection = targets, connection
+        self.read_bodies, self.no_overlap = read_bodies, no_overlap
+        self.pools: set[Pool] = set()
+        self.denied: deque[Pool] = deque()  # wait for a connection lease
+        self.draining = False
+        self.in_flight = 0  # attempts
+        self._idle: asyncio.Future[None] | None = None
+        self._woken: list[Pool] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------ waking
+
+    def wake(self, ready: ReadyQueue) -> None:
+        """Something waits in `ready`; it is looked at once in this turn of the loop."""
+        pool = ready.pool
+        if not isinstance(pool, Pool):
+            pool = ready.pool = Pool(self, ready)
+            self.pools.add(pool)
+        self._wake_pool(pool)
+
+    def _wake_pool(self, pool: Pool) -> None:
+        if not pool.woken:
+            pool.woken = True
+            if not self._woken:
+                self.loop.call_soon(self._work)
+            self._woken.append(pool)
+
+    def _work(self) -> None:
+        woken, self._woken = self._woken, []
+        for pool in woken:
+            pool.woken = False
+            if not self.draining:
+                pool.work()
+
+    def wake_at(self, pool: Pool, seconds: float) -> None:
+        """Look at a pool again later; one timer for it at a time."""
+        if pool.paced:
+            return
+        pool.paced = True
+
+        def now() -> None:
+            pool.paced = False
+            self._wake_pool(pool)
+
+        self.loop.call_later(seconds, now)
+
+    def released(self) -> None:
+        """A lease may be free again, here or in another worker: those who wait try once more."""
+        self.gate.on_wake()
+        for _ in range(len(self.denied)):
+            pool = self.denied.popleft()
+            pool.waits = False
+            self._wake_pool(pool)
+
+    # ------------------------------------------------------------------ connections
+
+    def open(self, pool: Pool) -> bool:
+        """Begin to open a connection for `pool`; False where the gate denies it."""
+        denied = self.gate.connect(pool.ready.name)
+        if denied is not None:
+            if denied.retry:
+                self.wake_at(pool, denied.retry)
+            elif not pool.waits:
+                pool.waits = True
+                self.denied.append(pool)
+                self._make_room(pool)
+            return False
+        pool.dialling += 1
+        self._spawn(self._start_dial(pool))
+        return True
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _make_room(self, wanting: Pool) -> None:
+        """Close an idle connection of another site: it may hold the lease that is missing."""
+        for pool in self.pools:
+            if pool is not wanting and pool.idle and not pool.ready.count:
+                pool.idle.popleft().close()
+                return
+
+    async def _start_dial(self, pool: Pool) -> None:
+        self._next_target(Dial(pool, await self.targets(pool.ready)))
+
+    def _next_target(self, dial: Dial) -> None:
+        """Connect to the next host; `connection_ready` or `connection_closed` tells how it went."""
+        if dial.targets:
+            target = dial.targets.popleft()
+            connection = self.connection(target)
+            connection.dial = dial
+            dial.tried.append(target)
+            self._spawn(connection.connect(target.address, target.port))
+        else:
+            self._release(dial.pool)
+            dial.pool.dial_failed(dial)
+
+    def rested_until(self, dial: Dial) -> float:
+        """The monotonic time when one of the hosts that failed may be tried again."""
+        dead = [self.hosts.dead(target.address, target.port) for target in dial.tried]
+        return min((d.until for d in dead if d), default=self.clock.monotonic() + REST)
+
+    def _release(self, pool: Pool) -> None:
+        self.gate.disconnected(pool.ready.name)
+        if self.denied:
+            self.released()
+
+    # ------------------------------------------------------------------ the Feeder
+
+    def connection_ready(self, connection: PooledConnection) -> None:
+        """The session is up: it belongs to its pool now."""
+        pool = connection.dial.pool
+        pool.dialling -= 1
+        pool.connections.add(connection)
+        target = connection.dial.tried[-1]
+        self.hosts.worked(target.address, target.port)
+        self._wake_pool(pool)
+
+    def connection_idle(self, connection: PooledConnection) -> None:
+        """Nothing to send now."""
+        pool = connection.dial.pool
+        if self.draining or self.gate.should_yield(pool.ready.name):
+            connection.close()
+        elif connection not in pool.idle:
+            pool.idle.append(connection)
+
+    def connection_closed(self, connection: PooledConnection, outcome: Outcome | None) -> None:
+        """A session has ended; one that never became ready sends the dial to the next host."""
+        dial = connection.dial
+        pool = dial.pool
+        if connection.overlap_failed:
+            self.no_overlap(dial.tried[-1])
+        if connection in pool.connections:
+            pool.connections.discard(connection)
+            if connection in pool.idle:
+                pool.idle.remove(connection)
+            self._release(pool)
+            self._wake_pool(pool)
+            return
+        dial.last = outcome or dial.last
+        target = dial.tried[-1]
+        self.hosts.failed(target.address, outcome.text if outcome else "closed", target.port)
+        self._next_target(dial)
+
+    def next_attempt(self, connection: PooledConnection) -> Attempt | None:
+        """The next message for this connection, its tokens taken; None when there is none now."""
+        pool = connection.dial.pool
+        if self.draining or pool.paced:
+            return None
+        ready, gate = pool.ready, self.gate
+        if gate.should_yield(ready.name):
+            connection.close()
+            return None
+        while (parcel := pool.next_parcel()) is not None:
+            message = parcel.message
+            wait = gate.message(ready.name, message.tenant)
+            if not wait:
+                break
+            if gate.denied is not None and gate.denied.of_tenant:
+                ready.park(parcel)
+                self.loop.call_later(wait, self._unpark, ready, message.tenant)
+                continue
+            self.manager.give_back(parcel)
+            self.wake_at(pool, wait)
+            return None
+        else:
+            return None
+        for recipient in parcel.recipients:
+            recipient.flying = True
+        self.in_flight += 1
+        body = message.body
+        assert body is not None
+        return Attempt(message, parcel.recipients, body, self.loop.time(), tag=parcel)
+
+    def _unpark(self, ready: ReadyQueue, tenant: str) -> None:
+        ready.unpark(tenant)
+        self.wake(ready)
+
+    def attempt_done(
+        self, connection: PooledConnection, attempt: Attempt, outcomes: list[Outcome]
+    ) -> None:
+        """Record an attempt; unattempted recipients return and their token with them."""
+        self.in_flight -= 1
+        if self._idle is not None and not self.in_flight and not self._idle.done():
+            self._idle.set_result(None)
+        parcel = attempt.tag
+        ready = connection.dial.pool.ready
+        if outcomes[0].kind == Kind.UNATTEMPTED:
+            self.gate.refund(ready.name, parcel.message.tenant)
+        transfer = attempt.transfer_us
+        waited = self.clock.wall_us() - parcel.queued_us - transfer
+        stages = Stages(max(0, waited), parcel.dns_us, attempt.connect_us, transfer)
+        self.manager.finish(parcel, outcomes, connection.peer, stages)
+
+    # ------------------------------------------------------------------ the end
+
+    def drain(self) -> None:
+        """Start nothing more; connections close at their next boundary."""
+        self.draining = True
+        for pool in self.pools:
+            for connection in list(pool.connections):
+                connection.close()
+
+    async def wait_idle(self) -> None:
+        """Return when no attempt is under way (after `drain`)."""
+        if self.in_flight:
+            self._idle = self.loop.create_future()
+            await self._idle
+
+    def abort(self) -> None:
+        """Close everything now; what is in flight is unknown."""
+        for task in self._tasks:
+            task.cancel()
+        for pool in self.pools:
+            for connection in list(pool.connections):
+                connection.abort()
+
+    def sweep(self) -> None:
+        """Drop the pools that have nothing left (called now and then)."""
+        for pool in list(self.pools):
+            if not (pool.connections or pool.dialling or pool.reading or pool.ready.count):
+                self.pools.discard(pool)
+                pool.ready.pool = None
+                self.manager.forget_idle(pool.ready)
+
+    def figures(self) -> dict[str, int]:
+        """What `mta status` shows of this worker's connections."""
+        return {
+            "connections": sum(len(pool.connections) for pool in self.pools),
+            "idle_connections": sum(len(pool.idle) for pool in self.pools),
+            "dialling": sum(pool.dialling for pool in self.pools),
+            "in_flight": self.in_flight,
+        }

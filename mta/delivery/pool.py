@@ -1,0 +1,146 @@
+"""The connections of one ready queue: how many there should be, and what happens when none opens.
+
+A pool opens a connection when more parcels wait than its connections will soon take: one for
+`PARCELS_PER_CONNECTION` waiting, never more than doubling at a time. Each needs a lease from the
+gate (node-wide limits); a pool without one waits until somebody's release wakes it.
+
+A *dial* is one attempt to get a connection: the site's hosts in order, until one is ready. When
+every host fails and no other connection lives, what waits is deferred with the last reason and
+the site rests until the host book says that a host may be tried again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mta.delivery.transports.smtp import SmtpConnection
+from mta.model import Kind, Outcome, Peer, Stages
+
+if TYPE_CHECKING:
+    from mta.delivery.dispatcher import Dispatcher
+    from mta.queues.lanes import Parcel, ReadyQueue
+    from mta.routing.hosts import Target, Targets
+
+PARCELS_PER_CONNECTION = 8
+READ_AHEAD = 32  # contents asked for at once
+READS_AT_ONCE = 2  # batches under way for one pool
+
+
+class PooledConnection(SmtpConnection):
+    """A connection that knows the dial it came from, and so its pool."""
+
+    __slots__ = ("dial",)
+
+    dial: Dial
+
+
+class Dial:
+    """The hosts still to be tried for one new connection."""
+
+    __slots__ = ("pool", "targets", "tried", "last")
+
+    def __init__(self, pool: Pool, targets: Targets) -> None:
+        self.pool, self.targets = pool, deque(targets)
+        self.tried: list[Target] = []
+        self.last = targets.outcome  # why there is none, then what the last one said
+
+
+class Pool:
+    """See the module."""
+
+    __slots__ = (
+        "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
+        "rested_until", "paced",
+    )  # fmt: skip
+
+    def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
+        self.dispatcher, self.ready = dispatcher, ready
+        self.connections: set[PooledConnection] = set()
+        self.idle: deque[PooledConnection] = deque()
+        self.dialling = 0  # connections being opened
+        self.reading = 0  # batches of contents being read
+        self.woken = False  # in the dispatcher's list of pools to work
+        self.waits = False  # for a lease
+        self.paced = False  # a timer will wake it when its rate allows
+        self.rested_until = 0.0  # no dialling before this monotonic time
+
+    def work(self) -> None:
+        """Give idle connections something to do, and open more where that is not enough."""
+        ready = self.ready
+        if self.paced or not ready.waiting():
+            return
+        for _ in range(min(len(self.idle), ready.count)):
+            self.idle.popleft().kick()
+            if self.paced or not ready.waiting():
+                return
+        now = self.dispatcher.clock.monotonic()
+        if now < self.rested_until:
+            self.dispatcher.wake_at(self, self.rested_until - now)
+            return
+        while self.wanted() and self.dispatcher.open(self):
+            pass
+
+    def wanted(self) -> bool:
+        """True when one more connection should be opened."""
+        have = len(self.connections) + self.dialling
+        enough = -(-self.ready.count // PARCELS_PER_CONNECTION)
+        return have < enough and self.dialling <= max(0, len(self.connections))
+
+    def next_parcel(self) -> Parcel | None:
+        """The next parcel with its content in memory; asks for contents that are not."""
+        manager = self.dispatcher.manager
+        cold: list[Parcel] = []
+        found = None
+        while len(cold) < READ_AHEAD and (parcel := manager.take(self.ready)) is not None:
+            if parcel.message.body is not None:
+                found = parcel
+                break
+            cold.append(parcel)
+            if self.reading >= READS_AT_ONCE:
+                break
+        if cold:
+            self._read(cold)
+        return found
+
+    def _read(self, cold: list[Parcel]) -> None:
+        manager = self.dispatcher.manager
+        if self.reading >= READS_AT_ONCE:
+            for parcel in reversed(cold):
+                manager.give_back(parcel)
+            return
+        self.reading += 1
+
+        def arrived() -> None:
+            self.reading -= 1
+            for parcel in reversed(cold):
+                if parcel.message.body is None:
+                    for recipient in parcel.recipients:
+                        manager.remove(recipient, "the stored content cannot be read")
+                else:
+                    manager.give_back(parcel)
+            self.dispatcher.wake(self.ready)
+
+        self.dispatcher.read_bodies([parcel.message for parcel in cold], arrived)
+
+    def dial_failed(self, dial: Dial) -> None:
+        """No host answered: rest, and defer what waits unless a connection lives."""
+        self.dialling -= 1
+        dispatcher = self.dispatcher
+        outcome = dial.last or Outcome(Kind.DEFERRED, 0, "4.4.1", "no host to try", "connect")
+        self.rested_until = dispatcher.rested_until(dial)
+        if not self.connections:
+            self.defer_all(outcome)
+        dispatcher.wake(self.ready)
+
+    def defer_all(self, outcome: Outcome) -> None:
+        """Everything that waits in memory gets this outcome."""
+        manager, peer = self.dispatcher.manager, Peer(self.ready.name, "", "default")
+        while (parcel := manager.take(self.ready)) is not None:
+            manager.finish(parcel, [outcome] * len(parcel.recipients), peer, Stages())
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool {self.ready.name}: {len(self.connections)} connections, {len(self.idle)} idle,"
+            f" {self.dialling} opening, {self.ready.count} parcels wait>"
+        )

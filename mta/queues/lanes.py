@@ -1,0 +1,199 @@
+"""Ready queues: what may leave now, in fair order.
+
+A *parcel* is one message and those of its recipients that go to one destination together. A ready
+queue (egress source x site) holds parcels in lanes (class x tenant x campaign). Which lane is next:
+
+- Among classes by credit: in a round a class may send `CLASS_CREDIT` parcels, the highest first.
+  So a receipt leaves next, and bulk still moves while receipts never end.
+- Among a class's tenants by deficit round robin (Shreedhar and Varghese, 1995), in octets.
+- Among a tenant's campaigns in turn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from mta.model import Class
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mta.model import Message, Recipient
+
+CLASS_CREDIT = (32, 8, 1)
+QUANTUM = 64 * 1024  # octets a tenant may send in its turn
+OVERHEAD = 1024  # octets that an empty message counts for
+
+
+class Parcel:
+    """One message and its recipients that go to one destination together."""
+
+    __slots__ = ("message", "recipients", "ready", "queued_us", "dns_us")
+
+    def __init__(self, message: Message, recipients: list[Recipient], queued_us: int) -> None:
+        self.message, self.recipients = message, recipients
+        self.queued_us = queued_us  # wall clock from which waiting is counted
+        self.dns_us = 0
+        self.ready: ReadyQueue | None = None
+
+    @property
+    def cost(self) -> int:
+        """What it counts for in its tenant's turn, octets."""
+        return self.message.size + OVERHEAD
+
+    def __repr__(self) -> str:
+        return f"<Parcel {self.message!r} to {len(self.recipients)} recipients>"
+
+
+class Lane:
+    """Parcels of one campaign of one tenant, oldest first."""
+
+    __slots__ = ("campaign", "parcels")
+
+    def __init__(self, campaign: str) -> None:
+        self.campaign = campaign
+        self.parcels: deque[Parcel] = deque()
+
+
+class TenantTurn:
+    """A tenant's lanes within one class, and what is left of its turn."""
+
+    __slots__ = ("tenant", "lanes", "active", "deficit", "parked")
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        self.lanes: dict[str, Lane] = {}
+        self.active: deque[Lane] = deque()  # lanes that hold something
+        self.deficit = 0
+        self.parked = False  # its own rate denies it: out of the ring until unparked
+
+
+class ReadyQueue:
+    """The parcels for one site from one source; see the module for their order."""
+
+    __slots__ = (
+        "name", "key", "plan", "count", "lane_items", "pool", "_tenants", "_rings", "_credit",
+    )  # fmt: skip
+
+    def __init__(self, key: object, name: str, plan: Any, lane_items: int) -> None:
+        self.key, self.name, self.plan = key, name, plan
+        self.lane_items = lane_items
+        self.count = 0  # parcels held
+        self.pool: object = None  # the delivery pool that empties it
+        self._tenants: tuple[dict[str, TenantTurn], ...] = ({}, {}, {})
+        self._rings: tuple[deque[TenantTurn], ...] = (deque(), deque(), deque())
+        self._credit = list(CLASS_CREDIT)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def room(self, message: Message) -> int:
+        """How many more parcels the lane of `message` takes."""
+        turn = self._tenants[message.klass].get(message.tenant)
+        lane = turn.lanes.get(message.campaign) if turn else None
+        return self.lane_items - len(lane.parcels) if lane else self.lane_items
+
+    def push(self, parcel: Parcel, *, front: bool = False) -> None:
+        """Put a parcel into its lane; at its `front` when it comes back unsent."""
+        message = parcel.message
+        turns = self._tenants[message.klass]
+        turn = turns.get(message.tenant)
+        if turn is None:
+            turn = turns[message.tenant] = TenantTurn(message.tenant)
+        lane = turn.lanes.get(message.campaign)
+        if lane is None:
+            lane = turn.lanes[message.campaign] = Lane(message.campaign)
+        if not lane.parcels:
+            if not turn.active and not turn.parked:
+                self._rings[message.klass].append(turn)
+            turn.active.append(lane)
+        if front:
+            lane.parcels.appendleft(parcel)
+        else:
+            lane.parcels.append(parcel)
+        parcel.ready = self
+        self.count += 1
+
+    def pop(self) -> Parcel | None:
+        """The parcel whose turn it is, or None when no lane may send."""
+        rings = self._rings
+        for klass in (0, 1, 2):
+            if rings[klass] and self._credit[klass] > 0:
+                self._credit[klass] -= 1
+                return self._take(klass)
+        self._credit[:] = CLASS_CREDIT
+        for klass in (0, 1, 2):
+            if rings[klass]:
+                self._credit[klass] -= 1
+                return self._take(klass)
+        return None
+
+    def _take(self, klass: int) -> Parcel:
+        """The next parcel of a class whose ring is not empty."""
+        ring = self._rings[klass]
+        turn = ring[0]
+        if len(ring) > 1:
+            while turn.deficit < (cost := turn.active[0].parcels[0].cost):
+                turn.deficit += QUANTUM
+                ring.rotate(-1)
+                turn = ring[0]
+            turn.deficit -= cost
+        lane = turn.active[0]
+        parcel = lane.parcels.popleft()
+        self.count -= 1
+        if not lane.parcels:
+            turn.active.popleft()
+            del turn.lanes[lane.campaign]
+            if not turn.active:
+                ring.popleft()
+                del self._tenants[klass][turn.tenant]
+        elif len(turn.active) > 1:
+            turn.active.rotate(-1)
+        return parcel
+
+    def park(self, parcel: Parcel) -> None:
+        """Put `parcel` back and keep its tenant's class out of the ring until `unpark`."""
+        message = parcel.message
+        self.push(parcel, front=True)
+        turn = self._tenants[message.klass][message.tenant]
+        if not turn.parked:
+            turn.parked = True
+            self._rings[message.klass].remove(turn)
+
+    def unpark(self, tenant: str) -> None:
+        """Let a parked tenant send again."""
+        for klass, turns in enumerate(self._tenants):
+            turn = turns.get(tenant)
+            if turn is not None and turn.parked:
+                turn.parked = False
+                if turn.active:
+                    self._rings[klass].append(turn)
+
+    def waiting(self) -> int:
+        """How many classes and tenants may send now."""
+        return sum(len(ring) for ring in self._rings)
+
+    def highest(self) -> int:
+        """The highest class that waits, or 3."""
+        rings = self._rings
+        return 0 if rings[0] else 1 if rings[1] else 2 if rings[2] else 3
+
+    def parcels(self) -> Iterator[Parcel]:
+        """All parcels, lane by lane."""
+        for turns in self._tenants:
+            for turn in turns.values():
+                for lane in turn.lanes.values():
+                    yield from lane.parcels
+
+    def drain(self) -> list[Parcel]:
+        """Take everything out."""
+        everything = list(self.parcels())
+        for klass in Class:
+            self._tenants[klass].clear()
+            self._rings[klass].clear()
+        self.count = 0
+        return everything
+
+    def __repr__(self) -> str:
+        return f"<ReadyQueue {self.name}: {self.count} parcels>"

@@ -1,0 +1,203 @@
+"""Brings recipients from a shard's rows into memory, in slices of a few hundred microseconds.
+
+One loader per shard. A tick reads, each from a remembered watermark:
+
+- the `f` rows of earlier runs, once after a start, up to the first id of this run;
+- the `d` rows that are due: into their lane, or into the backlog when the lane is full;
+- the `b` rows of lanes that have room again, lanes in turn;
+- the `e` rows that are over: Expiration, wherever the recipient is but in flight.
+
+Rows that became due through `QueueManager.stamp` sort behind the watermarks, and a row behind its
+watermark is in memory or has been decided, so nothing is read twice.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from mta.model import Class, Where
+from mta.spool import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mta.model import Recipient
+    from mta.queues.manager import QueueManager
+    from mta.spool.shard import Shard
+
+SLICE = 64  # rows a read
+BUSY, IDLE = 0.001, 0.05  # seconds to the next tick
+EXPIRY_EVERY = 1.0  # seconds between looks at the e rows
+KNOWN_LANES = 100_000  # backlog lanes remembered; further ones are found again by a scan
+
+LaneKey = tuple[int, str, str, str]  # class, tenant, campaign, domain
+
+
+class BacklogLane:
+    """A lane that has rows in the backlog, and how far it was read."""
+
+    __slots__ = ("key", "after")
+
+    def __init__(self, key: LaneKey, after: bytes) -> None:
+        self.key, self.after = key, after  # the last row read
+
+
+class Loader:
+    """The loader of one shard."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        manager: QueueManager,
+        call_later: Callable[[float, Callable[[], None]], object],
+        first_id: bytes,
+    ) -> None:
+        self.shard, self.manager = shard, manager
+        self._call_later, self._first_id = call_later, first_id
+        self._fresh_after: bytes | None = b""
+        self._due_after = b""
+        self._expiry_after = b""
+        self._next_expiry = 0.0
+        self._lanes: tuple[OrderedDict[LaneKey, BacklogLane], ...] = tuple(
+            OrderedDict() for _ in Class
+        )
+        self._discovery: Iterator[LaneKey] | None = None
+        self._unlisted = False  # lanes were left out because too many are known
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._discovery = iter(self.shard.backlog_lanes())
+        self._call_later(0, self._tick)
+
+    def stop(self) -> None:
+        """No further tick."""
+        self._stopped = True
+
+    @property
+    def starting(self) -> bool:
+        """True until the rows of earlier runs have been read."""
+        return self._fresh_after is not None or self._discovery is not None
+
+    def backlogged(self, recipient: Recipient) -> None:
+        """A recipient of this shard went into the backlog, with a fresh stamp."""
+        message = recipient.message
+        key = (message.klass, message.tenant, message.campaign, recipient.domain)
+        if key in self._lanes[key[0]]:
+            return
+        # Once the rows of earlier runs are known, an unknown lane has no row before this one.
+        mark = keys.lane(key) + keys.u64(recipient.due_us - 1) + keys.END
+        self._remember(key, b"" if self._discovery is not None else mark)
+
+    def _remember(self, key: LaneKey, after: bytes) -> None:
+        lanes = self._lanes[key[0]]
+        if len(lanes) >= KNOWN_LANES:
+            self._unlisted = True
+        else:
+            lanes.setdefault(key, BacklogLane(key, after))
+
+    # ------------------------------------------------------------------ ticks
+
+    def _tick(self) -> None:
+        if self._stopped:
+            return
+        busy = self.run_once()
+        self._call_later(BUSY if busy else IDLE, self._tick)
+
+    def run_once(self) -> bool:
+        """One slice of each kind; True when more waits."""
+        busy = self._load_fresh()
+        busy |= self._load_due()
+        busy |= self._discover()
+        busy |= self._refill()
+        return busy | self._expire()
+
+    def _admit(self, recipients: list[Recipient]) -> None:
+        """Into memory, one message at a time; what finds no room goes to the backlog."""
+        manager = self.manager
+        recipients = [r for r in recipients if manager.absent(r)]
+        start = 0
+        for index in range(1, len(recipients) + 1):
+            message = recipients[start].message
+            if index < len(recipients) and recipients[index].message is message:
+                continue
+            group = recipients[start:index]
+            start = index
+            fits = [r for r in group if manager.fits(r)]
+            for recipient in group:
+                if recipient not in fits:
+                    manager.shift(recipient, Where.BACKLOG)
+            if fits:
+                manager.admit(fits, manager.ports.clock.wall_us())
+
+    def _load_fresh(self) -> bool:
+        if self._fresh_after is None:
+            return False
+        found = self.shard.fresh(self._fresh_after, self._first_id, SLICE)
+        if not found:
+            self._fresh_after = None
+            return False
+        last = found[-1]
+        self._fresh_after = last.message.id + last.number.to_bytes(4, "big")
+        self._admit(found)
+        return True
+
+    def _load_due(self) -> bool:
+        until = self.manager.stamp()
+        found, self._due_after = self.shard.due(self._due_after, until, SLICE)
+        self._admit(found)
+        return len(found) == SLICE
+
+    def _discover(self) -> bool:
+        """A few lanes of earlier runs' backlog."""
+        if self._discovery is None:
+            return False
+        for _ in range(SLICE):
+            key = next(self._discovery, None)
+            if key is None:
+                self._discovery = None
+                return False
+            self._remember(key, b"")
+        return True
+
+    def _refill(self) -> bool:
+        """Read from the lanes that have room: higher classes first, a class's lanes in turn."""
+        if any(self._refill_class(lanes) for lanes in self._lanes):
+            return True
+        if self._unlisted and self._discovery is None and not all(self._lanes):
+            self._unlisted = False
+            self._discovery = iter(self.shard.backlog_lanes())
+        return False
+
+    def _refill_class(self, lanes: OrderedDict[LaneKey, BacklogLane]) -> bool:
+        for _ in range(min(len(lanes), SLICE)):
+            key, lane = next(iter(lanes.items()))
+            lanes.move_to_end(key)
+            room = min(SLICE, self.manager.lane_space(key))
+            if room <= 0:
+                continue
+            found, lane.after = self.shard.backlog(key, lane.after, room)
+            self._admit(found)
+            if not found and self._discovery is None:
+                del lanes[key]
+                self.shard.forget_lane(key)
+            if found:
+                return True
+        return False
+
+    def _expire(self) -> bool:
+        manager = self.manager
+        now = manager.ports.clock.monotonic()
+        if now < self._next_expiry:
+            return False
+        until = manager.ports.clock.wall_us()
+        found, self._expiry_after = self.shard.expiring(self._expiry_after, until, SLICE)
+        for id, number, _ in found:
+            recipient = manager.memory.get((id, number)) or self.shard.get(id, number)
+            if recipient is not None and not recipient.flying:
+                manager.expire(recipient)
+        if len(found) == SLICE:
+            return True
+        self._next_expiry = now + EXPIRY_EVERY
+        return False

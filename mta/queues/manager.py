@@ -1,0 +1,633 @@
+"""The queue manager: where every accepted recipient is, and what follows from an outcome.
+
+It runs on the worker's loop and owns all `Message`s and `Recipient`s of the worker. Everything it
+needs from its neighbours comes in through `Ports`; what it decides goes to the shard (spool and
+log together) and to the ready queues.
+
+`memory` holds each recipient that is in a lane, in flight or waiting for its route. All others
+are rows of the spool only. `stamp` gives strictly rising wall-clock times: rows that are to be read
+"now" get one, so they always sort behind the watermarks of `mta.queues.loader`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mta.model import (
+    Kind,
+    Message,
+    Outcome,
+    Peer,
+    Recipient,
+    Refusal,
+    Stages,
+    Where,
+    id_shard,
+)
+from mta.queues.acts import obey
+from mta.queues.lanes import Parcel, ReadyQueue
+from mta.queues.names import format_name
+from mta.queues.retry import RetryPolicy, next_attempt_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mta.clock import Clock
+    from mta.maillog.records import RecordWriter
+    from mta.queues.acts import Acts
+    from mta.spool.shard import Shard
+
+NOWHERE = Peer("", "", "")  # no server was spoken to
+MEMORY_SHARE = (1.0, 0.9, 0.8)  # of `memory_items`, by class: bulk never fills it all
+
+
+class Site(Protocol):
+    """The part of `mta.routing.site.SitePlan` that queues look at."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+class Route(Protocol):
+    """The part of `mta.routing.rules.Route` that queues look at."""
+
+    @property
+    def retry(self) -> str: ...
+    @property
+    def pool(self) -> str: ...
+    @property
+    def klass(self) -> int | None: ...
+
+
+class Plan(Protocol):
+    """What routing says of a destination (`mta.routing.planner.Plan`)."""
+
+    @property
+    def site(self) -> Site: ...
+    @property
+    def route(self) -> Route: ...
+
+
+@dataclass(slots=True)
+class Settings:
+    """The `[queue]` section and what belongs to it."""
+
+    lane_items: int = 2000  # parcels a lane holds in memory
+    memory_items: int = 200_000  # recipients in memory
+    body_memory: int = 256 << 20  # octets of content in memory
+    per_transaction: int = 100  # recipients of one parcel
+    retries: dict[str, RetryPolicy] = field(default_factory=dict)  # "" is the default
+
+
+@dataclass(slots=True)
+class Ports:
+    """What the worker lends the queue manager."""
+
+    clock: Clock
+    random: Callable[[], float]
+    peek: Callable[[Message, Recipient], Plan | Refusal | None]
+    resolve: Callable[[Message, Recipient, Callable[[Plan | Refusal], None]], None]
+    wake: Callable[[ReadyQueue], None]
+    failed: Callable[[Message, Recipient, Outcome, Peer | None], Message | None]
+    bury: Callable[[Message, Recipient, Outcome, Callable[[], None]], None]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Events since the worker started, one a recipient."""
+
+    received: int = 0
+    delivered: int = 0
+    deferred: int = 0
+    bounced: int = 0
+    expired: int = 0
+    removed: int = 0
+
+
+def _queue_name(recipient: Recipient) -> str:
+    message = recipient.message
+    return _name(message.campaign, message.tenant, recipient.domain, recipient.route)
+
+
+_name = lru_cache(4096)(format_name)
+
+
+class _Accepted:
+    """What follows when a message's commit group is on disk."""
+
+    __slots__ = ("manager", "message", "recipients", "done")
+
+    def __init__(
+        self,
+        manager: QueueManager,
+        message: Message,
+        recipients: list[Recipient],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        self.manager, self.message = manager, message
+        self.recipients, self.done = recipients, done
+
+    def __call__(self, error: BaseException | None) -> None:
+        if error is None:
+            self.manager.accepted(self.message, self.recipients)
+        else:
+            self.manager.forget_body(self.message)
+        self.done(error)
+
+
+class QueueManager:
+    """All queues of one worker; see the module."""
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        lines: list[RecordWriter],
+        settings: Settings,
+        ports: Ports,
+        acts: Acts,
+    ) -> None:
+        self.shards = {shard.number: shard for shard in shards}
+        self.home = shards[0]  # takes the new mail
+        self._lines = {shard.number: writer for shard, writer in zip(shards, lines, strict=True)}
+        self.settings, self.ports, self.acts = settings, ports, acts
+        self.ready: dict[object, ReadyQueue] = {}
+        self.memory: dict[tuple[bytes, int], Recipient] = {}
+        self.routing: dict[object, deque[Parcel]] = {}  # waits for its route, by route question
+        self.body_bytes = 0
+        self.counters = Counters()
+        self.on_backlog: Callable[[Recipient], None] = lambda recipient: None
+        self.on_record: Callable[[bytes, bytes], None] | None = None  # message id, line
+        self._stamp = 0
+
+    # ------------------------------------------------------------------ acceptance
+
+    def stamp(self) -> int:
+        """The wall clock in microseconds, never the same twice and never going back."""
+        self._stamp = max(self._stamp + 1, self.ports.clock.wall_us())
+        return self._stamp
+
+    def submit(
+        self,
+        message: Message,
+        addresses: Iterable[str],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        """Store a message, then `done(None)`, then queue it; SpoolBusyError takes nothing."""
+        recipients = [
+            Recipient(message, number, address, due_us=self.stamp())
+            for number, address in enumerate(addresses)
+        ]
+        message.open = message.total = len(recipients)
+        self._follow_route(message, recipients[0])
+        for recipient in recipients:
+            self._set_expiry(recipient)
+            self._choose_row(recipient)
+        self.home.accept(message, recipients, _Accepted(self, message, recipients, done))
+        self.body_bytes += message.size
+
+    def _follow_route(self, message: Message, recipient: Recipient) -> None:
+        """Class and pool of the first recipient's route, where its rule names them."""
+        plan = self.ports.peek(message, recipient)
+        if plan is None or isinstance(plan, Refusal):
+            return
+        route = plan.route
+        if route.klass is not None:
+            message.klass = route.klass
+        if route.pool:
+            message.pool = route.pool
+
+    def _set_expiry(self, recipient: Recipient) -> None:
+        """By the retry policy of its route, as far as that is known now."""
+        max_age = self._policy_for(recipient).max_age
+        recipient.expires_us = recipient.message.received_us + round(max_age * 1_000_000)
+
+    def _choose_row(self, recipient: Recipient) -> None:
+        """FRESH if its lane has room, else BACKLOG; HELD by an operator's standing order."""
+        message = recipient.message
+        if self.acts.standing and self.acts.holds(recipient):
+            recipient.where = Where.HELD
+        elif not self.has_room(message) or not self._lane_room(recipient):
+            recipient.where = Where.BACKLOG
+            self.on_backlog(recipient)
+
+    def has_room(self, message: Message) -> bool:
+        """True while memory takes all recipients of `message`."""
+        most = self.settings.memory_items * MEMORY_SHARE[message.klass]
+        return len(self.memory) + message.total <= most
+
+    def _lane_room(self, recipient: Recipient) -> bool:
+        plan = self.ports.peek(recipient.message, recipient)
+        if plan is None or isinstance(plan, Refusal):
+            waiting = self.routing.get(self._question(recipient))
+            return waiting is None or len(waiting) < self.settings.lane_items
+        ready = self.ready.get(plan.site.key)
+        return ready is None or ready.room(recipient.message) > 0
+
+    def accepted(self, message: Message, recipients: list[Recipient]) -> None:
+        """A message is on disk: log its Reception and queue it."""
+        self.counters.received += len(recipients)
+        line = self.lines(message).reception(message, recipients)
+        self.shard_of(message).log(line, logged=message.id)
+        if self.on_record is not None:
+            self.on_record(message.id, line)
+        fresh = [r for r in recipients if r.where == Where.FRESH]
+        if fresh:
+            self.admit(fresh, message.received_us)
+        else:
+            self.forget_body(message)
+
+    # ------------------------------------------------------------------ room, for the loader
+
+    def fits(self, recipient: Recipient) -> bool:
+        """True when memory and the recipient's lane have room."""
+        most = self.settings.memory_items * MEMORY_SHARE[recipient.message.klass]
+        return len(self.memory) < most and self._lane_room(recipient)
+
+    def absent(self, recipient: Recipient) -> bool:
+        """True when the recipient is not in memory."""
+        return (recipient.message.id, recipient.number) not in self.memory
+
+    def lane_space(self, lane: tuple[int, str, str, str]) -> int:
+        """How many recipients of a backlog lane may be read: 0 until half its lane is free."""
+        klass, tenant, campaign, domain = lane
+        probe = Message(b"", "", tenant=tenant, campaign=campaign, klass=klass)
+        recipient = Recipient(probe, 0, f"@{domain}")
+        plan = self.ports.peek(probe, recipient)
+        space = int(self.settings.memory_items * MEMORY_SHARE[klass]) - len(self.memory)
+        if plan is not None and not isinstance(plan, Refusal):
+            ready = self.ready.get(plan.site.key)
+            room = self.settings.lane_items if ready is None else ready.room(probe)
+            space = min(space, room if 2 * room >= self.settings.lane_items else 0)
+        else:
+            waiting = self.routing.get(self._question(recipient), ())
+            space = min(space, self.settings.lane_items - len(waiting))
+        return max(0, space)
+
+    # ------------------------------------------------------------------ into the lanes
+
+    def admit(self, recipients: list[Recipient], queued_us: int) -> None:
+        """Take recipients of one message into memory and send them towards their lanes."""
+        message = recipients[0].message
+        message.uses += len(recipients)
+        for recipient in recipients:
+            self.memory[message.id, recipient.number] = recipient
+        for parcel in self._parcels(recipients, queued_us):
+            self.place(parcel)
+
+    def _parcels(self, recipients: list[Recipient], queued_us: int) -> list[Parcel]:
+        """Group by domain; domains that share a site are put together by `place`."""
+        if len(recipients) == 1:
+            return [Parcel(recipients[0].message, recipients, queued_us)]
+        groups: dict[object, list[Recipient]] = {}
+        for recipient in recipients:
+            plan = self.ports.peek(recipient.message, recipient)
+            if plan is None or isinstance(plan, Refusal):
+                key = self._question(recipient)
+            else:
+                key = plan.site.key
+            groups.setdefault(key, []).append(recipient)
+        most = self.settings.per_transaction
+        return [
+            Parcel(group[0].message, group[start : start + most], queued_us)
+            for group in groups.values()
+            for start in range(0, len(group), most)
+        ]
+
+    def place(self, parcel: Parcel) -> None:
+        """Put a parcel into the lane of its site, or let it wait for its route."""
+        if self.acts.active and not self._obey(parcel):
+            return
+        recipient = parcel.recipients[0]
+        plan = self.ports.peek(parcel.message, recipient)
+        if plan is None:
+            self._await_route(parcel, recipient)
+        elif isinstance(plan, Refusal):
+            self.finish(parcel, [plan.outcome] * len(parcel.recipients), NOWHERE, Stages())
+        else:
+            ready = self.ready_queue(plan)
+            ready.push(parcel)
+            self.ports.wake(ready)
+
+    def _leave(self, recipient: Recipient) -> None:
+        """Out of memory: its row alone says where it is."""
+        message = recipient.message
+        if self.memory.pop((message.id, recipient.number), None) is not None:
+            message.uses -= 1
+            if not message.uses:
+                self.forget_body(message)
+
+    def _obey(self, parcel: Parcel) -> bool:
+        """Apply operators' acts to a parcel; True when something of it is left to send."""
+        for recipient in list(parcel.recipients):
+            self.acts.apply(self, recipient)
+        return self.still_open(parcel)
+
+    def still_open(self, parcel: Parcel) -> bool:
+        """Drop the recipients of a parcel that left memory or expired; True when one is left."""
+        now = self.ports.clock.wall_us()
+        memory, id = self.memory, parcel.message.id
+        gone = False
+        for recipient in parcel.recipients:
+            if memory.get((id, recipient.number)) is not recipient:
+                gone = True
+            elif recipient.expires_us <= now:
+                self.expire(recipient)
+                gone = True
+        if gone:
+            parcel.recipients = [r for r in parcel.recipients if memory.get((id, r.number)) is r]
+        return bool(parcel.recipients)
+
+    def take(self, ready: ReadyQueue) -> Parcel | None:
+        """The next parcel of a ready queue that may be attempted; what it drops is closed."""
+        while (parcel := ready.pop()) is not None:
+            if self.acts.active and not self._obey(parcel):
+                continue
+            if self.still_open(parcel):
+                return parcel
+        return None
+
+    def ready_queue(self, plan: Plan) -> ReadyQueue:
+        """The ready queue of a plan, made where there is none; it takes over the newest plan."""
+        site = plan.site
+        ready = self.ready.get(site.key)
+        if ready is None:
+            ready = ReadyQueue(site.key, site.name, plan, self.settings.lane_items)
+            self.ready[site.key] = ready
+        ready.plan = plan
+        return ready
+
+    def _question(self, recipient: Recipient) -> object:
+        message = recipient.message
+        return (recipient.domain, recipient.route, message.tenant, message.campaign, message.sender)
+
+    def _await_route(self, parcel: Parcel, recipient: Recipient) -> None:
+        question = self._question(recipient)
+        waiting = self.routing.get(question)
+        if waiting is not None:
+            waiting.append(parcel)
+            return
+        self.routing[question] = deque((parcel,))
+        asked_us = self.ports.clock.wall_us()
+
+        def answered(answer: Plan | Refusal) -> None:
+            took = self.ports.clock.wall_us() - asked_us
+            for waiter in self.routing.pop(question, ()):
+                waiter.dns_us = took
+                self._answered(waiter, answer)
+
+        self.ports.resolve(parcel.message, recipient, answered)
+
+    def _answered(self, parcel: Parcel, answer: Plan | Refusal) -> None:
+        if not self.still_open(parcel):
+            return
+        if isinstance(answer, Refusal):
+            outcomes = [answer.outcome] * len(parcel.recipients)
+            self.finish(parcel, outcomes, NOWHERE, Stages(dns=parcel.dns_us))
+        else:
+            ready = self.ready_queue(answer)
+            ready.push(parcel)
+            self.ports.wake(ready)
+
+    def give_back(self, parcel: Parcel) -> None:
+        """A parcel that left its lane and was not attempted returns to its front."""
+        ready = parcel.ready
+        for recipient in parcel.recipients:
+            recipient.flying = False
+        if not self.still_open(parcel):
+            return
+        if ready is None or self.ready.get(ready.key) is not ready:
+            self.place(parcel)
+        else:
+            ready.push(parcel, front=True)
+
+    def forget_idle(self, ready: ReadyQueue) -> None:
+        """Drop an empty ready queue; its pool is closed."""
+        if not ready.count and self.ready.get(ready.key) is ready:
+            del self.ready[ready.key]
+
+    # ------------------------------------------------------------------ outcomes
+
+    def finish(self, parcel: Parcel, outcomes: list[Outcome], peer: Peer, stages: Stages) -> None:
+        """Record what became of each recipient of an attempt, and do what follows."""
+        message = parcel.message
+        lines = self.lines(message)
+        site = parcel.ready.name if parcel.ready is not None else ""
+        again: list[Recipient] = []
+        for recipient, outcome in zip(parcel.recipients, outcomes, strict=True):
+            kind = outcome.kind
+            recipient.flying = False
+            if kind == Kind.UNATTEMPTED:
+                self._follow_orders(recipient)
+                again.append(recipient)
+                continue
+            recipient.attempts += 1
+            recipient.code, recipient.enhanced = outcome.code, outcome.enhanced
+            recipient.text = outcome.text
+            if kind == Kind.DELIVERED:
+                self.counters.delivered += 1
+                queue = _queue_name(recipient)
+                line = lines.delivery(recipient, outcome, peer, stages, queue=queue, site=site)
+                self._close(recipient, line)
+            elif kind == Kind.BOUNCED:
+                self.counters.bounced += 1
+                queue = _queue_name(recipient)
+                line = lines.bounce(recipient, outcome, peer, stages, queue=queue, site=site)
+                self._close_failed(recipient, line, outcome, peer)
+            else:
+                self._defer(recipient, outcome, peer, stages, site)
+        if again:
+            parcel.recipients = again
+            self.give_back(parcel)
+
+    def shard_of(self, message: Message) -> Shard:
+        """The shard that holds a message."""
+        if len(self.shards) == 1:
+            return self.home
+        return self.shards[id_shard(message.id)]
+
+    def lines(self, message: Message) -> RecordWriter:
+        """What makes the records of a message's shard."""
+        if len(self._lines) == 1:
+            return self._lines[self.home.number]
+        return self._lines[id_shard(message.id)]
+
+    def _close(
+        self,
+        recipient: Recipient,
+        line: bytes,
+        dsn: tuple[Message, list[Recipient], Any] | None = None,
+    ) -> None:
+        if self.on_record is not None:
+            self.on_record(recipient.message.id, line)
+        self.shard_of(recipient.message).close(recipient, line, dsn)
+        recipient.where = Where.CLOSED
+        self._leave(recipient)
+
+    def _close_failed(
+        self, recipient: Recipient, line: bytes, outcome: Outcome, peer: Peer | None
+    ) -> None:
+        """Close with a failure DSN in the same batch where one is due (RFC 3461 6.2)."""
+        if not recipient.message.sender:
+            self._bury(recipient, line, outcome)
+            return
+        built = self.ports.failed(recipient.message, recipient, outcome, peer)
+        if built is None:
+            self._close(recipient, line)
+            return
+        message, address = built, recipient.message.sender
+        message.open = message.total = 1
+        to = Recipient(message, 0, address, due_us=self.stamp())
+        self._set_expiry(to)
+        self._choose_row(to)
+        self.body_bytes += message.size
+
+        def stored(error: BaseException | None) -> None:
+            if error is None:
+                self.accepted(message, [to])
+
+        self._close(recipient, line, (message, [to], stored))
+
+    def _bury(self, recipient: Recipient, line: bytes, outcome: Outcome) -> None:
+        """A bounce of a bounce: close when it is among the dead letters (RFC 5321 6.1)."""
+        message, key = recipient.message, (recipient.message.id, recipient.number)
+        if key not in self.memory:
+            self.memory[key] = recipient
+            message.uses += 1
+        recipient.flying = True
+
+        def buried() -> None:
+            recipient.flying = False
+            self._close(recipient, line)
+
+        self.ports.bury(message, recipient, outcome, buried)
+
+    def _policy_for(self, recipient: Recipient) -> RetryPolicy:
+        """The retry policy that its route names, or the default."""
+        retries = self.settings.retries
+        if len(retries) > 1:
+            plan = self.ports.peek(recipient.message, recipient)
+            if plan is not None and not isinstance(plan, Refusal):
+                return retries.get(plan.route.retry, retries[""])
+        return retries[""]
+
+    def _defer(
+        self,
+        recipient: Recipient,
+        outcome: Outcome,
+        peer: Peer | None,
+        stages: Stages,
+        site: str,
+    ) -> None:
+        self.counters.deferred += 1
+        message = recipient.message
+        policy = self._policy_for(recipient)
+        now = self.stamp()
+        due = next_attempt_us(
+            policy, recipient.attempts, now, recipient.expires_us, self.ports.random
+        )
+        queue = _queue_name(recipient)
+        line = self.lines(message).transient_failure(
+            recipient, outcome, peer, stages, due or 0, queue=queue, site=site
+        )
+        if self.on_record is not None:
+            self.on_record(message.id, line)
+        if due is None:
+            self.shard_of(message).log(line)
+            self.expire(recipient, outcome, peer)
+            return
+        self.shard_of(message).defer(recipient, line, Where.DUE, due)
+        self._leave(recipient)
+        self._follow_orders(recipient)
+
+    def _follow_orders(self, recipient: Recipient) -> None:
+        """Obey the acts that reached a recipient while it was in flight."""
+        orders, recipient.orders = recipient.orders, None
+        for act in orders or ():
+            obey(self, recipient, act, swept=True)
+
+    # ------------------------------------------------------------------ ends without an attempt
+
+    def expire(
+        self, recipient: Recipient, last: Outcome | None = None, peer: Peer | None = None
+    ) -> None:
+        """Close a recipient whose time is over: Expiration, and a DSN with status 4.4.7."""
+        if recipient.where == Where.CLOSED:
+            return
+        self.counters.expired += 1
+        said = last.text if last else recipient.text
+        text = f"message expired after {recipient.attempts} attempts" + (
+            f"; the last answer was: {recipient.code or ''} {said}".rstrip() if said else ""
+        )
+        outcome = Outcome(Kind.BOUNCED, 0, "4.4.7", text, "expire")
+        queue = _queue_name(recipient)
+        line = self.lines(recipient.message).expiration(recipient, last, peer, queue=queue)
+        self._close_failed(recipient, line, outcome, peer)
+
+    def remove(self, recipient: Recipient, reason: str, act: int = 0) -> None:
+        """Close a recipient by an operator's delete: Removed, no DSN."""
+        if recipient.where == Where.CLOSED:
+            return
+        self.counters.removed += 1
+        lines, queue = self.lines(recipient.message), _queue_name(recipient)
+        self._close(recipient, lines.removed(recipient, reason=reason, act=act, queue=queue))
+
+    def admin_bounce(self, recipient: Recipient, reason: str, act: int = 0) -> None:
+        """Close a recipient by an operator's bounce: AdminBounce, and a DSN."""
+        if recipient.where == Where.CLOSED:
+            return
+        self.counters.bounced += 1
+        outcome = Outcome(Kind.BOUNCED, 550, "5.7.0", reason, "admin")
+        lines, queue = self.lines(recipient.message), _queue_name(recipient)
+        line = lines.admin_bounce(recipient, reason=reason, act=act, queue=queue)
+        self._close_failed(recipient, line, outcome, None)
+
+    def shift(self, recipient: Recipient, where: Where) -> None:
+        """Move a recipient that is not in flight to another row, due now, out of memory."""
+        self.shard_of(recipient.message).move(recipient, where, self.stamp())
+        self._leave(recipient)
+        if where == Where.BACKLOG:
+            self.on_backlog(recipient)
+
+    # ------------------------------------------------------------------ bodies
+
+    def body(self, message: Message) -> bytes | None:
+        """The content if it is in memory."""
+        return message.body
+
+    def keep_body(self, message: Message, body: bytes) -> None:
+        """Content that was read for an attempt."""
+        if message.body is None:
+            message.body = body
+            self.body_bytes += message.size
+
+    def forget_body(self, message: Message) -> None:
+        """Nothing will ask for this content soon."""
+        if message.body is not None:
+            message.body = None
+            self.body_bytes -= message.size
+
+    def body_room(self) -> bool:
+        """False when contents in memory have used up their share: accept no more for now."""
+        return self.body_bytes < self.settings.body_memory
+
+    # ------------------------------------------------------------------ figures
+
+    def figures(self) -> dict[str, Any]:
+        """What `mta status` shows of this worker's queues."""
+        counters = self.counters
+        return {
+            "received": counters.received,
+            "delivered": counters.delivered,
+            "deferred": counters.deferred,
+            "bounced": counters.bounced,
+            "expired": counters.expired,
+            "removed": counters.removed,
+            "in_memory": len(self.memory),
+            "body_bytes": self.body_bytes,
+            "ready_queues": len(self.ready),
+        }

@@ -1,0 +1,75 @@
+"""The control socket: what the command line asks of a running server.
+
+JSON lines over `HOME/control.sock` (mode 0600): a request `{"op": ..., "args": {...}}` is answered
+by any number of `{"part": ...}` lines and one `{"ok": true, "result": ...}` or
+`{"error": text, "hint": text}`. One request a connection at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mta.errors import ConfigError, MailraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+REQUEST_LIMIT = 1 << 20  # octets of a request line
+
+
+class ControlServer:
+    """Serves `answer(op, args, part)` to whoever may open the socket."""
+
+    def __init__(
+        self,
+        path: Path,
+        answer: Callable[[str, dict[str, Any], Callable[[Any], None]], Awaitable[Any]],
+    ) -> None:
+        self.path, self._answer = path, answer
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen; the home's lock is held, so a socket file that is there is stale."""
+        self.path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(
+            self._serve, path=self.path, limit=REQUEST_LIMIT
+        )
+        self.path.chmod(0o600)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.LimitOverrunError, ValueError):
+            while line := await reader.readline():
+                await self._one(line, writer)
+        writer.close()
+
+    async def _one(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        def send(answer: dict[str, Any]) -> None:
+            if not writer.is_closing():
+                writer.write(msgspec.json.encode(answer) + b"\n")
+
+        try:
+            request = msgspec.json.decode(line)
+            op, args = request["op"], request.get("args") or {}
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+            send({"error": 'a request is {"op": name, "args": {...}} on one line', "hint": ""})
+            return
+        try:
+            result = await self._answer(op, args, lambda part: send({"part": part}))
+        except ConfigError as error:
+            send({"error": str(error), "hint": error.hint})
+        except (MailraceError, msgspec.ValidationError) as error:
+            send({"error": str(error), "hint": ""})
+        else:
+            send({"ok": True, "result": result})
+        await writer.drain()
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._server is not None:
+            self._server.close()
+        self.path.unlink(missing_ok=True)

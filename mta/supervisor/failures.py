@@ -1,0 +1,156 @@
+"""What a failed recipient leads to: a DSN, or a dead letter.
+
+A DSN goes into the batch that closes its recipient (`QueueManager`); here it is only built. A
+bounce of a bounce is written to the dead letters by a thread before its recipient is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mta._speedups.stuff import needs_stuffing
+from mta.bounce import dsn
+from mta.bounce.deadletters import DeadLetters
+from mta.errors import ControlError
+from mta.model import Class, Flag, Message, id_shard, id_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta.clock import Clock
+    from mta.config.schema import Config
+    from mta.model import IdGenerator, Outcome, Peer, Recipient
+
+PURGE_EVERY = 3600.0  # seconds between purges of old dead letters
+AGAIN = 5.0  # seconds until a dead letter that could not be written is tried again
+
+
+class Failures:
+    """See the module; one per worker."""
+
+    def __init__(
+        self,
+        config: Config,
+        ids: dict[int, IdGenerator],
+        clock: Clock,
+        body_of: Callable[[Message], bytes | None],
+    ) -> None:
+        self._ids, self._clock, self._body_of = ids, clock, body_of
+        self._next_purge = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.reload(config)
+
+    def reload(self, config: Config) -> None:
+        """Use other settings from now on."""
+        self._config = config
+        self._silent = {name for name, tenant in config.tenant.items() if tenant.dsn == "off"}
+        self.dead = DeadLetters(
+            Path(config.home) / "dead", config.queue.dead_letter_days, self._clock
+        )
+        self._options = dsn.Options(
+            hostname=config.hostname,
+            sender=config.dsn.sender,
+            postmaster=config.dsn.postmaster,
+            content=config.dsn.content,
+            max_body=config.dsn.max_body,
+        )
+
+    def failed(
+        self, message: Message, recipient: Recipient, outcome: Outcome, peer: Peer | None
+    ) -> Message | None:
+        """The failure DSN to the sender of `message`, or None where its tenant wants none."""
+        if message.tenant in self._silent:
+            return None
+        id = self._ids[id_shard(message.id)].next()
+        body = dsn.build(
+            message,
+            [(recipient, outcome, peer)],
+            self._body_of(message),
+            self._options,
+            id_text(id),
+            self._clock.wall_us(),
+        )
+        flags = Flag.DOT_LINES if needs_stuffing(body) else Flag(0)
+        if not body.isascii():
+            flags |= Flag.EIGHT_BIT | Flag.BODY_8BITMIME
+        return Message(
+            id,
+            "",
+            tenant=message.tenant,
+            campaign=message.campaign,
+            pool=message.pool,
+            klass=Class.NORMAL,
+            received_us=self._clock.wall_us(),
+            size=len(body),
+            flags=flags,
+            peer_name=self._config.hostname,
+            message_id=f"<{id_text(id)}@{self._config.hostname}>",
+            session="dsn",
+            body=body,
+        )
+
+    def bury(
+        self, message: Message, recipient: Recipient, outcome: Outcome, done: Callable[[], None]
+    ) -> None:
+        """Write a bounce of a bounce to the dead letters, then `done`."""
+        task = asyncio.get_running_loop().create_task(self._bury(message, recipient, outcome, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bury(
+        self, message: Message, recipient: Recipient, outcome: Outcome, done: Callable[[], None]
+    ) -> None:
+        body = self._body_of(message) or b""
+        while True:
+            try:
+                await asyncio.to_thread(self.dead.add, message, recipient, outcome, body)
+                break
+            except OSError:
+                await asyncio.sleep(AGAIN)
+        done()
+
+    async def requeue(
+        self,
+        id: str,
+        submit: Callable[[Message, list[str], Callable[[BaseException | None], None]], None],
+    ) -> dict[str, str]:
+        """Queue a dead letter anew, under a new id; the letter goes when that is stored."""
+        letter = await asyncio.to_thread(self.dead.load, id)
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        message = Message(
+            next(iter(self._ids.values())).next(),
+            "",
+            tenant=letter.tenant,
+            campaign=letter.campaign,
+            received_us=self._clock.wall_us(),
+            size=len(letter.content),
+            flags=letter.flags,
+            peer_name=self._config.hostname,
+            session=f"dead letter {id}",
+            body=letter.content,
+        )
+
+        def done(error: BaseException | None) -> None:
+            if error is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(ControlError(f"the spool took nothing: {error}"))
+
+        submit(message, [letter.recipient], done)
+        await stored
+        await asyncio.to_thread(self.dead.remove, id)
+        return {"id": id_text(message.id)}
+
+    def purge(self) -> None:
+        """Remove dead letters that are too old, now and then."""
+        now = self._clock.monotonic()
+        if now >= self._next_purge:
+            self._next_purge = now + PURGE_EVERY
+            task = asyncio.get_running_loop().create_task(self._purge())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _purge(self) -> None:
+        await asyncio.to_thread(self.dead.purge)

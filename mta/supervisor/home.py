@@ -1,0 +1,60 @@
+"""The server's folder: its lock, and which shards it has."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from pathlib import Path
+
+from mta.errors import MailraceError
+
+SHARD = re.compile(r"shard-(\d{4})$")
+
+
+class Home:
+    """Holds the lock of a spool while the server runs: one server per spool."""
+
+    def __init__(self, home: Path, spool: Path, log: Path) -> None:
+        self.path, self.spool, self.log = home, spool, log
+        self._locks: list[int] = []
+
+    def prepare(self) -> None:
+        """Make the folders and take the locks; MailraceError names who holds one."""
+        for folder in (self.path, self.spool, self.log):
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            except OSError as error:
+                raise MailraceError(
+                    f"cannot make {folder}: {error.strerror}; choose another with --home DIR"
+                ) from None
+        for folder in dict.fromkeys((self.path, self.spool)):
+            self._lock(folder / "lock")
+
+    def _lock(self, path: Path) -> None:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise MailraceError(f"cannot open {path}: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 32).decode().strip() or "unknown"
+            os.close(descriptor)
+            raise MailraceError(
+                f"another server (pid {holder}) uses {path.parent};"
+                " stop it, or give this one a --home or --spool of its own"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._locks.append(descriptor)
+
+    def shards(self, least: int) -> list[int]:
+        """The shards to open: those that exist, and at least `least`."""
+        found = {int(m[1]) for p in self.spool.iterdir() if (m := SHARD.search(p.name))}
+        return sorted(found | set(range(least)))
+
+    def release(self) -> None:
+        """Give the locks back."""
+        while self._locks:
+            os.close(self._locks.pop())

@@ -1,0 +1,157 @@
+"""From a recipient to a connection: routing, hosts and client options of one worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mta.delivery.deadlines import Deadlines
+from mta.delivery.pool import PooledConnection
+from mta.model import Refusal
+from mta.resolver import Resolver, ResolverOptions
+from mta.routing.egress import DEFAULT
+from mta.routing.hosts import HostBook, HostOptions
+from mta.routing.planner import Plan, Planner, PlannerOptions
+from mta.routing.rules import Router, from_config
+from mta.supervisor import wiring
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from mta.clock import Clock
+    from mta.config.schema import Config
+    from mta.delivery.dispatcher import Dispatcher
+    from mta.model import Message, Recipient
+    from mta.queues.lanes import ReadyQueue
+    from mta.routing.hosts import Target, Targets
+    from mta.shaping.gate import Gate
+
+READ_SIZE = 64 * 1024  # octets of one read; replies are short
+
+
+SLOW_HOSTS = 10_000  # servers remembered that cannot take what is sent ahead
+
+
+class Paths:
+    """See the module."""
+
+    def __init__(
+        self, config: Config, gate: Gate, clock: Clock, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._gate, self._clock, self._loop = gate, clock, loop
+        self._deadlines = Deadlines(loop)
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.resolver = Resolver(_resolver_options(config), clock)
+        endpoints = _local_endpoints(config)
+        self.hosts = HostBook(
+            self.resolver, clock, HostOptions(dead_initial=5.0, local_endpoints=endpoints)
+        )
+        self.reload(config)
+
+    def reload(self, config: Config) -> None:
+        """Use other routes, limits and client settings from now on; ConfigError changes nothing."""
+        router = Router(from_config(config.route))
+        options = PlannerOptions(
+            local_names=frozenset((config.hostname.lower(),)),
+            local_endpoints=_local_endpoints(config),
+        )
+        self._planner = Planner(router, self.resolver, options)
+        self._client = wiring.client_options(config, overlap=config.delivery.overlap)
+        self._careful = wiring.client_options(config, overlap=False)
+        self._slow: set[Target] = set()
+        self._timeouts = wiring.delivery_timeouts(config)
+        self._max_messages = config.delivery.messages_per_connection
+        self._idle_timeout = config.delivery.idle_timeout
+        self._limited = bool(set(config.limits.site) - {"default"})
+        self._defined: set[tuple[str, str]] = set()
+
+    # ------------------------------------------------------------------ routes
+
+    def peek(self, message: Message, recipient: Recipient) -> Plan | Refusal | None:
+        """The plan if no look-up is needed."""
+        plan = self._planner.peek(message, recipient.domain, recipient.route)
+        if self._limited and isinstance(plan, Plan):
+            self._define(plan.site.name, recipient.domain)
+        return plan
+
+    def _define(self, site: str, domain: str) -> None:
+        """Limits may name a domain: tell the gate to which site it belongs."""
+        if (site, domain) not in self._defined:
+            self._defined.add((site, domain))
+            self._gate.define(site, (domain,))
+
+    def resolve(
+        self, message: Message, recipient: Recipient, done: Callable[[Plan | Refusal], None]
+    ) -> None:
+        """The plan by DNS, given to `done`."""
+
+        async def ask() -> None:
+            done(await self._planner.plan(message, recipient.domain, recipient.route))
+
+        task = self._loop.create_task(ask())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def site_of(self, recipient: Recipient) -> str:
+        """The name of a recipient's site, "" while it is unknown."""
+        plan = self._planner.peek(recipient.message, recipient.domain, recipient.route)
+        return plan.site.name if isinstance(plan, Plan) else ""
+
+    async def learn_site(self, recipient: Recipient) -> str:
+        """The name of a recipient's site, looked up where needed; "" where it has none."""
+        plan = await self._planner.plan(recipient.message, recipient.domain, recipient.route)
+        return plan.site.name if isinstance(plan, Plan) else ""
+
+    # ------------------------------------------------------------------ connections
+
+    async def targets(self, ready: ReadyQueue) -> Targets:
+        """The hosts of a ready queue's site, in the order to try."""
+        return await self.hosts.connect_targets(ready.plan.site)
+
+    def no_overlap(self, target: Target) -> None:
+        """This server cannot take what is sent ahead: one thing after the other from now on."""
+        if len(self._slow) >= SLOW_HOSTS:
+            self._slow.clear()
+        self._slow.add(target)
+
+    def connection(self, dispatcher: Dispatcher, target: Target) -> PooledConnection:
+        """A connection to a host that is yet to be opened."""
+        host = f"[{target.address}]" if ":" in target.address else target.address
+        return PooledConnection(
+            dispatcher,
+            self._loop,
+            self._careful if target in self._slow else self._client,
+            self._timeouts,
+            self._deadlines,
+            target.host,
+            f"{host}:{target.port}",
+            DEFAULT.name,
+            self._max_messages,
+            self._idle_timeout,
+            self._buffer,
+        )
+
+
+def _resolver_options(config: Config) -> ResolverOptions:
+    dns, delivery = config.dns, config.delivery
+    return ResolverOptions(
+        nameservers=dns.nameservers,
+        timeout=dns.timeout,
+        attempts=dns.attempts,
+        cache_size=dns.cache_size,
+        min_ttl=dns.min_ttl,
+        max_ttl=dns.max_ttl,
+        ipv4=delivery.ipv4,
+        ipv6=delivery.ipv6,
+    )
+
+
+def _local_endpoints(config: Config) -> frozenset[tuple[str, int]]:
+    """Where we listen ourselves: mail must not be sent there by MX."""
+    found = set()
+    for listener in config.listener:
+        endpoint = listener.endpoint
+        if not endpoint.path:
+            found.add((endpoint.host, endpoint.port))
+    return frozenset(found)

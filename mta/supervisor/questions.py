@@ -1,0 +1,205 @@
+"""What the command line can ask, and how the workers' answers become one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mta.bounce.deadletters import DeadLetters
+from mta.errors import ControlError
+from mta.model import id_bytes, id_shard
+from mta.queues.acts import Select, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta.supervisor.master import Supervisor
+
+Part = "Callable[[Any], None]"
+
+
+class Questions:
+    """Answers control requests for a supervisor; each `op_...` is one request."""
+
+    def __init__(self, master: Supervisor) -> None:
+        self._master = master
+        self._sweeping: dict[int, set[int]] = {}  # act: workers that still sweep
+        self.dead = DeadLetters(
+            Path(master.config.home) / "dead", master.config.queue.dead_letter_days
+        )
+        self._ops: dict[str, Callable[[dict[str, Any], Callable[[Any], None]], Any]] = {
+            "status": self._status,
+            "queue.list": self._queue_list,
+            "queue.show": self._queue_show,
+            "queue.top": self._queue_top,
+            "act": self._act,
+            "act.list": self._act_list,
+            "dead.list": self._dead_list,
+            "dead.show": self._dead_show,
+            "dead.requeue": self._dead_requeue,
+            "dead.export": self._dead_export,
+            "reload": self._reload,
+            "config.show": self._config_show,
+            "message.follow": self._follow,
+        }
+
+    async def answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        """One request's result; ControlError names the requests there are."""
+        asked = self._ops.get(op)
+        if asked is None:
+            raise ControlError(f"there is no request {op!r}: " + ", ".join(self._ops))
+        return await asked(args, part)
+
+    # ------------------------------------------------------------------ looking
+
+    async def _status(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        master = self._master
+        workers = await master.ask("status")
+        totals: dict[str, float] = {}
+        for figures in workers:
+            for name, value in figures.items():
+                if isinstance(value, (int, float)) and name != "number":
+                    totals[name] = totals.get(name, 0) + value
+        return {
+            "pid": os.getpid(),
+            "uptime": round(time.time() - master.started, 1),
+            "hostname": master.config.hostname,
+            "listeners": [listener.listen for listener in master.config.listener],
+            "spool": master.config.spool,
+            "log_dir": master.config.log_dir,
+            "restarts": sum(worker.restarts for worker in master.workers),
+            "totals": totals,
+            "workers": workers,
+        }
+
+    async def _queue_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        limit = int(args.get("limit") or 100)
+        asked = {"select": msgspec.to_builtins(select_of(args)), "limit": limit}
+        rows = [row for rows in await self._master.ask("queue.list", asked) for row in rows]
+        rows.sort(key=lambda row: (row["received"], row["id"]))
+        return rows[:limit]
+
+    async def _queue_show(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        worker = self._owner(str(args.get("id", "")))
+        return await self._request(worker, "queue.show", {"id": args["id"]})
+
+    async def _queue_top(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        by, limit = args.get("by") or "site", int(args.get("limit") or 20)
+        counts: dict[str, dict[str, int]] = {}
+        for rows in await self._master.ask("queue.top", {"by": by}):
+            for row in rows:
+                total = counts.setdefault(row["name"], {})
+                for key, value in row.items():
+                    if key == "oldest":
+                        total[key] = min(total.get(key, value), value)
+                    elif key != "name":
+                        total[key] = total.get(key, 0) + value
+        rows = [{"name": name, **total} for name, total in counts.items()]
+        return sorted(rows, key=lambda row: -row["queued"])[:limit]
+
+    def _owner(self, text: str) -> int:
+        """The worker that holds the shard which an id names."""
+        try:
+            shard = id_shard(id_bytes(text))
+        except ValueError:
+            raise ControlError(f"{text!r} is no message id: 32 hexadecimal digits") from None
+        for number, shards in enumerate(self._master.shards):
+            if shard in shards:
+                return number
+        raise ControlError(f"{text} names shard {shard}, which this server does not have")
+
+    async def _request(
+        self, worker: int, op: str, args: dict[str, Any], part: Callable[[Any], None] | None = None
+    ) -> Any:
+        channel = self._master.workers[worker].channel
+        if channel is None:
+            raise ControlError(f"worker {worker} is not running")
+        return await channel.request(op, args, part)
+
+    async def _follow(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        worker = self._owner(str(args.get("id", "")))
+        return await self._request(worker, "message.follow", {"id": args["id"]}, part)
+
+    # ------------------------------------------------------------------ acts
+
+    async def _act(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        """Store an operator's act, answer with its number when every worker obeys it."""
+        master = self._master
+        try:
+            verb = Verb(args.get("verb", ""))
+        except ValueError:
+            raise ControlError("an act is one of " + ", ".join(Verb)) from None
+        next_hop = str(args.get("next_hop") or "")
+        if verb is Verb.REROUTE and not next_hop:
+            raise ControlError("reroute needs a next_hop, e.g. [192.0.2.1]:25")
+        act = await asyncio.to_thread(
+            master.state.add_act, verb, select_of(args), time.time_ns() // 1000,
+            str(args.get("reason") or ""), next_hop,
+        )  # fmt: skip
+        self._sweeping[act.sequence] = set(range(master.count))
+        touched = await self._tell_acts()
+        return {"act": act.sequence, "in_memory": sum(touched)}
+
+    async def _tell_acts(self) -> list[int]:
+        acts = await asyncio.to_thread(self._master.state.acts)
+        return await self._master.ask("acts", {"acts": msgspec.to_builtins(acts)})
+
+    async def swept(self, worker: int, sequence: int) -> None:
+        """A worker has swept its shards; when all have, the act is retired."""
+        left = self._sweeping.setdefault(sequence, set(range(self._master.count)))
+        left.discard(worker)
+        if not left:
+            del self._sweeping[sequence]
+            await asyncio.to_thread(self._master.state.swept, sequence)
+            await self._tell_acts()
+
+    async def _act_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        acts = await asyncio.to_thread(self._master.state.acts)
+        return msgspec.to_builtins(acts)
+
+    # ------------------------------------------------------------------ dead letters
+
+    async def _dead_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        return msgspec.to_builtins(await asyncio.to_thread(self.dead.list))
+
+    async def _dead_show(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        return msgspec.to_builtins(await asyncio.to_thread(self.dead.show, str(args["id"])))
+
+    async def _dead_export(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        return (await asyncio.to_thread(self.dead.export, str(args["id"]))).decode("latin-1")
+
+    async def _dead_requeue(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        wanted = str(args.get("id") or "")
+        names = [letter.id for letter in await asyncio.to_thread(self.dead.list)]
+        if not args.get("all"):
+            if wanted not in names:
+                raise ControlError(f"there is no dead letter {wanted!r}")
+            names = [wanted]
+        for name in names:
+            await self._request(0, "dead.requeue", {"id": name})
+        return {"requeued": names}
+
+    # ------------------------------------------------------------------ configuration
+
+    async def _reload(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        await self._master.reload()
+        return {"reloaded": True}
+
+    async def _config_show(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        return msgspec.to_builtins(self._master.config)
+
+
+def select_of(args: dict[str, Any]) -> Select:
+    """The selection of a request; ControlError when it is empty and not `all`."""
+    try:
+        select = msgspec.convert(args.get("select") or {}, Select)
+    except msgspec.ValidationError as error:
+        raise ControlError(f"select: {error}") from None
+    if select == Select() and args.get("verb"):
+        raise ControlError("say which mail: a selector, or all")
+    return select

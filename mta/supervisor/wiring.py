@@ -1,0 +1,160 @@
+"""From the configuration to the options of each package: the only place that knows both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mta.delivery.transports.smtp import Timeouts as DeliveryTimeouts
+from mta.model import Recipient
+from mta.queues.manager import Settings
+from mta.queues.retry import RetryPolicy, exponential
+from mta.reception.control import ControlNames
+from mta.reception.policy import Policy
+from mta.reception.reception import ReceptionOptions
+from mta.shaping.limits import Limits, LimitSpec
+from mta.smtp.client import ClientOptions
+from mta.smtp.server import ServerOptions
+from mta.smtpd.limits import SessionLimits
+from mta.smtpd.listener import ListenerOptions
+from mta.smtpd.timeouts import Timeouts as SessionTimeouts
+from mta.spool.options import ShardOptions
+
+if TYPE_CHECKING:
+    from mta.config.schema import Config, Listener, Retry
+    from mta.model import Message
+
+SPOOL_SHARE = 0.25  # of the memory cap, for RocksDB
+
+
+def retry_policy(retry: Retry) -> RetryPolicy:
+    """One `[retry]` table."""
+    schedule = retry.schedule or exponential(retry.initial, retry.factor, retry.max_interval)
+    return RetryPolicy(schedule, retry.jitter, retry.max_age)
+
+
+def queue_settings(config: Config) -> Settings:
+    """The queue manager's, for one worker."""
+    retries = {name: retry_policy(retry) for name, retry in config.retry.named.items()}
+    return Settings(
+        lane_items=config.queue.lane_items,
+        memory_items=config.queue.memory_items,
+        body_memory=config.queue.body_memory // config.workers,
+        per_transaction=config.delivery.recipients_per_transaction,
+        retries={"": retry_policy(config.retry), **retries},
+    )
+
+
+def shard_options(config: Config, shards: int) -> ShardOptions:
+    """A shard's; the memory cap is shared by all shards of the node."""
+    return ShardOptions(
+        memory_bytes=max(16 << 20, int(config.memory.cap * SPOOL_SHARE / max(1, shards))),
+        outcome_interval=config.delivery.outcome_interval,
+        min_free_bytes=config.disk.min_free,
+        corrupt_folder=Path(config.home) / "corrupt",
+    )
+
+
+def server_options(config: Config, listener: Listener) -> ServerOptions:
+    """The SMTP server core's, for one listener."""
+    smtpd = config.smtpd
+    return ServerOptions(
+        hostname=config.hostname,
+        max_size=listener.max_size or smtpd.max_size,
+        max_recipients=listener.max_recipients or smtpd.max_recipients,
+        max_command_line=smtpd.max_command_line,
+        max_text_line=smtpd.max_text_line,
+        max_errors=smtpd.max_errors,
+        max_messages=smtpd.max_messages,
+        pipeline_limit=smtpd.pipeline_limit,
+        bare_newlines=listener.bare_newlines,
+    )
+
+
+def listener_options(config: Config, listener: Listener) -> ListenerOptions:
+    """A listener's sessions."""
+    smtpd = config.smtpd
+    timeouts = SessionTimeouts(
+        command=smtpd.command_timeout,
+        idle=smtpd.command_timeout,
+        data_block=smtpd.data_timeout,
+        content=smtpd.content_timeout,
+        session=smtpd.session_timeout,
+    )
+    return ListenerOptions(server_options(config, listener), timeouts)
+
+
+def reception_options(config: Config, listener: Listener) -> ReceptionOptions:
+    """What a listener does with messages."""
+    names = config.control_headers
+    return ReceptionOptions(
+        hostname=config.hostname,
+        believe_control=listener.control_headers,
+        add_headers=listener.add_headers,
+        max_hops=config.smtpd.max_hops,
+        names=ControlNames(names.tenant, names.campaign, names.pool, names.klass),
+    )
+
+
+def policy(config: Config, listener: Listener) -> Policy:
+    """A listener's relay rule."""
+    return Policy(
+        config.hostname, relay_from=listener.relay_from, relay_domains=listener.relay_domains
+    )
+
+
+def session_limits(config: Config) -> SessionLimits:
+    """Sessions in all and per client network."""
+    smtpd = config.smtpd
+    return SessionLimits(
+        smtpd.max_sessions,
+        smtpd.max_sessions_per_network,
+        prefix4=smtpd.network_prefix_v4,
+        prefix6=smtpd.network_prefix_v6,
+    )
+
+
+def limits(config: Config) -> Limits:
+    """The gate's: sites, tenants and the node."""
+    sites = {
+        name: LimitSpec(limit.connections, limit.rate) for name, limit in config.limits.site.items()
+    }
+    return Limits(
+        default=sites.pop("default", LimitSpec()),
+        sites=sites,
+        tenants={name: t.rate for name, t in config.tenant.items() if t.rate is not None},
+        total=LimitSpec(config.delivery.max_connections),
+    )
+
+
+def client_options(config: Config, *, overlap: bool) -> ClientOptions:
+    """The SMTP client core's; with `overlap` the dot travels with the next envelope."""
+    return ClientOptions(
+        config.hostname,
+        overlap=overlap,
+        convert_8bit=config.delivery.convert_8bit,
+    )
+
+
+def delivery_timeouts(config: Config) -> DeliveryTimeouts:
+    """The client's (RFC 5321 4.5.3.2)."""
+    d = config.delivery
+    return DeliveryTimeouts(
+        connect=d.connect_timeout,
+        greeting=d.greeting_timeout,
+        hello=d.ehlo_timeout,
+        mail=d.mail_timeout,
+        rcpt=d.rcpt_timeout,
+        data=d.data_timeout,
+        block=d.content_timeout,
+        dot=d.dot_timeout,
+        rset=d.quit_timeout,
+        quit=d.quit_timeout,
+    )
+
+
+def dsn_recipient(config: Config, dsn: Message, failed: Recipient) -> Recipient:
+    """To whom a DSN goes that recovery makes."""
+    expires = dsn.received_us + round(config.retry.max_age * 1_000_000)
+    address = failed.message.sender
+    return Recipient(dsn, 0, address, due_us=dsn.received_us, expires_us=expires)

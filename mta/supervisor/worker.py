@@ -1,0 +1,368 @@
+"""A worker process, and the only place that wires a shard to everything around it.
+
+Started by the supervisor as `python -m mta.supervisor.worker FD`; over that socket it gets its
+orders (numbers, descriptors, configuration), then requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import uvloop
+
+from mta import sharedmem
+from mta.clock import SystemClock
+from mta.config.load import from_json
+from mta.delivery.dispatcher import Dispatcher
+from mta.errors import ControlError, MailraceError, SpoolError
+from mta.model import IdGenerator
+from mta.queues.acts import Act, Acts, Select
+from mta.queues.loader import Loader
+from mta.queues.manager import Ports, QueueManager
+from mta.queues.sweeper import Sweeper
+from mta.reception.reception import Reception
+from mta.shaping.gate import Gate
+from mta.smtpd.listener import Listener
+from mta.smtpd.service import Service
+from mta.supervisor import wiring
+from mta.supervisor.channel import Channel
+from mta.supervisor.failures import Failures
+from mta.supervisor.follow import Followers
+from mta.supervisor.paths import Paths
+from mta.supervisor.shards import open_shards
+from mta.supervisor.workers import Orders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta.config.schema import Config
+    from mta.maillog.records import RecordWriter
+    from mta.model import Message
+    from mta.spool.shard import Shard
+
+SWEEP_POOLS = 10.0  # seconds between looks for pools that have nothing left
+
+
+class Worker:
+    """One worker's parts; `run` is its life."""
+
+    def __init__(self, orders: Orders, channel: Channel) -> None:
+        self.orders, self.channel = orders, channel
+        self.config: Config = from_json(bytes(orders.config))
+        self.loop = asyncio.get_running_loop()
+        self.clock = SystemClock()
+        self.stopped = asyncio.Event()
+        self.listeners: list[Listener] = []
+
+    async def start(self) -> None:
+        """Open the shards, recover, wire, accept."""
+        config, orders = self.config, self.orders
+        self.table = sharedmem.attach(orders.table)
+        self.gate = Gate(
+            self.table, orders.number, wiring.limits(config), self.clock, orders.wakers
+        )
+        self.paths = Paths(config, self.gate, self.clock, self.loop)
+        self.acts = Acts(self.paths.site_of)
+        self.ids = {number: IdGenerator(number, self.clock) for number in orders.shards}
+        self.failures = Failures(config, self.ids, self.clock, self._body_of)
+        self.opened = await open_shards(
+            config, orders.shards, orders.workers, self.clock, self.loop, self.failures.failed
+        )
+        self.manager = QueueManager(
+            [opened.shard for opened in self.opened],
+            [opened.lines for opened in self.opened],
+            wiring.queue_settings(config),
+            Ports(
+                clock=self.clock,
+                random=random.random,
+                peek=self.paths.peek,
+                resolve=self.paths.resolve,
+                wake=lambda ready: self.dispatcher.wake(ready),
+                failed=self.failures.failed,
+                bury=self.failures.bury,
+            ),
+            self.acts,
+        )
+        self._wire_delivery()
+        self._wire_queues()
+        self._wire_reception()
+        acts = msgspec.json.decode(orders.acts, type=list[Act])
+        self.sweeper.begin(self.acts.replace(acts))
+        self.loop.add_reader(orders.wakers[orders.number], self._woken)
+        self.loop.call_later(SWEEP_POOLS, self._housekeeping)
+        # What lives now lives to the end: keep it out of every later collection.
+        gc.collect()
+        gc.freeze()
+        self.channel.notify("ready")
+
+    def _wire_delivery(self) -> None:
+        self.dispatcher = Dispatcher(
+            self.loop,
+            self.clock,
+            self.manager,
+            self.gate,
+            self.paths.hosts,
+            targets=self.paths.targets,
+            connection=lambda target: self.paths.connection(self.dispatcher, target),
+            read_bodies=self._read_bodies,
+            no_overlap=self.paths.no_overlap,
+        )
+
+    def _wire_queues(self) -> None:
+        self.loaders: dict[int, Loader] = {}
+        for opened in self.opened:
+            shard = opened.shard
+            ids = self.ids[shard.number]
+            if newest := shard.newest_id():
+                ids.resume_after(newest)
+            loader = Loader(shard, self.manager, self.loop.call_later, ids.next())
+            self.loaders[shard.number] = loader
+            for message in opened.unlogged:
+                line = opened.lines.reception(message, shard.recipients(message.id))
+                shard.log(line, logged=message.id)
+            shard.on_corrupt = _log_corrupt(shard, opened.lines)
+        self.manager.on_backlog = self._backlogged
+        self.followers = Followers(self.manager, Path(self.config.log_dir))
+        self.sweeper = Sweeper(self.manager, self.paths.site_of, self.paths.learn_site, self._swept)
+        for loader in self.loaders.values():
+            loader.start()
+
+    def _wire_reception(self) -> None:
+        self.service = Service(
+            self.loop, wiring.session_limits(self.config), worker=self.orders.number
+        )
+        for options, fd in zip(self.config.listener, self.orders.listeners, strict=True):
+            listener = Listener(
+                wiring.listener_options(self.config, options),
+                [socket.socket(fileno=fd)],
+                reception=self._reception(options),
+                service=self.service,
+                loop=self.loop,
+            )
+            listener.start()
+            self.listeners.append(listener)
+
+    def _reception(self, options: Any) -> Reception:
+        return Reception(
+            wiring.reception_options(self.config, options),
+            wiring.policy(self.config, options),
+            self.ids[self.manager.home.number],
+            self.manager.submit,
+            self.manager.home.log,
+            self.clock,
+            self._has_room,
+            records=self.opened[0].lines,
+        )
+
+    # ------------------------------------------------------------------ between the parts
+
+    def _has_room(self) -> bool:
+        return self.manager.body_room() and self.manager.home.problem is None
+
+    def _backlogged(self, recipient: Any) -> None:
+        shard = self.manager.shard_of(recipient.message)
+        self.loaders[shard.number].backlogged(recipient)
+
+    def _body_of(self, message: Message) -> bytes | None:
+        """The content, wherever it is; None if the spool has lost it."""
+        if message.body is not None:
+            return message.body
+        try:
+            return self.manager.shard_of(message).body(message.id)
+        except (KeyError, SpoolError):
+            return None
+
+    def _read_bodies(self, messages: list[Message], done: Callable[[], None]) -> None:
+        """Contents from their shards, in the reader thread; those that are gone stay None."""
+        by_shard: dict[int, list[Message]] = {}
+        for message in messages:
+            by_shard.setdefault(self.manager.shard_of(message).number, []).append(message)
+        left = len(by_shard)
+
+        def arrived(found: dict[bytes, bytes], error: BaseException | None) -> None:
+            nonlocal left
+            for message in messages:
+                body = found.get(message.id)
+                if body is not None:
+                    self.manager.keep_body(message, body)
+            left -= 1
+            if not left:
+                done()
+
+        for number, asked in by_shard.items():
+            self.manager.shards[number].read_bodies([m.id for m in asked], arrived)
+
+    def _woken(self) -> None:
+        os.eventfd_read(self.orders.wakers[self.orders.number])
+        self.dispatcher.released()
+
+    def _swept(self, sequence: int) -> None:
+        self.channel.notify("swept", act=sequence)
+
+    def _housekeeping(self) -> None:
+        self.dispatcher.sweep()
+        self.failures.purge()
+        self.loop.call_later(SWEEP_POOLS, self._housekeeping)
+
+    # ------------------------------------------------------------------ requests
+
+    async def answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        """One request of the supervisor."""
+        if op == "status":
+            return self.status()
+        if op == "queue.list":
+            return await self.sweeper.listing(
+                msgspec.convert(args["select"], Select), args["limit"]
+            )
+        if op == "queue.show":
+            return self._show(args["id"])
+        if op == "queue.top":
+            return await self.sweeper.top(args["by"])
+        if op == "acts":
+            return self._take_acts(msgspec.convert(args["acts"], list[Act]))
+        if op == "reload":
+            return self._reload(from_json(msgspec.json.encode(args["config"])))
+        if op == "message.follow":
+            return await self.followers.follow(args["id"], part)
+        if op == "dead.requeue":
+            return await self.failures.requeue(args["id"], self.manager.submit)
+        if op == "drain":
+            return await self._drain(args["grace"])
+        raise ControlError(f"a worker knows no request {op!r}")
+
+    def status(self) -> dict[str, Any]:
+        """This worker's figures; numbers are summed over workers by the supervisor."""
+        shards: dict[str, Any] = {}
+        for opened in self.opened:
+            for name, value in msgspec.to_builtins(opened.shard.stats()).items():
+                if isinstance(value, (int, float)):
+                    shards[name] = shards.get(name, 0) + value
+        return {
+            "number": self.orders.number,
+            "pid": os.getpid(),
+            "sessions": sum(len(listener.sessions) for listener in self.listeners),
+            "sessions_refused": self.service.refused,
+            **self.manager.figures(),
+            **self.dispatcher.figures(),
+            **shards,
+            "problem": next((o.shard.problem for o in self.opened if o.shard.problem), None),
+        }
+
+    def _show(self, id: str) -> dict[str, Any]:
+        found = self.sweeper.show(id)
+        if found is None:
+            raise ControlError(f"{id} is not queued; `mta logs find --id {id}` tells what became")
+        return found
+
+    def _take_acts(self, acts: list[Act]) -> int:
+        """Obey a new list of acts from now on; how many recipients in memory they touch."""
+        new = self.acts.replace(acts)
+        self.sweeper.begin(new)
+        memory = self.manager.memory.values()
+        return sum(any(a.select.matches(r, self.paths.site_of(r)) for a in new) for r in memory)
+
+    def _reload(self, config: Config) -> None:
+        """Use other settings from now on; all of them are built before any takes effect."""
+        settings = wiring.queue_settings(config)
+        receptions = []
+        self.config, old = config, self.config
+        try:
+            receptions = [self._reception(options) for options in config.listener]
+            parts = [wiring.listener_options(config, options) for options in config.listener]
+            self.paths.reload(config)
+        except MailraceError:
+            self.config = old
+            raise
+        self.manager.settings.retries = settings.retries
+        self.manager.settings.per_transaction = settings.per_transaction
+        self.failures.reload(config)
+        self.service.limits.reload(wiring.session_limits(config))
+        for listener, reception, options in zip(self.listeners, receptions, parts, strict=True):
+            listener.reload(options, reception)
+        for opened in self.opened:
+            opened.shard.require_free(config.disk.min_free)
+        self.gate.reload(wiring.limits(config))
+        self.dispatcher.released()
+
+    async def _drain(self, grace: float) -> None:
+        """End: no new mail, sessions and attempts to their boundary, then sync and close."""
+        deadline = self.loop.time() + grace
+        for listener in self.listeners:
+            listener.drain()
+        for loader in self.loaders.values():
+            loader.stop()
+        self.sweeper.stop()
+        self.dispatcher.drain()
+        ended = [listener.wait_closed() for listener in self.listeners]
+        ended.append(self.dispatcher.wait_idle())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await asyncio.gather(*ended)
+        for listener in self.listeners:
+            listener.abort()
+        self.dispatcher.abort()
+        await asyncio.sleep(0)
+        await asyncio.gather(*(self._close_shard(opened.shard) for opened in self.opened))
+        self.stopped.set()
+
+    async def _close_shard(self, shard: Shard) -> None:
+        closed: asyncio.Future[None] = self.loop.create_future()
+        shard.close_shard(lambda error: closed.set_result(None))
+        await closed
+
+
+def _log_corrupt(shard: Shard, lines: RecordWriter) -> Callable[[bytes, int, str], None]:
+    """What to do when a record was set aside: the recipient is logged as Removed."""
+
+    def report(id: bytes, number: int, detail: str) -> None:
+        shard.log(lines.set_aside(id, number, detail))
+
+    return report
+
+
+async def main(fd: int) -> int:
+    """Wait for orders, serve, end."""
+    orders: asyncio.Future[Orders] = asyncio.get_running_loop().create_future()
+    worker: Worker | None = None
+
+    async def answer(op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        if op == "orders":
+            orders.set_result(msgspec.json.decode(msgspec.json.encode(args), type=Orders))
+            return None
+        if worker is None:
+            raise ControlError("the worker is starting")
+        return await worker.answer(op, args, part)
+
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    channel = await Channel.over(sock, answer)
+    worker = starting = Worker(await orders, channel)
+    try:
+        await starting.start()
+    except MailraceError as error:
+        channel.notify("fatal", text=f"worker {starting.orders.number}: {error}")
+        await asyncio.sleep(0.05)
+        return 1
+    gone = asyncio.ensure_future(channel.closed.wait())
+    done = asyncio.ensure_future(starting.stopped.wait())
+    await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
+    return 0 if done.done() else 1
+
+
+if __name__ == "__main__":
+    # The supervisor decides when a worker ends; a terminal's Ctrl-C reaches all of the group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    code = uvloop.run(main(int(sys.argv[1])))
+    sys.stdout.flush()
+    os._exit(code)

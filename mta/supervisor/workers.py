@@ -1,0 +1,119 @@
+"""Worker processes as the supervisor sees them: started, asked, restarted with back-off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mta.supervisor.channel import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+BACKOFF = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)  # seconds before the n-th restart in a row
+HEALTHY_AFTER = 60.0  # seconds of life that forget earlier crashes
+START_LIMIT = 60.0  # seconds for a worker to open its shards and say so
+
+
+class Orders(msgspec.Struct):
+    """What a worker is told when it starts."""
+
+    number: int
+    workers: int
+    shards: list[int]
+    listeners: list[int]  # one socket's descriptor per listener of the configuration
+    table: int  # descriptor of the shared table
+    wakers: list[int]  # eventfd of every worker, by number
+    config: msgspec.Raw
+    acts: msgspec.Raw
+
+
+class WorkerProcess:
+    """One worker number and the process that holds it now."""
+
+    def __init__(
+        self,
+        number: int,
+        orders: Callable[[int], Orders],
+        handler: Callable[[int, str, dict[str, Any]], Awaitable[Any]],
+        died: Callable[[int], None],
+    ) -> None:
+        self.number = number
+        self._orders, self._handler, self._died = orders, handler, died
+        self.process: asyncio.subprocess.Process | None = None
+        self.channel: Channel | None = None
+        self.ready = asyncio.Event()
+        self.restarts = 0
+        self.stopping = False
+
+    async def start(self) -> None:
+        """Start a process and hand it its descriptors; `wait_ready` waits for its word."""
+        ours, theirs = socket.socketpair()
+        orders = self._orders(self.number)
+        passed = [theirs.fileno(), orders.table, *orders.listeners, *orders.wakers]
+        self.ready.clear()
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mta.supervisor.worker", str(theirs.fileno()),
+            pass_fds=passed, stdin=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        theirs.close()
+        ours.setblocking(False)
+        self.channel = await Channel.over(ours, self._answer)
+        self.channel.notify("orders", **msgspec.structs.asdict(orders))
+
+    async def _answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        if op == "ready":
+            self.ready.set()
+            return None
+        return await self._handler(self.number, op, args)
+
+    async def keep(self) -> None:
+        """Restart the process whenever it ends, until `stopping`."""
+        crashes = 0
+        loop = asyncio.get_running_loop()
+        while not self.stopping:
+            assert self.process is not None
+            began = loop.time()
+            code = await self.process.wait()
+            self._died(self.number)
+            if self.is_stopping():
+                return
+            crashes = 0 if loop.time() - began > HEALTHY_AFTER else crashes + 1
+            wait = BACKOFF[min(crashes, len(BACKOFF) - 1)]
+            print(
+                f"worker {self.number} ended ({_ending(code)}), starts again in {wait:g} s",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+            await asyncio.sleep(wait)
+            self.restarts += 1
+            await self.start()
+
+    def is_stopping(self) -> bool:
+        """True when no further process is to be started."""
+        return self.stopping
+
+    async def wait_ready(self) -> bool:
+        """True when the worker has opened its shards; False when it ended or took too long."""
+        assert self.process is not None
+        ended = asyncio.ensure_future(self.process.wait())
+        ready = asyncio.ensure_future(self.ready.wait())
+        await asyncio.wait({ended, ready}, timeout=START_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+        for task in (ended, ready):
+            task.cancel()
+        return self.ready.is_set()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process if it lives."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
