@@ -74,13 +74,13 @@ class Store:
     def get(self, family: Any, key: bytes) -> bytes | None:
         """The value of one key, or None; SpoolError when it cannot be read."""
         with self._errors:
-            value: bytes | None = family.get(key)
+            value: bytes | None = self._opened(family).get(key)
         return value
 
     def get_many(self, family: Any, wanted: list[bytes]) -> list[bytes | None]:
         """Values in the order of the keys, None where there is none."""
         with self._errors:
-            values: list[bytes | None] = family.get(wanted)
+            values: list[bytes | None] = self._opened(family).get(wanted)
         return values
 
     def rows(self, start: bytes, stop: bytes, limit: int) -> list[bytes]:
@@ -103,7 +103,7 @@ class Store:
         options.set_iterate_upper_bound(stop)
         found: list[tuple[bytes, bytes]] = []
         with self._errors:
-            at = family.iter(options)
+            at = self._opened(family).iter(options)
             at.seek(start)
             while len(found) < limit and at.valid():
                 found.append((at.key(), at.value() if values else b""))
@@ -119,11 +119,17 @@ class Store:
     def last_record(self) -> bytes:
         """The largest key of `messages`, b"" if there is none."""
         with self._errors:
-            at = self.messages.iter()
+            at = self._opened(self.messages).iter()
             at.seek_to_last()
             key: bytes = at.key() if at.valid() else b""
             at.status()
         return key
+
+    def _opened(self, family: Any) -> Any:
+        """The family; SpoolBusyError while there is none, in whichever thread that is seen."""
+        if family is None:
+            raise SpoolBusyError(f"{self.folder} is closed or being reopened")
+        return family
 
     def close(self) -> None:
         """Close the database and give the lock back."""

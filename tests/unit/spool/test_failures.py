@@ -217,3 +217,35 @@ def test_a_short_disk_refuses_mail_and_lets_outcomes_through(tmp_path: Path) -> 
     bench.clock.advance(1)
     assert not busy(bench)
     bench.close()
+
+
+def test_bodies_asked_for_while_the_database_is_down(bench: SpoolBench) -> None:
+    (one,) = bench.stored("a@x")
+    bench.shard._store._close_database()
+    answers: list[tuple[dict[bytes, bytes], BaseException | None]] = []
+    bench.shard.read_bodies([one.message.id], lambda *answer: answers.append(answer))
+    bench.loop.wait()
+    ((bodies, error),) = answers
+    assert bodies == {}
+    assert isinstance(error, SpoolBusyError)
+    bench.shard._store.reopen()
+    bench.shard.read_bodies([one.message.id], lambda *answer: answers.append(answer))
+    bench.loop.wait()
+    assert answers[1] == ({one.message.id: one.message.body}, None)
+
+
+def test_a_stall_of_rocksdb_itself(tmp_path: Path) -> None:
+    bench = SpoolBench(tmp_path, options=ShardOptions(1 << 20, min_free_bytes=0))
+    answers: list[object] = []
+    while bench.shard.healthy:  # write faster than the buffers are flushed
+        assert len(answers) < 1000
+        recipients = bench.message("a@x", body=bytes(400_000))
+        bench.shard.accept(recipients[0].message, recipients, answers.append)
+        bench.shard.next_due()
+    assert "stalls writes" in str(bench.shard.problem)
+    assert busy(bench)
+    bench.shard._store.bodies.flush(True)
+    bench.loop.advance(0.02, bench.shard)
+    assert bench.shard.healthy
+    assert answers.count(None) == len(answers) == len(addresses(bench)) > 1
+    assert bench.close() is None
