@@ -6,7 +6,9 @@ import socket
 
 from mta.smtp.replies import reply
 
-UNIX = b"unix"  # the network of Unix socket clients: never limited on its own
+TRUSTED = b""  # the network of clients that may relay: never limited on its own
+CROWDED = reply(421, "4.3.2", "Too many sessions here, try again later")
+CROWDED_NETWORK = reply(421, "4.7.0", "Too many sessions from your network, try again later")
 
 
 class SessionLimits:
@@ -43,10 +45,10 @@ class SessionLimits:
     def admit(self, network: bytes) -> bytes | None:
         """Count one more session of this network; or the reply that turns it away."""
         if self.max_sessions and self.sessions >= self.max_sessions:
-            return reply(421, "4.3.2", "Too many sessions here, try again later")
+            return CROWDED
         count = self._counts.get(network, 0)
-        if self.max_per_network and count >= self.max_per_network and network != UNIX:
-            return reply(421, "4.7.0", "Too many sessions from your network, try again later")
+        if self.max_per_network and count >= self.max_per_network and network != TRUSTED:
+            return CROWDED_NETWORK
         self._counts[network] = count + 1
         self.sessions += 1
         return None

@@ -108,7 +108,8 @@ class Listener:
         relay = self.reception.policy.may_relay(address)
         counter = self.service.limits
         # The limit per network is against strangers: an injector may open what it needs.
-        network = limits.UNIX if relay else counter.network(address)
+        trusted = relay or address == UNIX
+        network = limits.TRUSTED if trusted else counter.network(address)
         refusal = counter.admit(network)
         if refusal is not None:
             self._turn_away(sock, refusal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mta.smtpd.limits import UNIX, SessionLimits
+from mta.smtpd.limits import TRUSTED, SessionLimits
 
 
 def test_in_all():
@@ -40,7 +40,7 @@ def test_a_refused_session_is_not_counted():
 
 def test_no_limit_and_trusted_networks():
     limits = SessionLimits(0, 1)
-    assert [limits.admit(UNIX) for _ in range(5)] == [None] * 5
+    assert [limits.admit(TRUSTED) for _ in range(5)] == [None] * 5
     assert [SessionLimits().admit(b"x") for _ in range(5)] == [None] * 5
 
 

@@ -28,9 +28,10 @@ def serve(
     spec: str = "127.0.0.1:0",
     limits: SessionLimits | None = None,
     clock: FakeLoop | None = None,
+    rule: dict[str, Any] | None = None,
 ) -> Desk:
     """Run the steps against a listener on a real loop; deadlines may have a clock of their own."""
-    desk = Desk()
+    desk = Desk(rule=rule)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -88,6 +89,18 @@ def test_a_message_over_a_real_socket(spec, tmp_path):
     message = desk.messages[0][0]
     assert message.size > 360_000
     assert message.peer_address == ("unix" if spec.startswith("unix") else "127.0.0.1")
+
+
+def test_a_unix_client_that_may_not_relay(tmp_path):
+    async def steps(listener: Listener, sock: socket.socket) -> None:
+        reader, writer = await connect(sock)
+        await reader.readline()
+        for line in (b"EHLO c\r\n", b"MAIL FROM:<a@c>\r\n", b"RCPT TO:<b@example.com>\r\n"):
+            assert (await say(reader, writer, line)).startswith(b"250 ")
+        assert (await say(reader, writer, b"RCPT TO:<b@d>\r\n")).startswith(b"554 5.7.1 ")
+        writer.close()
+
+    serve(steps, f"unix:{tmp_path}/s", rule={"relay_domains": ["example.com"]})
 
 
 def test_replies_are_not_delayed():
