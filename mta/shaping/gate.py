@@ -127,10 +127,10 @@ class Gate:
         spec = self._limits.total
         self._total.limit, self._total.rule = UNLIMITED, ""
         if spec.connections is not None:
-            self._total.limit, self._total.rule = spec.connections, "limits.total.connections"
+            self._total.limit, self._total.rule = spec.connections, self._limits.total_rule
         self._total_rate = None
         if spec.rate is not None:
-            rule = _Rule("the node", "limits.total.rate", str(spec.rate))
+            rule = _Rule("the node", self._limits.total_rule, str(spec.rate))
             rate = spec.rate
             self._total_rate = Bucket(self._total.slot, rate.interval_ns, rate.burst, rule)
 

@@ -73,6 +73,7 @@ class Limits:
     default: LimitSpec = LimitSpec()
     sites: Mapping[str, LimitSpec] = field(default_factory=dict)
     total: LimitSpec = LimitSpec()
+    total_rule: str = "delivery.max_connections"  # the setting that `total` comes from
     tenants: Mapping[str, RateLike] = field(default_factory=dict)
 
     def site(self, names: Iterable[str]) -> Resolved:

@@ -75,7 +75,7 @@ def test_the_total_is_a_limit_over_sites_and_gives_the_sites_place_back(node: No
     a.connect("x.example")
     a.connect("y.example")
     denied = b.connect("z.example")
-    assert denied is not None and denied.rule == "limits.total.connections"
+    assert denied is not None and denied.rule == "delivery.max_connections"
     assert "2 of 2 connections to all sites" in str(denied)
     assert b.explain("z.example")["connections"] == {
         "limit": 5,
@@ -152,6 +152,7 @@ def test_a_tenants_rate_holds_over_all_sites(node: Node) -> None:
     assert a.message("x.example", "acme") == 0.0
     assert b.message("y.example", "acme") == pytest.approx(0.2)
     assert b.denied is not None and b.denied.rule == "tenant.acme.rate"
+    assert b.denied.of_tenant
     assert b.message("y.example", "other") == 0.0
 
 
@@ -165,6 +166,7 @@ def test_a_refused_message_uses_up_nothing_and_a_refund_restores(node: Node) -> 
     assert a.message("x.example", "acme") == 0.0
     assert a.message("x.example", "acme") == pytest.approx(1.0)
     assert a.denied is not None and a.denied.rule == "limits.site.default.rate"
+    assert not a.denied.of_tenant
     assert a.message("y.example", "acme") == 0.0, "the refused one left the tenant's token"
     assert a.message("z.example", "acme") == pytest.approx(1.0)
     a.refund("y.example", "acme")
@@ -174,7 +176,7 @@ def test_a_refused_message_uses_up_nothing_and_a_refund_restores(node: Node) -> 
     assert [(rate["rule"], rate["left_now"]) for rate in rates] == [
         ("tenant.acme.rate", 0),
         ("limits.site.default.rate", 0),
-        ("limits.total.rate", 98),
+        ("delivery.max_connections", 98),
     ]
 
 
