@@ -116,12 +116,17 @@ class Gate:
         return self.on_wake()
 
     def define(self, site: str, names: Iterable[str]) -> None:
-        """Tell by which further names (domains, a pretty name) a limit may name this site."""
+        """Tell by which further names (domains, a pretty name) a limit may name this site.
+
+        A name that makes no limit stricter is not kept: tell it again after a `reload`.
+        """
         state = self._site(site)
-        names = tuple(dict.fromkeys([*state.names, *names]))
-        if names != state.names:
-            state.names = names
-            self._apply(state)
+        known = self._limits.site(state.names)
+        for name in names:
+            found = self._limits.site((*state.names, name))
+            if found != known:  # thousands of domains may share a site: keep those that count
+                state.names, known = (*state.names, name), found
+                self._apply(state)
 
     def _apply_total(self) -> None:
         spec = self._limits.total
@@ -157,7 +162,13 @@ class Gate:
         return site
 
     def _drop_idle(self) -> None:
-        idle = [n for n, s in self._sites.items() if not s.mine and n not in self._waiting]
+        """Forget sites that are not in use, but none whose limit came by another name."""
+        waiting = self._waiting
+        idle = [
+            name
+            for name, site in self._sites.items()
+            if not site.mine and name not in waiting and len(site.names) == 1
+        ]
         for name in idle[: MAX_SITES // 4]:
             del self._sites[name]
 

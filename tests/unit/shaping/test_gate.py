@@ -189,6 +189,31 @@ def test_a_sites_further_names_find_its_limits(node: Node) -> None:
     assert denied is not None and denied.current == 2
 
 
+def test_names_that_change_no_limit_are_not_kept(node: Node) -> None:
+    limits = Limits(LimitSpec(5), {"*.example.org": LimitSpec(3), "a.example.org": LimitSpec(2)})
+    a, _ = node.gates(limits)
+    a.define("s", (f"d{i}.example.com" for i in range(50)))
+    assert a.explain("s")["names"] == ["s"]
+    a.define("s", (f"d{i}.example.org" for i in range(50)))
+    a.define("s", ("a.example.org", "b.example.org"))
+    assert a.explain("s")["names"] == ["s", "d0.example.org", "a.example.org"]
+
+
+def test_idle_sites_are_forgotten_but_not_those_in_use(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mta.shaping.gate.MAX_SITES", 8)
+    a, _ = node.gates(Limits(LimitSpec(1), {"named": LimitSpec(rate=Rate(1))}))
+    a.connect("used")
+    a.connect("waits"), a.connect("waits")
+    a.define("by-name", ("named",))
+    for i in range(20):
+        assert a.message(f"site{i}") == 0.0
+    assert len(a._sites) <= 8
+    a.disconnected("used")
+    assert a.message("by-name") == 0.0 and a.message("by-name") > 0
+
+
 def test_a_reload_counts_what_is_open(node: Node) -> None:
     a, b = node.gates(Limits())
     assert all(a.connect("x.example") is None for _ in range(3))
