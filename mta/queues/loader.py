@@ -102,8 +102,12 @@ class Loader:
     def _tick(self) -> None:
         if self._stopped:
             return
-        busy = self.run_once()
-        self._call_later(BUSY if busy else IDLE, self._tick)
+        busy = False
+        try:
+            if self.shard.readable:  # not while a failed database is being reopened
+                busy = self.run_once()
+        finally:  # a damaged block must not end the loading of the rest
+            self._call_later(BUSY if busy else IDLE, self._tick)
 
     def run_once(self) -> bool:
         """One slice of each kind; True when more waits."""
