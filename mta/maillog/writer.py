@@ -5,11 +5,13 @@ All methods but `applied` and `position` are called in the committer's thread.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
 import zstandard
 
+from mta.errors import SpoolLockedError
 from mta.maillog import segments
 from mta.maillog.records import decode
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Position = tuple[int, int]
 
+LOCK_FILE = "log.lock"
 RETENTION_INTERVAL = 60.0  # s between two looks at old segments
 
 
@@ -41,9 +44,11 @@ class LogWriter:
 
         A segment is closed at `segment_bytes` or after `segment_age` seconds. Older segments go
         when they make more than `retain_bytes` or were last written `retain_age` seconds ago, but
-        never one that recovery needs (see `applied`).
+        never one that recovery needs (see `applied`). SpoolLockedError if another writer has it:
+        what looks torn may be a frame that is being written.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _lock(folder / LOCK_FILE)
         self._folder, self._clock = folder, clock
         self._segment_bytes, self._segment_age = segment_bytes, segment_age
         self._retain_bytes, self._retain_age = retain_bytes, retain_age
@@ -89,6 +94,9 @@ class LogWriter:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _open_last(self, number: int) -> None:
         """Go on with a segment behind its last whole frame."""
@@ -115,7 +123,8 @@ class LogWriter:
         except OSError:
             os.close(file)
             raise
-        self.close()
+        if self._file >= 0:
+            os.close(self._file)
         self._file, self._segment, self._offset = file, number, 0
         self._began_us = self._clock.wall_us()
 
@@ -164,3 +173,14 @@ class LogWriter:
             old = total > self._retain_bytes or found.st_mtime * 1e6 < oldest_us
             if old and number < min(self._needed, self._segment):
                 path.unlink()
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds the lock of a log's folder."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise SpoolLockedError(f"{path.parent} is being written by another process") from None
+    return descriptor

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Corrupt:
-    """Sets records aside; `report(id, rno, detail)` may log, and shares the removal's frame."""
+    """Sets records aside; `report(id, rno, detail)` may log, and shares the removal's frame.
+
+    Without a `report`, as during recovery, records stay where they are until they are met again.
+    """
 
     def __init__(self, store: Store, bodies: BodyStore, cycle: Cycle, folder: Path) -> None:
         self._store, self._bodies, self._cycle, self._folder = store, bodies, cycle, folder
@@ -31,7 +34,7 @@ class Corrupt:
 
     def recipient(self, message: Message, key: bytes, value: bytes, why: str, row: bytes) -> None:
         """Set one recipient of a readable message aside."""
-        if not self._save(key, value, why):
+        if self.report is None or not self._save(key, value, why):
             return
         message.open -= 1
         self._cycle.frame.touched[message.id] = message
@@ -39,7 +42,7 @@ class Corrupt:
 
     def message(self, id: bytes, value: bytes, why: str, row: bytes = b"") -> None:
         """Set a whole message aside: envelope, recipients and body."""
-        if not self._save(id, value, why):
+        if self.report is None or not self._save(id, value, why):
             return
         self._save_body(id)
         found = self._store.records(id + b"\0", id + keys.END, 1 << 31)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mta.errors import SpoolLockedError
 from mta.maillog import LogWriter, follow, read, read_all, segments
 from mta.testing.clock import FakeClock
 
@@ -195,6 +196,16 @@ def test_a_frame_that_failed_is_added_once_when_it_is_tried_again(
     writer.append([line(clock, "b")])
     assert texts(tmp_path) == ["a", "b"]
     writer.close()
+
+
+def test_a_log_has_one_writer(tmp_path: Path, clock: FakeClock) -> None:
+    writer = LogWriter(tmp_path, clock=clock, segment_bytes=1)
+    for text in "ab":
+        writer.append([line(clock, text)])
+    with pytest.raises(SpoolLockedError, match="another process"):
+        LogWriter(tmp_path, clock=clock)
+    writer.close()
+    LogWriter(tmp_path, clock=clock).close()
 
 
 def logs(tmp_path: Path, clock: FakeClock, count: int = 3) -> list[LogWriter]:

@@ -255,6 +255,16 @@ def test_a_corrupt_recipient_is_set_aside_and_the_rest_is_served(bench: SpoolBen
     assert key.hex() in saved
 
 
+def test_a_corrupt_recipient_stays_while_nobody_can_log_it(bench: SpoolBench) -> None:
+    (one,) = bench.stored("a@x")
+    key = one.message.id + bytes(4)
+    put(bench, key, b"garbage")
+    assert bench.shard.get(one.message.id, 0) is None
+    bench.commit()
+    assert bench.shard._store.get(bench.shard._store.messages, key) == b"garbage"
+    assert len(bench.shard._store.rows(b"", b"\xff", 9)) == 2
+
+
 def test_a_corrupt_envelope_takes_its_recipients_along(bench: SpoolBench) -> None:
     seen = reports(bench)
     id = bench.stored("a@x", "b@x")[0].message.id
