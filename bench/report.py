@@ -7,11 +7,12 @@ import os
 import platform
 import re
 import statistics
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.agents import AGENTS, output
+from bench.agents import AGENTS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -21,8 +22,8 @@ def environment(folder: Path) -> dict[str, Any]:
     """Hardware, system and commit."""
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
-    commit = output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
-    changed = output("git", "-C", str(ROOT), "status", "--porcelain", "--", "mta", "setup.py")
+    commit = git("rev-parse", "--short=12", "HEAD") or "unknown"
+    changed = git("status", "--porcelain", "--", "mta", "setup.py")
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cpu": cpu[1] if cpu else platform.machine(),
@@ -33,6 +34,12 @@ def environment(folder: Path) -> dict[str, Any]:
         "disk": _filesystem(folder),
         "commit": commit + (" with changes" if changed else ""),
     }
+
+
+def git(*arguments: str) -> str:
+    """What git says of this tree; empty if it is no checkout."""
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+    return "" if done.returncode else done.stdout.strip()
 
 
 def _filesystem(folder: Path) -> str:

@@ -106,13 +106,8 @@ class Output:
         if self._json:
             print_line(record)
             return
-        reply = " ".join(str(record[key]) for key in ("code", "text") if record.get(key))
-        peer = record.get("peer_name") or record.get("site") or ""
-        where = f" at {peer}" if peer else ""
         elapsed = time.monotonic() - self._began
-        print(
-            f"{elapsed:7.2f} s  {record['type']:<16} {record.get('recipient', '')}{where}: {reply}"
-        )
+        print(f"{elapsed:7.2f} s  {plain(told(record))}", flush=True)
 
     def timed_out(self, id: str, seconds: float) -> None:
         """No final record came."""
@@ -120,6 +115,21 @@ class Output:
             f"mta send: {id} has not ended after {seconds:g} s; `mta queue show {id}` tells more",
             file=sys.stderr,
         )
+
+
+def told(record: dict[str, Any]) -> str:
+    """A record in a line: what happened to whom, where, the remote's words, and what is next."""
+    whom = record.get("recipient") or ", ".join(record.get("recipients", ()))
+    line = f"{record['type']:<16} {whom}"
+    if record["type"] == "Reception":
+        return f"{line}, {record.get('size', 0):,} octets"
+    if peer := record.get("peer_name") or record.get("site"):
+        line += f" at {peer}"
+    if reply := " ".join(str(record[key]) for key in ("code", "text") if record.get(key)):
+        line += f": {reply}"
+    if record.get("next_attempt"):
+        line += f"; next attempt in {(record['next_attempt'] - record['time']) / 1e6:.1f} s"
+    return line
 
 
 def _myself() -> str:

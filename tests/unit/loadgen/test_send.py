@@ -18,7 +18,7 @@ import typer
 from typer.testing import CliRunner
 
 from mta.cli import send as command
-from mta.cli.send import compose
+from mta.cli.send import compose, told
 from mta.errors import ConfigError, ControlError, MailraceError
 from mta.loadgen.ledger import Ledger
 from mta.loadgen.manners import parse
@@ -215,3 +215,22 @@ def test_refusal_of_the_control_socket(tmp_path: Path, monkeypatch: pytest.Monke
     finally:
         control.close()
     assert str(done.exception) == "no such message"
+
+
+@pytest.mark.parametrize(
+    ("record", "line"),
+    [
+        (
+            {"type": "Reception", "time": 5, "recipients": ["a@x", "b@x"], "size": 1234},
+            "Reception        a@x, b@x, 1,234 octets",
+        ),
+        (
+            part("TransientFailure", code=450, text="later", peer_name="mx.x", time=1_000_000,
+                 next_attempt=3_500_000)["part"],
+            "TransientFailure a@x at mx.x: 450 later; next attempt in 2.5 s",
+        ),
+        (part("Expiration", code=0, text="", site="x")["part"], "Expiration       a@x at x"),
+    ],
+)  # fmt: skip
+def test_a_record_in_a_line(record: dict[str, Any], line: str) -> None:
+    assert told(record) == line
