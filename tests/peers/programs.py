@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -24,9 +26,22 @@ def find(program: str, environ: Mapping[str, str] = os.environ) -> str | None:
 def require(program: str, environ: Mapping[str, str] = os.environ) -> str:
     """The program's path; without it the test is skipped, or fails if MTA_REQUIRE_PEERS=1."""
     path = find(program, environ)
-    if path is not None:
-        return path
-    missing = f"{program} is not installed, on PATH or below MTA_PEERS_ROOT"
+    if path is None:
+        _lacking(f"{program} is not installed, on PATH or below MTA_PEERS_ROOT", environ)
+    return path
+
+
+def require_user(name: str, environ: Mapping[str, str] = os.environ) -> pwd.struct_passwd:
+    """The user that a peer drops its privileges to; we must be root for that."""
+    if os.getuid():
+        _lacking(f"only root can start a program that becomes {name}", environ)
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        _lacking(f"there is no user {name}", environ)
+
+
+def _lacking(what: str, environ: Mapping[str, str]) -> NoReturn:
     if environ.get("MTA_REQUIRE_PEERS") == "1":
-        pytest.fail(f"{missing}, and MTA_REQUIRE_PEERS=1 asks for it")
-    pytest.skip(missing)
+        pytest.fail(f"{what}, and MTA_REQUIRE_PEERS=1 asks for it")
+    pytest.skip(what)

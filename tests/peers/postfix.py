@@ -1,0 +1,101 @@
+"""A Postfix of its own: configuration, queue and data below one folder, mail into a maildir."""
+
+from __future__ import annotations
+
+import os
+
+from tests.peers.process import MaildirPeer
+from tests.peers.programs import require, require_user
+
+DOMAIN = "postfix.example"
+SIZE_LIMIT = 100_000_000
+
+# virtual(8) stores what came in byte by byte, but for LF as line end. Lines above line_length_limit
+# are cut up on the way in and put together again on delivery (postconf(5)).
+MAIN = """\
+compatibility_level = 3.6
+myhostname = mx.{domain}
+mydestination =
+local_recipient_maps =
+alias_maps =
+alias_database =
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+smtpd_relay_restrictions = permit_mynetworks, reject
+virtual_mailbox_domains = {domain}
+virtual_mailbox_base = {folder}/mail
+virtual_mailbox_maps = static:box/
+virtual_mailbox_limit = 0
+virtual_minimum_uid = 1
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+virtual_transport = virtual
+virtual_destination_concurrency_limit = 50
+initial_destination_concurrency = 50
+default_transport = error:not from here
+message_size_limit = {size_limit}
+queue_minfree = 0
+queue_directory = {folder}/spool
+data_directory = {folder}/data
+maillog_file_prefixes = {folder}
+maillog_file = {folder}/log/mail.log
+default_process_limit = 50
+in_flow_delay = 0
+local_header_rewrite_clients =
+biff = no
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_client_connection_rate_limit = 0
+smtpd_tls_security_level = none
+smtp_tls_security_level = none
+smtp_dns_support_level = disabled
+"""
+
+MASTER = """\
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+error unix - - n - - error
+retry unix - - n - - error
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+class Postfix(MaildirPeer):
+    """Takes mail for `DOMAIN` from loopback."""
+
+    name = "postfix"
+
+    def prepare(self) -> None:
+        """Configuration and folders; root's, but for data and mail."""
+        self._program = require("postfix")
+        user = require_user("postfix")
+        values = {
+            "domain": DOMAIN, "folder": self.folder, "port": self.port,
+            "uid": user.pw_uid, "gid": user.pw_gid, "size_limit": SIZE_LIMIT,
+        }  # fmt: skip
+        etc = self.folder / "etc"
+        for part in ("etc", "spool", "log", "data", "mail"):
+            (self.folder / part).mkdir()
+        for part in ("data", "mail"):
+            os.chown(self.folder / part, user.pw_uid, user.pw_gid)
+        (self.folder / "data").chmod(0o700)
+        (etc / "main.cf").write_text(MAIN.format(**values))
+        (etc / "master.cf").write_text(MASTER.format(**values))
+
+    def command(self) -> list[str]:
+        """The master daemon in the foreground."""
+        return [self._program, "-c", str(self.folder / "etc"), "start-fg"]
+
+    def leader(self, pid: int) -> int:
+        """The master daemon: a child of the start script, in a session of its own."""
+        file = self.folder / "spool" / "pid" / "master.pid"
+        return int(file.read_text()) if file.exists() else pid
