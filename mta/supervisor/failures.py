@@ -61,13 +61,24 @@ class Failures:
         self, message: Message, recipient: Recipient, outcome: Outcome, peer: Peer | None
     ) -> Message | None:
         """The failure DSN to the sender of `message`, or None where its tenant wants none."""
+        return self.failed_with(message, recipient, outcome, peer, self._body_of)
+
+    def failed_with(
+        self,
+        message: Message,
+        recipient: Recipient,
+        outcome: Outcome,
+        peer: Peer | None,
+        body_of: Callable[[Message], bytes | None],
+    ) -> Message | None:
+        """As `failed`, with the content from elsewhere: while a shard recovers."""
         if message.tenant in self._silent:
             return None
         id = self._ids[id_shard(message.id)].next()
         body = dsn.build(
             message,
             [(recipient, outcome, peer)],
-            self._body_of(message),
+            body_of(message),
             self._options,
             id_text(id),
             self._clock.wall_us(),

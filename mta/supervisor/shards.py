@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mta.config.schema import Config
     from mta.model import Message, Peer, Recipient
 
-    MakeDsn = Callable[[Message, Recipient, Outcome, Peer | None], Message | None]
+    BodyOf = Callable[[Message], bytes | None]
+    MakeDsn = Callable[[Message, Recipient, Outcome, Peer | None, BodyOf], Message | None]
 
 WITH_DSN = {"Bounce", "Expiration", "AdminBounce"}
 
@@ -81,13 +82,19 @@ def _open(
         loop.call_later,
     )
 
+    def body_of(message: Message) -> bytes | None:
+        try:
+            return shard.body(message.id)
+        except KeyError:
+            return None
+
     def dsn(
         recipient: Recipient, record: RecoveredRecord
     ) -> tuple[Message, list[Recipient]] | None:
         if record.type not in WITH_DSN or not recipient.message.sender:
             return None
         outcome = Outcome(Kind.BOUNCED, record.code, record.enhanced, record.text, "")
-        made = make_dsn(recipient.message, recipient, outcome, None)
+        made = make_dsn(recipient.message, recipient, outcome, None, body_of)
         return None if made is None else (made, [wiring.dsn_recipient(config, made, recipient)])
 
     result = recover(shard, _behind(Path(config.log_dir), number, shard.position), dsn)

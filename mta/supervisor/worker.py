@@ -76,7 +76,7 @@ class Worker:
         self.ids = {number: IdGenerator(number, self.clock) for number in orders.shards}
         self.failures = Failures(config, self.ids, self.clock, self._body_of)
         self.opened = await open_shards(
-            config, orders.shards, orders.workers, self.clock, self.loop, self.failures.failed
+            config, orders.shards, orders.workers, self.clock, self.loop, self.failures.failed_with
         )
         self.manager = QueueManager(
             [opened.shard for opened in self.opened],
