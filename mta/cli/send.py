@@ -125,7 +125,8 @@ def told(record: dict[str, Any]) -> str:
         return f"{line}, {record.get('size', 0):,} octets"
     if peer := record.get("peer_name") or record.get("site"):
         line += f" at {peer}"
-    if reply := " ".join(str(record[key]) for key in ("code", "text") if record.get(key)):
+    fields = ("code", "enhanced", "text")
+    if reply := " ".join(str(record[key]) for key in fields if record.get(key)):
         line += f": {reply}"
     if record.get("next_attempt"):
         line += f"; next attempt in {(record['next_attempt'] - record['time']) / 1e6:.1f} s"

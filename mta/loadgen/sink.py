@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -199,7 +200,7 @@ class Sink:
             )
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {address}: {error.strerror or error}", key="listen"
+                f"cannot listen on {address}: {os.strerror(error.errno or 0)}", key="listen"
             ) from error
         self._servers.append(server)
         return str(Endpoint(host, server.sockets[0].getsockname()[1]))

@@ -383,6 +383,7 @@ async def _child(load: Load, counted: Callable[[int], None]) -> Report:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "mta.loadgen.source",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 28,
+        start_new_session=True,  # a Ctrl-C is for us; we end it
     )  # fmt: skip
     assert child.stdin is not None and child.stdout is not None
     report = Report(unsent=load.messages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import smtplib
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,18 @@ def test_mistakes(arguments: list[str]) -> None:
     app = typer.Typer()
     command.register(app)
     assert isinstance(CliRunner().invoke(app, arguments).exception, ConfigError)
+
+
+def test_port_in_use() -> None:
+    app = typer.Typer()
+    command.register(app)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        error = CliRunner().invoke(app, ["--listen", address]).exception
+    assert isinstance(error, ConfigError)
+    assert str(error) == f"listen: cannot listen on {address}: Address already in use"
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
