@@ -32,6 +32,7 @@ cdef class ContentReader:
     cdef readonly Py_ssize_t max_size
     cdef readonly Py_ssize_t max_line
     cdef readonly bint mend
+    cdef readonly bint keep         # bare newlines and NULs are text
     cdef readonly bint done         # the final dot was read
     cdef readonly Py_ssize_t size   # octets stored
     cdef readonly Py_ssize_t taken  # octets read
@@ -52,5 +53,6 @@ cdef class ContentReader:
         self, const unsigned char* run, const unsigned char* i, const unsigned char* stop
     ) except NULL
     cdef int _bare(self, Fault fault) except -1
+    cdef int _bare_text(self, const unsigned char* octet) except -1
     cdef Py_ssize_t _edge(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _lines(self, const unsigned char* p, Py_ssize_t n) except -1

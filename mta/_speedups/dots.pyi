@@ -7,12 +7,13 @@ class ContentReader:
 
     Only CRLF.CRLF ends it. Refused are (`fault`, an index into FAULTS, and `fault_line`): more
     than `max_size` octets, a line of more than `max_line`, a NUL, and unless `mend` a bare CR or
-    LF. 0 is no limit. Behind a fault nothing is stored, but the final dot is still looked for.
+    LF; with `keep` neither of the last two. 0 is no limit. Behind a fault nothing is stored, but the final dot is still looked for.
     """
 
     max_size: int
     max_line: int
     mend: bool
+    keep: bool
     done: bool
     size: int
     taken: int
@@ -22,7 +23,12 @@ class ContentReader:
     fault_line: int
 
     def __init__(
-        self, max_size: int = 0, max_line: int = 0, mend: bool = False, hint: int = 0
+        self,
+        max_size: int = 0,
+        max_line: int = 0,
+        mend: bool = False,
+        hint: int = 0,
+        keep: bool = False,
     ) -> None:
         """`hint` is the declared size: room to begin with."""
 

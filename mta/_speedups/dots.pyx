@@ -6,7 +6,8 @@ finds out what the flags say and what must be refused.
 
 - Only CRLF ends a line and only CRLF.CRLF ends the content (RFC 5321 2.3.8, 4.1.1.4): a dot behind
   a bare LF or CR is text, whatever follows it. A bare newline is a fault, or with `mend` becomes
-  CRLF in the body; the dot behind it is kept, and stuffed again when the message is sent.
+  CRLF in the body; the dot behind it is kept, and stuffed again when the message is sent. With
+  `keep` it stays as it is, for a message that is not sent on; so does a NUL.
 - The first fault counts. From there nothing is stored; the rest is read up to its final dot.
 - The result does not depend on how the octets are cut into pieces.
 
@@ -35,8 +36,8 @@ FAULTS = ("", "size", "bare_cr", "bare_lf", "nul", "line")
 
 cdef class ContentReader:
     def __cinit__(self, Py_ssize_t max_size=0, Py_ssize_t max_line=0, bint mend=False,
-                  Py_ssize_t hint=0):
-        self.max_size, self.max_line, self.mend = max_size, max_line, mend
+                  Py_ssize_t hint=0, bint keep=False):
+        self.max_size, self.max_line, self.mend, self.keep = max_size, max_line, mend, keep
         self._hint = min(hint + 2, <Py_ssize_t> MAX_HINT) if hint > 0 else 0
         self.line = 1
         self._place = AT_START  # the CRLF of DATA counts (RFC 5321 4.1.1.4)
@@ -165,6 +166,8 @@ cdef class ContentReader:
 
     cdef int _bare(self, Fault fault) except -1:
         """A bare CR or LF: mend it, or refuse the message."""
+        if self.keep:
+            return self._bare_text(b"\r" if fault == F_BARE_CR else b"\n")
         self._place = AT_MEND
         if not self.mend:
             return self._fail(fault, self.line)
@@ -172,6 +175,16 @@ cdef class ContentReader:
         self.line += 1
         self._line_length = 0
         return 0
+
+    cdef int _bare_text(self, const unsigned char* octet) except -1:
+        """Take a bare CR or LF as any other octet of its line."""
+        self._place = AT_TEXT
+        self._line_length += 1
+        if self._line_length > LONGEST_LINE:
+            self.flags |= F8_LONG_LINES
+        if self.max_line and self._line_length > self.max_line:
+            return self._fail(F_LINE, self.line)
+        return self._put(octet, 1)
 
     cdef int _fail(self, Fault fault, Py_ssize_t line) except -1:
         """Note the first fault and give back the memory."""
@@ -191,7 +204,8 @@ cdef class ContentReader:
             return 0
         if self.max_size and self.size + n > self.max_size:
             fits = self.max_size - self.size
-        if look(p, fits, &seen):  # neither 7bit nor 8bit data has NULs (RFC 2045 2.7, 2.8)
+        # Neither 7bit nor 8bit data has NULs (RFC 2045 2.7, 2.8).
+        if look(p, fits, &seen) and not self.keep:
             nul = <const unsigned char*> memchr(p, 0, fits)
             return self._fail(F_NUL, self.line - count_lf(nul, p + n))
         if fits < n:

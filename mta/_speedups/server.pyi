@@ -1,8 +1,10 @@
 """The SMTP server's state machine: octets in, events and replies out (RFC 5321)."""
 
+from typing import Literal
+
 from typing_extensions import Buffer
 
-from mta._speedups.server_events import Closed, Content, Data, Hello, Mail, Rcpt, Reset
+from mta._speedups.server_events import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
 from mta._speedups.server_options import ServerOptions
 
 STATES: tuple[str, ...]
@@ -43,8 +45,8 @@ class ServerCore:
     def content_size(self) -> int:
         """Octets read of the content under way, those passed over included."""
 
-    def greeting(self) -> None:
-        """Queue the 220. RuntimeError if the session has been greeted."""
+    def greeting(self, reply: bytes | None = None) -> None:
+        """Queue the 220, or `reply`. RuntimeError if the session has been greeted."""
 
     def refuse(self, reply: bytes) -> None:
         """Queue `reply` (4xx or 5xx) in the greeting's place, and close."""
@@ -61,7 +63,9 @@ class ServerCore:
     def feed(self, data: Buffer) -> None:
         """Take all of `data`, which may be reused at once."""
 
-    def next_event(self) -> Hello | Mail | Rcpt | Data | Content | Reset | Closed | None:
+    def next_event(
+        self,
+    ) -> Hello | Mail | Rcpt | Data | Content | Command | Reset | Closed | None:
         """The next event; None while octets or a verdict are wanting."""
 
     def verdict(self, reply: bytes | None = None) -> None:
@@ -70,3 +74,24 @@ class ServerCore:
         A positive reply is 2xx (3xx for Data); 421 closes. RuntimeError without such an event,
         ValueError for what is no reply of the right kind.
         """
+
+    def say(self, reply: bytes) -> None:
+        """Queue a reply line, or several, to the Command in hand; it may take more than one call."""
+
+    def proceed(
+        self, what: Literal["command", "line", "reset", "close"] = "command"
+    ) -> None:
+        """The Command taken last is answered. RuntimeError without one.
+
+        Then comes the next command; or "line": the next line goes to the shell as it is (a step of
+        an exchange); "reset": as behind RSET; "close": the session is over.
+        """
+
+    def take_content(self, max_size: int, max_line: int) -> None:
+        """The Command taken last is answered with 354: content comes, within these limits.
+
+        Only where `commands` has "*". It ends in Content or, refused, in Reset; `proceed` answers.
+        """
+
+    def discard(self) -> None:
+        """Forget the octets that are not yet parsed (RFC 3207 4.2)."""

@@ -6,7 +6,7 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeASCII
-from libc.string cimport memcpy, memmove
+from libc.string cimport memchr, memcpy, memmove
 
 from mta._speedups.command cimport (
     P_OK,
@@ -43,7 +43,7 @@ from mta._speedups.lines cimport (
     find_line,
     has_nul,
 )
-from mta._speedups.server_events cimport Closed, Content, Data, Hello, Mail, Rcpt, Reset
+from mta._speedups.server_events cimport Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
 from mta._speedups.server_options cimport ServerOptions, wire
 
 # --- The transition table ------------------------------------------------------------------------
@@ -90,6 +90,9 @@ cdef inline Column column_of(Verb verb) noexcept:
 cdef enum:
     W_NOTHING = -1
     W_CONTENT = 4
+    W_SHELL = 100  # the shell's own reply: see say() and proceed()
+
+LONGEST_ANSWER = 12290  # a line of an AUTH exchange with its CRLF (RFC 4954 4)
 
 F8_BODY_8BITMIME = 4  # mta.model.Flag
 
@@ -177,6 +180,8 @@ cdef class ServerCore:
     cdef bint _pardon             # MAIL was refused: RCPT and DATA sent behind it are no errors
     cdef bint _skipping           # within an overlong command line
     cdef bint _skipped_cr         # its last octet so far was a CR
+    cdef bint _line_due           # the next line is the shell's, whatever it says
+    cdef bint _said_error         # the shell has said 5xx to this command
     cdef bytes _farewell          # a 421 to be sent at the next boundary
     cdef bint _urgent             # at once, if no verdict is outstanding
     cdef Py_ssize_t _size         # declared by SIZE
@@ -224,11 +229,11 @@ cdef class ServerCore:
     def content_size(self):
         return 0 if self._content is None else self._content.taken
 
-    def greeting(self):
+    def greeting(self, bytes reply=None):
         if self._state != S_CONNECT:
             raise RuntimeError("the session has been greeted")
         self._state = S_START
-        self._output.append(self.options.greeting)
+        self._output.append(self.options.greeting if reply is None else reply)
 
     def refuse(self, bytes reply not None):
         if self._state != S_CONNECT:
@@ -280,7 +285,7 @@ cdef class ServerCore:
     def verdict(self, bytes reply=None):
         cdef int what = self._waiting
         cdef bint positive
-        if what == W_NOTHING or self._event is not None:
+        if what == W_NOTHING or what == W_SHELL or self._event is not None:
             raise RuntimeError("no event that was taken awaits a verdict")
         if reply is None:
             reply = self._standard(what)
@@ -296,6 +301,40 @@ cdef class ServerCore:
             self._refused(what, reply)
         self._boundary()
 
+    def say(self, bytes reply not None):
+        self._output.append(reply)
+        self._said_error |= reply.startswith(b"5")
+
+    def proceed(self, str what="command"):
+        if what not in ("command", "line", "reset", "close"):
+            raise ValueError(f"{what!r} is no way to proceed")
+        self._answered()
+        if what == "line":
+            self._line_due = True
+        elif what == "reset":
+            self._forget(min(self._state, <int> S_READY))
+        elif what == "close":
+            self._close(b"")
+        if self._said_error:
+            self._said_error = False
+            self._count_error()
+        self._boundary()
+
+    def take_content(self, Py_ssize_t max_size, Py_ssize_t max_line):
+        self._answered()
+        self._content = ContentReader(
+            max_size, max_line, self.options.fix, 0, self.options.keep
+        )
+
+    def discard(self):
+        self._first = self._last
+
+    cdef int _answered(self) except -1:
+        if self._waiting != W_SHELL or self._event is not None:
+            raise RuntimeError("no command that was taken awaits its reply")
+        self._waiting = W_NOTHING
+        return 0
+
     cdef bytes _standard(self, int what):
         if what == C_HELLO:
             return self.options.extended if self._greets_extended else self.options.hello
@@ -310,7 +349,8 @@ cdef class ServerCore:
         elif what == C_DATA:
             self._state = S_CONTENT
             self._content = ContentReader(
-                self.options.max_size, self.options.max_text_line, self.options.fix, self._size
+                self.options.max_size, self.options.max_text_line, self.options.fix, self._size,
+                self.options.keep,
             )
         elif what == C_HELLO:
             self.extended = self._greets_extended
@@ -420,6 +460,9 @@ cdef class ServerCore:
         self._content = None
         if content.fault:
             reply = content_reply(content, self.options)
+            if self.options.raw:
+                self._waiting = W_SHELL
+                return self._reset(reply)
             self._forget(S_READY)
             self._reset(reply)
             self._error(reply)
@@ -429,7 +472,7 @@ cdef class ServerCore:
         event.size = content.size
         event.flags = content.flags | (F8_BODY_8BITMIME if self._body8 else 0)
         self._event = event
-        self._waiting = W_CONTENT
+        self._waiting = W_SHELL if self.options.raw else W_CONTENT
         return 0
 
     cdef int _reset(self, bytes reply) except -1:
@@ -442,19 +485,27 @@ cdef class ServerCore:
         """Pass over an overlong line to its end, keeping nothing; the octets used."""
         cdef Py_ssize_t i
         for i in range(n):
-            if p[i] == 10 and (self._skipped_cr or self.options.fix):
+            if p[i] == 10 and (self._skipped_cr or self.options.fix or self.options.raw):
                 self._skipping = self._skipped_cr = False
-                self._error(self.options.oversize_line)
+                if self._line_due or self.options.raw:
+                    self._to_shell("", None)
+                else:
+                    self._error(self.options.oversize_line)
                 return i + 1
             self._skipped_cr = p[i] == 13
         return n
 
     cdef Py_ssize_t _line(self, const unsigned char* p, Py_ssize_t n) except -1:
         """One command line, if it is whole; the octets used."""
-        cdef Py_ssize_t at = 0, limit = min(n, self.options.max_command_line)
-        cdef LineEnd end = find_line(p, limit, &at)
+        cdef Py_ssize_t at = 0, longest = self.options.max_command_line
+        cdef LineEnd end
+        if self._line_due:
+            longest = max(longest, <Py_ssize_t> LONGEST_ANSWER)
+        if self.options.raw:
+            return self._raw_line(p, n, longest)
+        end = find_line(p, min(n, longest), &at)
         if end == LINE_OPEN:
-            if n >= self.options.max_command_line:
+            if n >= longest:
                 self._skipping = True
                 return at
             return 0
@@ -469,6 +520,29 @@ cdef class ServerCore:
         self._command(p, at)
         return at + 2 if end == LINE_CRLF else at + 1
 
+    cdef Py_ssize_t _raw_line(
+        self, const unsigned char* p, Py_ssize_t n, Py_ssize_t longest
+    ) except -1:
+        """One line up to its LF for the shell, if it is whole; the octets used."""
+        cdef const unsigned char* lf = <const unsigned char*> memchr(p, 10, min(n, longest))
+        cdef Py_ssize_t size
+        if lf == NULL:
+            self._skipping = n >= longest
+            return longest if self._skipping else 0
+        size = lf - p
+        while size and p[size - 1] == 13:
+            size -= 1
+        self._to_shell(verb_of(p, size), p[:size])
+        return lf - p + 1
+
+    cdef int _to_shell(self, str verb, bytes line) except -1:
+        cdef Command event = Command.__new__(Command)
+        event.verb, event.line = "" if self._line_due else verb, line
+        self._event = event
+        self._waiting = W_SHELL
+        self._line_due = False
+        return 0
+
     # --- Commands -------------------------------------------------------------------------------
 
     cdef int _command(self, const unsigned char* p, Py_ssize_t n) except -1:
@@ -476,6 +550,13 @@ cdef class ServerCore:
         cdef Py_ssize_t at = 0
         cdef Verb verb
         cdef int next_state
+        cdef str name
+        if self._line_due:
+            return self._to_shell("", p[:n])
+        if self.options.commands:
+            name = verb_of(p, n)
+            if name in self.options.commands:
+                return self._to_shell(name, p[:n])
         if has_nul(p, n):
             return self._error(NUL_LINE)
         while n and (p[n - 1] == 32 or p[n - 1] == 9):  # RFC 5321 4.1.1
@@ -651,6 +732,15 @@ cdef class ServerCore:
             self._params[key] = value
             return None
         return wire(f"555 5.5.4 Parameter {key[:40]} is not known here")  # RFC 5321 4.1.1.11
+
+
+cdef str verb_of(const unsigned char* p, Py_ssize_t n):
+    """The first word of a line in upper case; "" if it is not ASCII."""
+    cdef const unsigned char* blank = <const unsigned char*> memchr(p, 32, n)
+    cdef Py_ssize_t size = blank - p if blank else n
+    if not is_ascii(p, size):
+        return ""
+    return PyUnicode_DecodeASCII(<const char*> p, size, NULL).upper()
 
 
 cdef inline str address_of(const unsigned char* p, Path* path):

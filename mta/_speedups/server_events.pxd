@@ -36,6 +36,12 @@ cdef class Content:
 
 
 @cython.final
+cdef class Command:
+    cdef readonly str verb
+    cdef readonly bytes line
+
+
+@cython.final
 cdef class Reset:
     cdef readonly bytes reply
 

@@ -30,6 +30,16 @@ class Content:
     flags: int
     size: int
 
+class Command:
+    """A line that `ServerOptions.commands` leaves to the shell, or that `proceed("line")` asked for.
+
+    `verb` is upper case, "" for a line asked for or without an ASCII verb; `line` has no line end,
+    None stands for one that was too long. Answered by `say` and `proceed`, not by a verdict.
+    """
+
+    verb: str
+    line: bytes | None
+
 class Reset:
     """The transaction, if one was open, is over; nothing to answer.
 

@@ -40,6 +40,13 @@ cdef class Content:
 
 @cython.final
 @cython.freelist(16)
+cdef class Command:
+    def __repr__(self):
+        return f"<Command {self.verb or '(continued)'}>"  # its arguments may be secret
+
+
+@cython.final
+@cython.freelist(16)
 cdef class Reset:
     def __repr__(self):
         return f"<Reset {self.reply!r}>"

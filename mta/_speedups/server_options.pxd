@@ -15,11 +15,14 @@ cdef class ServerOptions:
     cdef readonly tuple keywords
     cdef readonly frozenset mail_parameters
     cdef readonly frozenset rcpt_parameters
+    cdef readonly frozenset commands
     cdef bint fix             # bare newlines are mended
+    cdef bint keep            # bare newlines and NULs of a message are text
+    cdef bint raw             # every command line is the shell's
     # ready-made replies
     cdef bytes greeting
     cdef bytes hello          # to HELO
-    cdef bytes extended       # to EHLO
+    cdef readonly bytes extended  # to EHLO
     cdef bytes oversize
     cdef bytes oversize_line
     cdef bytes crowded        # too many recipients

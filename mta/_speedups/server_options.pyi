@@ -15,10 +15,13 @@ class ServerOptions:
     max_errors: int
     max_messages: int
     pipeline_limit: int
-    bare_newlines: Literal["reject", "fix"]
+    bare_newlines: Literal["reject", "fix", "keep"]
     keywords: tuple[str, ...]
     mail_parameters: frozenset[str]
     rcpt_parameters: frozenset[str]
+    commands: frozenset[str]
+    extended: bytes
+    """The standard reply to EHLO."""
 
     def __init__(
         self,
@@ -32,10 +35,11 @@ class ServerOptions:
         max_errors: int = 20,
         max_messages: int = 0,
         pipeline_limit: int = 65536,
-        bare_newlines: Literal["reject", "fix"] | str = "reject",
+        bare_newlines: Literal["reject", "fix", "keep"] | str = "reject",
         keywords: Iterable[str] = (),
         mail_parameters: Iterable[str] = frozenset(),
         rcpt_parameters: Iterable[str] = frozenset(),
+        commands: Iterable[str] = frozenset(),
     ) -> None:
         """`hostname` and `banner` make the greeting.
 
@@ -43,6 +47,8 @@ class ServerOptions:
         max_text_line: octets of a line, the former with its CRLF, the latter without.
         max_errors: since the last accepted message. max_messages: accepted on one connection.
         pipeline_limit: octets kept unparsed before `wants_read` turns False. bare_newlines: what
-        becomes of a CR or LF alone. keywords: further lines of the EHLO reply. mail_parameters,
+        becomes of a CR or LF alone ("keep": it is text of the message). keywords: further lines of the EHLO reply. mail_parameters,
         rcpt_parameters: keywords (upper case) that are handed on in an event's `params`.
+        commands: verbs (upper case) that the shell answers, each a Command event; "*": every line,
+        where an LF alone ends one, and contents, faulty ones too, are answered like a Command.
         """

@@ -8,10 +8,10 @@ cdef class ServerOptions:
         self, hostname, *, banner="ESMTP Mailrace", max_size=50_000_000, max_recipients=1000,
         max_command_line=2048, max_text_line=0, max_errors=20, max_messages=0,
         pipeline_limit=65536, bare_newlines="reject", keywords=(), mail_parameters=frozenset(),
-        rcpt_parameters=frozenset(),
+        rcpt_parameters=frozenset(), commands=frozenset(),
     ):
-        if bare_newlines not in ("reject", "fix"):
-            raise ValueError(f"bare_newlines is {bare_newlines!r}; it is 'reject' or 'fix'")
+        if bare_newlines not in ("reject", "fix", "keep"):
+            raise ValueError(f"bare_newlines is {bare_newlines!r}; it is 'reject', 'fix' or 'keep'")
         if max_command_line < 512:  # RFC 5321 4.5.3.1.4
             raise ValueError(f"max_command_line is {max_command_line}; 512 is the least")
         if min(max_size, max_recipients, max_text_line, max_errors, max_messages) < 0:
@@ -27,7 +27,9 @@ cdef class ServerOptions:
         self.keywords = tuple(keywords)
         self.mail_parameters = frozenset(mail_parameters)
         self.rcpt_parameters = frozenset(rcpt_parameters)
-        self.fix = bare_newlines == "fix"
+        self.commands = frozenset(commands)
+        self.fix, self.keep = bare_newlines == "fix", bare_newlines == "keep"
+        self.raw = "*" in self.commands
         self._write_replies()
 
     cdef _write_replies(self):

@@ -32,6 +32,11 @@ Transitions that follow from a verdict: a refused MAIL leaves READY (and the RCP
 pipelining client sent behind it get 503 without being counted as errors), a refused RCPT is not
 counted, a refused DATA leaves the transaction open, content ends it either way.
 
+Commands that the core does not know, or that the shell wants to answer itself (ServerOptions,
+`commands`), come as Command events. The shell queues its reply by `say`, as often as it needs, and
+ends it by `proceed`; `proceed("line")` hands it the client's next line as it is, for exchanges of
+several steps such as AUTH.
+
 Content goes from the fed buffer into the body's own memory, unstuffed, in one copy. What refuses
 it (size, bare newline, NUL, line length) gives the memory back at once; the rest is read up to the
 final dot and answered then, with a Reset event that carries the reply.
@@ -40,14 +45,15 @@ final dot and answered then, with a Reset event that carries the reply.
 from __future__ import annotations
 
 from mta._speedups.server import STATES, ServerCore
-from mta._speedups.server_events import Closed, Content, Data, Hello, Mail, Rcpt, Reset
+from mta._speedups.server_events import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
 from mta._speedups.server_options import ServerOptions
 
-Event = Hello | Mail | Rcpt | Data | Content | Reset | Closed
+Event = Hello | Mail | Rcpt | Data | Content | Command | Reset | Closed
 
 __all__ = [
     "STATES",
     "Closed",
+    "Command",
     "Content",
     "Data",
     "Event",

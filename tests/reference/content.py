@@ -20,8 +20,8 @@ class _Refused(Exception):
 
 
 class _Writer:
-    def __init__(self, max_size: int, max_line: int, mend: bool) -> None:
-        self.max_size, self.max_line, self.mend = max_size, max_line, mend
+    def __init__(self, max_size: int, max_line: int, mend: bool, keep: bool) -> None:
+        self.max_size, self.max_line, self.mend, self.keep = max_size, max_line, mend, keep
         self.body, self.line, self.length = bytearray(), 1, 0
 
     def octet(self, octet: int) -> None:
@@ -30,7 +30,7 @@ class _Writer:
             raise _Refused("line", self.line)
         if self.max_size and len(self.body) + 1 > self.max_size:
             raise _Refused("size", 0)
-        if octet == 0:
+        if octet == 0 and not self.keep:
             raise _Refused("nul", self.line)
         self.body.append(octet)
 
@@ -41,17 +41,21 @@ class _Writer:
         self.line, self.length = self.line + 1, 0
 
     def bare(self, octet: int) -> None:
+        if self.keep:
+            return self.octet(octet)
         if not self.mend:
             raise _Refused("bare_lf" if octet == 10 else "bare_cr", self.line)
-        self.newline()
+        return self.newline()
 
 
-def read(data: bytes, max_size: int = 0, max_line: int = 0, mend: bool = False) -> Content | None:
+def read(
+    data: bytes, max_size: int = 0, max_line: int = 0, mend: bool = False, keep: bool = False
+) -> Content | None:
     """The content at the start of `data`, or None where its final dot is missing."""
     end = (b"\r\n" + data).find(b"\r\n.\r\n")
     if end < 0:
         return None
-    writer = _Writer(max_size, max_line, mend)
+    writer = _Writer(max_size, max_line, mend, keep)
     try:
         for line in data[:end].split(b"\r\n")[:-1]:
             for octet in line.removeprefix(b"."):

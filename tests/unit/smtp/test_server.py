@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from mta.model import Flag
 from mta.smtp.server import (
     STATES,
     Closed,
+    Command,
     Content,
     Data,
     Event,
@@ -276,3 +278,105 @@ def test_sessions_leave_nothing_behind() -> None:
         assert work(50) - before < 10_000
     finally:
         tracemalloc.stop()
+
+
+def test_commands_of_the_shell_are_answered_by_it() -> None:
+    core = session(commands=["AUTH", "NOOP"], max_errors=3)
+    run(core, b"EHLO a\r\n")
+    core.output()
+    core.feed(b"auth LOGIN =\r\nc2VjcmV0\r\nMAIL FROM:<a@b>\r\n")
+    first = core.next_event()
+    assert isinstance(first, Command) and (first.verb, first.line) == ("AUTH", b"auth LOGIN =")
+    assert "=" not in repr(first)
+    assert core.waiting and core.next_event() is None
+    with pytest.raises(RuntimeError):
+        core.verdict(b"235 Ok\r\n")
+    core.say(b"334 UGFzcw==\r\n")
+    assert core.output() == b"334 UGFzcw==\r\n"
+    core.proceed("line")
+    second = core.next_event()
+    assert isinstance(second, Command) and (second.verb, second.line) == ("", b"c2VjcmV0")
+    core.say(b"235 Ok\r\n")
+    with pytest.raises(ValueError):
+        core.proceed("backwards")
+    core.proceed()
+    mail = core.next_event()
+    assert isinstance(mail, Mail)
+    core.verdict()
+    with pytest.raises(RuntimeError):
+        core.proceed()
+
+
+def test_errors_that_the_shell_says_count() -> None:
+    core = session(commands=["NOOP"], max_errors=2)
+    for _ in range(2):
+        core.feed(b"NOOP\r\n")
+        assert isinstance(core.next_event(), Command)
+        core.say(b"550-5.7.1 No\r\n")
+        core.say(b"550 5.7.1 No\r\n")
+        core.proceed()
+    assert core.closing and core.errors == 2
+
+
+@pytest.mark.parametrize(("what", "state"), [("command", "mail"), ("reset", "ready")])
+def test_ways_to_proceed(what: Any, state: str) -> None:
+    core = session(commands=["RSET"])
+    run(core, b"EHLO a\r\nMAIL FROM:<a@b>\r\n")
+    core.feed(b"RSET\r\n")
+    core.next_event()
+    core.proceed(what)
+    assert core.state == state
+
+
+def test_a_long_answer_within_an_exchange() -> None:
+    core = session(commands=["AUTH"], max_command_line=512)
+    core.feed(b"AUTH X\r\n" + b"x" * 12_000 + b"\r\nAUTH X\r\n" + b"x" * 20_000 + b"\r\n")
+    lines = []
+    while isinstance(event := core.next_event(), Command):
+        lines.append(event.line)
+        core.proceed("line" if event.verb else "command")
+    assert lines == [b"AUTH X", b"x" * 12_000, b"AUTH X", None]
+
+
+def test_every_line_is_the_shells() -> None:
+    core = ServerCore(
+        ServerOptions("a", commands=["*"], bare_newlines="keep", max_command_line=512)
+    )
+    core.greeting(b"220 me\r\n")
+    assert core.output() == b"220 me\r\n"
+    wire = b"helo x\n\r\nM\xc3\x84IL a\rb\0\r\n" + b"x" * 600 + b"\r\nDATA\r\n"
+    for octet in wire:
+        core.feed(bytes([octet]))
+    seen = []
+    while isinstance(event := core.next_event(), Command):
+        seen.append((event.verb, event.line))
+        if event.verb == "DATA":
+            core.take_content(0, 0)
+        else:
+            core.proceed()
+    assert seen == [
+        ("HELO", b"helo x"), ("", b""), ("", b"M\xc3\x84IL a\rb\0"), ("", None), ("DATA", b"DATA"),
+    ]  # fmt: skip
+    core.feed(b"..a\rb\n.\r\n\0\r\n.\r\nQUIT\r\nNOOP\r\n")
+    content = core.next_event()
+    assert isinstance(content, Content) and content.body == b".a\rb\n.\r\n\0\r\n"
+    core.say(b"250 Ok\r\n")
+    core.proceed()
+    core.discard()
+    assert core.next_event() is None
+    assert core.output() == b"250 Ok\r\n" and not core.waiting
+
+
+def test_a_refused_content_is_the_shells_too() -> None:
+    core = ServerCore(ServerOptions("a", commands=["*"]))
+    core.greeting()
+    core.output()
+    core.feed(b"DATA\r\n")
+    core.next_event()
+    core.take_content(4, 0)
+    core.feed(b"too large\r\n.\r\nDATA\r\n")
+    refused = core.next_event()
+    assert isinstance(refused, Reset) and refused.reply.startswith(b"552 ")
+    assert core.waiting and core.output() == b""
+    core.proceed()
+    assert isinstance(core.next_event(), Command)

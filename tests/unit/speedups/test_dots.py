@@ -27,14 +27,19 @@ def read(reader: ContentReader, data: bytes, cuts: list[int]) -> plain.Content |
     return plain.Content(reader.taken, reader.body(), reader.flags)
 
 
-@given(text, limits, limits, st.booleans(), st.integers(-1, 50), st.lists(st.integers(0, 3000)))
-@example(b"\r\r\n\n.\r\n\r\n.\r\n", 0, 0, True, 0, [1, 2, 3, 4, 5, 6, 7, 8, 9])
+newlines = st.sampled_from(["reject", "fix", "keep"])
+
+
+@given(text, limits, limits, newlines, st.integers(-1, 50), st.lists(st.integers(0, 3000)))
+@example(b"\r\r\n\n.\r\n\r\n.\r\n", 0, 0, "fix", 0, [1, 2, 3, 4, 5, 6, 7, 8, 9])
+@example(b"\n" * 9 + b"a", 0, 5, "keep", 0, [4])
 def test_content_is_that_of_the_twin(
-    data: bytes, max_size: int, max_line: int, mend: bool, hint: int, cuts: list[int]
+    data: bytes, max_size: int, max_line: int, bare: str, hint: int, cuts: list[int]
 ) -> None:
-    expected = plain.read(data + b"\r\n.\r\n", max_size, max_line, mend)
+    mend, keep = bare == "fix", bare == "keep"
+    expected = plain.read(data + b"\r\n.\r\n", max_size, max_line, mend, keep)
     for places in ([], cuts, list(range(len(data) + 5))):
-        reader = ContentReader(max_size, max_line, mend, hint)
+        reader = ContentReader(max_size, max_line, mend, hint, keep)
         assert read(reader, data + b"\r\n.\r\n", places) == expected
 
 
