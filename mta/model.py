@@ -29,6 +29,25 @@ class Flag(enum.IntFlag):
     DOT_LINES = 2  # some line begins with a dot, so sending must stuff (RFC 5321 4.5.2)
     BODY_8BITMIME = 4  # declared by BODY=8BITMIME (RFC 6152)
     LONG_LINES = 8  # some line is longer than 998 octets (RFC 5321 4.5.3.1.6)
+    SMTPUTF8 = 16  # declared: addresses or header may be UTF-8 (RFC 6531)
+    BINARYMIME = 32  # declared by BODY=BINARYMIME: NULs and bare newlines are content (RFC 3030)
+
+
+class Notify(enum.IntFlag):
+    """When a recipient's sender is to be told (RFC 3461 4.1); nothing: it was not said."""
+
+    NEVER = 1
+    SUCCESS = 2
+    FAILURE = 4
+    DELAY = 8
+    DELAYED = 16  # not asked for: the sender has been told of the delay
+
+
+class Wish(NamedTuple):
+    """What a client asks for one recipient beside its address."""
+
+    notify: int = 0  # Notify
+    orcpt: str = ""  # as given: type, semicolon, xtext (RFC 3461 4.2)
 
 
 class Where(enum.IntEnum):
@@ -47,7 +66,7 @@ class Message:
     __slots__ = (
         "id", "sender", "tenant", "campaign", "pool", "klass", "received_us", "size", "flags",
         "peer_name", "peer_address", "message_id", "open", "total", "body", "session", "uses",
-        "__weakref__",
+        "envid", "ret", "priority", "release_us", "__weakref__",
     )  # fmt: skip
 
     id: bytes  # 16 bytes, UUIDv7, carries the shard
@@ -67,6 +86,10 @@ class Message:
     body: bytes | None  # the content while it is in memory
     session: str  # the session that brought it
     uses: int  # recipients in the queue manager's memory
+    envid: str  # the client's name for the envelope, as xtext (RFC 3461 4.4)
+    ret: str  # how much a failure DSN returns: "FULL", "HDRS" or "" (RFC 3461 4.3)
+    priority: int  # MT-PRIORITY, -9 to 9 (RFC 6710)
+    release_us: int  # no attempt before this wall clock (RFC 4865), 0 for at once
 
     def __init__(
         self,
@@ -87,6 +110,10 @@ class Message:
         open: int = 0,
         total: int = 0,
         body: bytes | None = None,
+        envid: str = "",
+        ret: str = "",
+        priority: int = 0,
+        release_us: int = 0,
     ) -> None:
         self.id, self.sender = id, sender
         self.tenant, self.campaign, self.pool, self.klass = tenant, campaign, pool, klass
@@ -95,6 +122,7 @@ class Message:
         self.message_id, self.session = message_id, session
         self.open, self.total, self.body = open, total, body
         self.uses = 0
+        self.envid, self.ret, self.priority, self.release_us = envid, ret, priority, release_us
 
     def __repr__(self) -> str:
         return f"<Message {id_text(self.id)} from <{self.sender}> {self.open}/{self.total} open>"
@@ -105,13 +133,13 @@ class Recipient:
 
     __slots__ = (
         "message", "number", "address", "domain", "attempts", "due_us", "expires_us", "where",
-        "code", "enhanced", "text", "route", "flying", "orders",
+        "code", "enhanced", "text", "route", "flying", "orders", "notify", "orcpt",
     )  # fmt: skip
 
     message: Message
     number: int  # place in the message, from 0
     address: str  # forward-path
-    domain: str  # lower case, right of the last @
+    domain: str  # right of the last @, lower case, as A-labels
     attempts: int  # attempts that ended in an outcome
     due_us: int  # wall clock of the index row (accept time while FRESH)
     expires_us: int  # wall clock after which it expires
@@ -122,6 +150,8 @@ class Recipient:
     route: str  # rerouted by an operator: next hop, else ""
     flying: bool  # being attempted now
     orders: list[Any] | None  # operators' acts to obey when it comes back
+    notify: int  # Notify
+    orcpt: str  # the original recipient: type, semicolon, xtext (RFC 3461 4.2)
 
     def __init__(
         self,
@@ -137,13 +167,17 @@ class Recipient:
         enhanced: str = "",
         text: str = "",
         route: str = "",
+        notify: int = 0,
+        orcpt: str = "",
     ) -> None:
         self.message, self.number, self.address = message, number, address
-        self.domain = address.rpartition("@")[2].lower()
+        domain = address.rpartition("@")[2].lower()
+        self.domain = domain if domain.isascii() else ascii_domain(domain)
         self.attempts, self.due_us = attempts, due_us
         self.expires_us, self.where = expires_us, where
         self.code, self.enhanced, self.text, self.route = code, enhanced, text, route
         self.flying, self.orders = False, None
+        self.notify, self.orcpt = notify, orcpt
 
     def __repr__(self) -> str:
         where = Where(self.where).name.lower()
@@ -224,6 +258,18 @@ class IdGenerator:
         """Make every further id larger than `last`, whatever the wall clock says."""
         self._last_ms = max(self._last_ms, int.from_bytes(last[:6], "big"))
         self._counter = 0xFFF
+
+
+def ascii_domain(domain: str) -> str:
+    """An internationalized domain as A-labels (RFC 5890 2.3.2.1), as it is if it is none."""
+    if domain.isascii():
+        return domain
+    import idna  # large tables that few messages need
+
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        return domain
 
 
 def id_shard(id: bytes) -> int:

@@ -33,10 +33,11 @@ from mta.queues.names import format_name
 from mta.queues.retry import RetryPolicy, next_attempt_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from mta.clock import Clock
     from mta.maillog.records import RecordWriter
+    from mta.model import Wish
     from mta.queues.acts import Acts
     from mta.spool.shard import Shard
 
@@ -176,12 +177,19 @@ class QueueManager:
         message: Message,
         addresses: Iterable[str],
         done: Callable[[BaseException | None], None],
+        wishes: Mapping[int, Wish] | None = None,
     ) -> None:
-        """Store a message, then `done(None)`, then queue it; SpoolBusyError takes nothing."""
+        """Store a message, then `done(None)`, then queue it; SpoolBusyError takes nothing.
+
+        `wishes` has what was asked for single recipients, by their place in `addresses`.
+        """
         recipients = [
             Recipient(message, number, address, due_us=self.stamp())
             for number, address in enumerate(addresses)
         ]
+        if wishes:
+            for number, wish in wishes.items():
+                recipients[number].notify, recipients[number].orcpt = wish
         message.open = message.total = len(recipients)
         self._follow_route(message, recipients[0])
         for recipient in recipients:
@@ -203,14 +211,18 @@ class QueueManager:
 
     def _set_expiry(self, recipient: Recipient) -> None:
         """By the retry policy of its route, as far as that is known now."""
+        message = recipient.message
         max_age = self._policy_for(recipient).max_age
-        recipient.expires_us = recipient.message.received_us + round(max_age * 1_000_000)
+        begins = max(message.received_us, message.release_us)
+        recipient.expires_us = begins + round(max_age * 1_000_000)
 
     def _choose_row(self, recipient: Recipient) -> None:
-        """FRESH if its lane has room, else BACKLOG; HELD by an operator's standing order."""
+        """FRESH if its lane has room, else BACKLOG; HELD by an operator, DUE by its release."""
         message = recipient.message
         if self.acts.standing and self.acts.holds(recipient):
             recipient.where = Where.HELD
+        elif message.release_us > recipient.due_us:
+            recipient.where, recipient.due_us = Where.DUE, message.release_us
         elif not self.has_room(message) or not self._lane_room(recipient):
             recipient.where = Where.BACKLOG
             self.on_backlog(recipient)
@@ -236,6 +248,9 @@ class QueueManager:
         if self.on_record is not None:
             self.on_record(message.id, line)
         fresh = [r for r in recipients if r.where == Where.FRESH]
+        if message.release_us:  # the loader may have passed a time that is over by now
+            now = self.stamp()
+            fresh += [r for r in recipients if r.where == Where.DUE and r.due_us <= now]
         if fresh:
             self.admit(fresh, message.received_us)
         else:

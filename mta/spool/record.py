@@ -30,6 +30,10 @@ class _Envelope(msgspec.Struct, array_like=True, gc=False):
     session: str
     open: int
     total: int
+    envid: str = ""
+    ret: str = ""
+    priority: int = 0
+    release_us: int = 0
 
 
 class _Recipient(msgspec.Struct, array_like=True, gc=False):
@@ -42,6 +46,8 @@ class _Recipient(msgspec.Struct, array_like=True, gc=False):
     enhanced: str
     text: str
     route: str
+    notify: int = 0
+    orcpt: str = ""
 
 
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
@@ -54,6 +60,7 @@ def encode_envelope(m: Message) -> bytes:
         (
             *(m.sender, m.tenant, m.campaign, m.pool, m.klass, m.received_us, m.size, m.flags),
             *(m.peer_name, m.peer_address, m.message_id, m.session, m.open, m.total),
+            *(m.envid, m.ret, m.priority, m.release_us),
         )
     )
 
@@ -63,7 +70,7 @@ def encode_recipient(r: Recipient) -> bytes:
     return _MARK + _encode(
         (
             *(r.address, r.attempts, r.due_us, r.expires_us, r.where),
-            *(r.code, r.enhanced, r.text, r.route),
+            *(r.code, r.enhanced, r.text, r.route, r.notify, r.orcpt),
         )
     )
 
@@ -91,6 +98,10 @@ def decode_envelope(id: bytes, value: bytes) -> Message:
         session=row.session,
         open=row.open,
         total=row.total,
+        envid=row.envid,
+        ret=row.ret,
+        priority=row.priority,
+        release_us=row.release_us,
     )
 
 
@@ -115,6 +126,8 @@ def decode_recipient(message: Message, number: int, value: bytes) -> Recipient:
         enhanced=row.enhanced,
         text=row.text,
         route=row.route,
+        notify=row.notify,
+        orcpt=row.orcpt,
     )
 
 

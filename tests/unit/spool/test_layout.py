@@ -63,6 +63,7 @@ def full_message() -> Message:
     return Message(
         ID, "s@x", tenant="t", campaign="c", pool="p", klass=2, received_us=1, size=2, flags=3,
         peer_name="n", peer_address="a", message_id="<m>", session="s", open=4, total=5,
+        envid="QQ314159", ret="FULL", priority=-3, release_us=6,
     )  # fmt: skip
 
 
@@ -81,10 +82,22 @@ def test_a_recipient_comes_back_in_all_its_fields() -> None:
     message = full_message()
     recipient = Recipient(
         message, 3, "é@Example.ORG", due_us=1, expires_us=2, attempts=3, where=Where.HELD,
-        code=451, enhanced="4.7.1", text="später", route="[192.0.2.1]:25",
+        code=451, enhanced="4.7.1", text="später", route="[192.0.2.1]:25", notify=14,
+        orcpt="rfc822;e@example.org",
     )  # fmt: skip
     read = record.decode_recipient(message, 3, record.encode_recipient(recipient))
     assert slots(read) == slots(recipient)
+
+
+def test_records_of_an_earlier_version_lack_the_last_fields() -> None:
+    message = full_message()
+    fields = msgspec.msgpack.decode(record.encode_envelope(message)[1:])
+    old = record.decode_envelope(ID, b"\x01" + msgspec.msgpack.encode(fields[:14]))
+    assert (old.total, old.envid, old.ret, old.priority, old.release_us) == (5, "", "", 0, 0)
+    recipient = Recipient(message, 3, "a@b", notify=14, orcpt="rfc822;c@d")
+    fields = msgspec.msgpack.decode(record.encode_recipient(recipient)[1:])
+    read = record.decode_recipient(message, 3, b"\x01" + msgspec.msgpack.encode(fields[:9]))
+    assert (read.address, read.notify, read.orcpt) == ("a@b", 0, "")
 
 
 def test_fields_that_a_later_version_adds_at_the_end_are_ignored() -> None:
