@@ -11,6 +11,7 @@ from mta.cli import record_fields, reference
 from mta.cli.main import app
 from mta.config import fields
 from mta.maillog import records
+from mta.metrics import METRICS, Metric
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -41,3 +42,9 @@ def test_every_command_and_option_is_documented() -> None:
             if parameter.opts[0].startswith("-") and not parameter.hidden:
                 assert parameter.help, (path, parameter.name)
                 assert all(f"`{name}`" in section for name in parameter.opts), (path, parameter)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_metric_is_documented(metric: Metric) -> None:
+    label = f"{{{metric.label}}}" if metric.label else ""
+    assert metric.doc and f"| `{metric.name}{label}` | {metric.kind} | {metric.doc} |" in TEXT

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from mta.cli import common
 from mta.cli.common import Home, Json, Socket
+from mta.metrics import COMMIT_TIMES
 
 
 def register(app: typer.Typer) -> None:
@@ -14,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
-    """Tell how the running server does."""
+    """Tell how the running server does: the figures of `/metrics`, by worker."""
     from mta.cli import control
 
     path = common.control_socket(home, socket)
@@ -26,4 +29,32 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
     totals, workers = found.pop("totals", {}), found.pop("workers", [])
     problems = [worker["problem"] for worker in workers if worker.get("problem")]
     common.print_facts(found | ({"problems": problems} if problems else {}))
-    common.print_figures(totals, workers, [f"worker {n}" for n in range(len(workers))])
+    sums = {name: value for name, value in totals.items() if ":" not in name}
+    times = [sums.pop(f"commit_time_{at}", 0) for at in range(len(COMMIT_TIMES) + 1)]
+    common.print_figures(sums, workers, [f"worker {n}" for n in range(len(workers))])
+    if sum(times):
+        common.print_facts({"commits by time": commits(times)})
+    if rows := parts(totals):
+        common.print_facts({"by part": rows})
+
+
+def commits(times: list[float]) -> list[dict[str, Any]]:
+    """The histogram of commits, in rows."""
+    bounds = [f"{bound * 1000:g} ms" for bound in COMMIT_TIMES]
+    names = [f"up to {bound}" for bound in bounds] + [f"over {bounds[-1]}"]
+    return [
+        {"commits": name, "number": int(count)}
+        for name, count in zip(names, times, strict=True)
+        if count
+    ]
+
+
+def parts(totals: dict[str, Any]) -> list[dict[str, Any]]:
+    """Memory of each process and the log's end in each shard, in rows."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name, value in totals.items():
+        figure, colon, part = name.partition(":")
+        if colon:
+            part = part if figure in ("pss", "rss") else f"shard {part}"
+            rows.setdefault(part, {"part": part})[figure] = int(value)
+    return list(rows.values())

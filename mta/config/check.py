@@ -21,7 +21,7 @@ _HOP = re.compile(r"(\[[^\[\]\s]+\]|[^\s\[\]:,]+|\[IPv6:[^\[\]\s]+\])(?::(\d{1,5
 def problems(config: Config) -> list[ConfigError]:
     """Everything that would not work, each with its key."""
     found: list[ConfigError] = []
-    for part in (listeners, names, paths, memory, retries, routes, delivery, nameservers):
+    for part in (listeners, names, paths, memory, retries, routes, delivery, nameservers, http):
         found.extend(part(config))
     return found
 
@@ -49,6 +49,21 @@ def listeners(config: Config) -> Iterator[ConfigError]:
             yield fault(text, "listener", number, "listen")
         seen.setdefault(endpoint, number)
         yield from networks(listener, number)
+
+
+def http(config: Config) -> Iterator[ConfigError]:
+    """The address for monitoring: one that can be read and that no listener has."""
+    if not config.http.listen:
+        return
+    try:
+        endpoint = Endpoint.parse(config.http.listen)
+    except ValueError as error:
+        yield fault(str(error), "http", "listen")
+        return
+    taken = [listener.listen for listener in config.listener]
+    if config.http.listen in taken and (endpoint.port or endpoint.path):
+        number = taken.index(config.http.listen)
+        yield fault(f"{endpoint} is already the address of listener.{number}", "http", "listen")
 
 
 def networks(listener: Listener, number: int) -> Iterator[ConfigError]:

@@ -367,6 +367,20 @@ class Dsn(Section, frozen=True):
     max_body: Annotated[Octets, doc("most of the message that goes back", ge=0)] = 65_536
 
 
+class Http(Section, frozen=True):
+    """Where monitoring asks: `/metrics` (Prometheus), `/healthz` and `/readyz`."""
+
+    listen: Annotated[
+        str,
+        doc(
+            "host:port, [v6]:port or unix:/path; off if not given. Whoever reaches it can read"
+            " all figures",
+            unit="address",
+            static=True,
+        ),
+    ] = ""
+
+
 class Control(Section, frozen=True):
     """The socket through which `mta` commands reach the server."""
 
@@ -411,4 +425,5 @@ class Config(Section, frozen=True):
     dns: Dns = Dns()
     log: Log = Log()
     dsn: Dsn = Dsn()
+    http: Http = Http()
     control: Control = Control()

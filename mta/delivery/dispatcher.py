@@ -55,6 +55,7 @@ class Dispatcher:
         self.denied: deque[Pool] = deque()  # wait for a connection lease
         self.draining = False
         self.in_flight = 0  # attempts
+        self.flying = 0  # their recipients
         self._idle: asyncio.Future[None] | None = None
         self._woken: list[Pool] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -220,6 +221,7 @@ class Dispatcher:
         for recipient in parcel.recipients:
             recipient.flying = True
         self.in_flight += 1
+        self.flying += len(parcel.recipients)
         body = message.body
         assert body is not None
         return Attempt(message, parcel.recipients, body, self.loop.time(), tag=parcel)
@@ -233,6 +235,7 @@ class Dispatcher:
     ) -> None:
         """Record an attempt; unattempted recipients return and their token with them."""
         self.in_flight -= 1
+        self.flying -= len(attempt.recipients)
         if self._idle is not None and not self.in_flight and not self._idle.done():
             self._idle.set_result(None)
         parcel = attempt.tag

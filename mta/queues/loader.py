@@ -133,7 +133,7 @@ class Loader:
                 if recipient not in fits:
                     manager.shift(recipient, Where.BACKLOG)
             if fits:
-                manager.admit(fits, manager.ports.clock.wall_us())
+                manager.load(fits)
 
     def _load_fresh(self) -> bool:
         if self._fresh_after is None:

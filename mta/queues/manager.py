@@ -161,6 +161,7 @@ class QueueManager:
         self.routing: dict[object, deque[Parcel]] = {}  # waits for its route, by route question
         self.body_bytes = 0
         self.counters = Counters()
+        self.waiting = [0] * len(Where)  # recipients out of memory, by the row that holds them
         self.on_backlog: Callable[[Recipient], None] = lambda recipient: None
         self.on_record: Callable[[bytes, bytes], None] | None = None  # message id, line
         self._stamp = 0
@@ -251,6 +252,10 @@ class QueueManager:
         if message.release_us:  # the loader may have passed a time that is over by now
             now = self.stamp()
             fresh += [r for r in recipients if r.where == Where.DUE and r.due_us <= now]
+        if len(fresh) < len(recipients):
+            loaded = {recipient.number for recipient in fresh}
+            for recipient in recipients:
+                self.waiting[recipient.where] += recipient.number not in loaded
         if fresh:
             self.admit(fresh, message.received_us)
         else:
@@ -328,13 +333,29 @@ class QueueManager:
             ready.push(parcel)
             self.ports.wake(ready)
 
-    def _leave(self, recipient: Recipient) -> None:
-        """Out of memory: its row alone says where it is."""
+    def load(self, recipients: list[Recipient]) -> None:
+        """`admit` for recipients that were rows alone."""
+        for recipient in recipients:
+            self.waiting[recipient.where] -= 1
+        self.admit(recipients, self.ports.clock.wall_us())
+
+    def _leave(self, recipient: Recipient, was: int = Where.CLOSED) -> None:
+        """Out of memory: its row alone says where it is; `was` is where it was if not there."""
         message = recipient.message
-        if self.memory.pop((message.id, recipient.number), None) is not None:
-            message.uses -= 1
-            if not message.uses:
-                self.forget_body(message)
+        if recipient.where != Where.CLOSED:
+            self.waiting[recipient.where] += 1
+        if self.memory.pop((message.id, recipient.number), None) is None:
+            self.waiting[was] -= 1
+            return
+        message.uses -= 1
+        if not message.uses:
+            self.forget_body(message)
+
+    def recount(self) -> None:
+        """Begin `waiting` anew: to what it is now comes what the rows are at this instant."""
+        self.waiting = [0] * len(Where)
+        for recipient in self.memory.values():
+            self.waiting[recipient.where] -= 1
 
     def _obey(self, parcel: Parcel) -> bool:
         """Apply operators' acts to a parcel; True when something of it is left to send."""
@@ -480,8 +501,8 @@ class QueueManager:
         if self.on_record is not None:
             self.on_record(recipient.message.id, line)
         self.shard_of(recipient.message).close(recipient, line, dsn)
-        recipient.where = Where.CLOSED
-        self._leave(recipient)
+        was, recipient.where = recipient.where, Where.CLOSED
+        self._leave(recipient, was)
 
     def _close_failed(
         self, recipient: Recipient, line: bytes, outcome: Outcome, peer: Peer | None
@@ -511,6 +532,7 @@ class QueueManager:
         """A bounce of a bounce: close when it is among the dead letters (RFC 5321 6.1)."""
         message, key = recipient.message, (recipient.message.id, recipient.number)
         if key not in self.memory:
+            self.waiting[recipient.where] -= 1
             self.memory[key] = recipient
             message.uses += 1
         recipient.flying = True
@@ -603,8 +625,9 @@ class QueueManager:
 
     def shift(self, recipient: Recipient, where: Where) -> None:
         """Move a recipient that is not in flight to another row, due now, out of memory."""
+        was = recipient.where
         self.shard_of(recipient.message).move(recipient, where, self.stamp())
-        self._leave(recipient)
+        self._leave(recipient, was)
         if where == Where.BACKLOG:
             self.on_backlog(recipient)
 

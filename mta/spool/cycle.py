@@ -11,6 +11,7 @@ written but not synced is written again, and mail that was refused meanwhile is 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -18,6 +19,7 @@ import msgspec
 from rocksdict import WriteBatch
 
 from mta.errors import SpoolBusyError, SpoolError
+from mta.metrics import COMMIT_TIMES
 from mta.spool import keys
 from mta.spool.changes import Accepted, Changes, Frame, put_message, undo
 from mta.spool.committer import Committer, FrameLog, Job
@@ -62,6 +64,9 @@ class ShardStats(msgspec.Struct):
     largest_group: int = 0  # messages in one commit
     commit_seconds: float = 0.0  # spent in the committer thread
     commit_seconds_max: float = 0.0
+    commit_times: list[int] = msgspec.field(  # commits by time, as `metrics.COMMIT_TIMES`
+        default_factory=lambda: [0] * (len(COMMIT_TIMES) + 1)
+    )
     frames: int = 0  # log frames written
     records: int = 0  # log records in them
     failures: int = 0  # cycles that failed
@@ -345,6 +350,7 @@ class Cycle:
         stats.messages += size
         stats.largest_group = max(stats.largest_group, size)
         stats.commit_seconds += job.seconds
+        stats.commit_times[bisect_left(COMMIT_TIMES, job.seconds)] += 1
         stats.commit_seconds_max = max(stats.commit_seconds_max, job.seconds)
 
     # -- failures

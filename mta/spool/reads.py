@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mta.spool.corrupt import Corrupt
     from mta.spool.cycle import Cycle
     from mta.spool.keys import Lane
-    from mta.spool.store import Store
+    from mta.spool.store import Places, Store
 
 LANES_AT_A_TIME = 64
 
@@ -76,6 +76,17 @@ class Reads:
             return recipient
         value = self._get_record(key)
         return None if value is None else self._decoded(key, value)
+
+    def oldest(self, after: bytes) -> bytes:
+        """The smallest key of a message at or above `after`, b"" if there is none."""
+        self._readable()
+        rows = self._store.records(after, keys.END, 1)
+        return rows[0][0] if rows else b""
+
+    def places(self) -> Places:
+        """What each index holds at this instant, to be counted in steps."""
+        self._readable()
+        return self._store.places()
 
     def recipients(self, id: bytes) -> list[Recipient]:
         """The recipients of a message that have no terminal record."""

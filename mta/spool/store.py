@@ -91,6 +91,10 @@ class Store:
         """At most `limit` keys and values of `messages` from `start` up to but without `stop`."""
         return self._slice(self.messages, start, stop, limit)
 
+    def places(self) -> Places:
+        """The rows of recipients as they are at this instant, to be counted."""
+        return Places(self._opened(self.index).iter(), self._errors)
+
     def settings(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
         """Keys and values of `default` from `start` up to but without `stop`."""
         return self._slice(self.default, start, stop, 1 << 31)
@@ -171,6 +175,30 @@ class Store:
         self.write(batch)
         self.sync()
         return epoch
+
+
+class Places:
+    """Counts the recipients of each index; an iterator sees the database as it was at its start."""
+
+    def __init__(self, rows: Any, errors: _Errors) -> None:
+        self._rows, self._errors = rows, errors
+        rows.seek(b"b")
+
+    def step(self, limit: int) -> tuple[bytes, int]:
+        """An index's letter and how many of its next rows, at most `limit`; b"" at the end."""
+        rows, letter, count = self._rows, b"", 0
+        with self._errors:
+            while count < limit and rows.valid():
+                found: bytes = rows.key()[:1]
+                if found == b"e":  # every recipient has one beside its own
+                    rows.seek(b"f")
+                    continue
+                if letter and found != letter:
+                    break
+                letter, count = found, count + 1
+                rows.next()
+            rows.status()
+        return letter, count
 
 
 class _Errors:

@@ -19,9 +19,11 @@ import msgspec
 
 from mta import sharedmem
 from mta.config.load import changed_static, load, to_json
-from mta.errors import ControlError, MailraceError
+from mta.errors import ConfigError, ControlError, MailraceError
 from mta.smtpd.bind import bind, bind_group
 from mta.supervisor.control import ControlServer
+from mta.supervisor.figures import Ledger
+from mta.supervisor.health import Health
 from mta.supervisor.home import Home
 from mta.supervisor.questions import Questions
 from mta.supervisor.state import NodeState
@@ -29,7 +31,7 @@ from mta.supervisor.workers import Orders, WorkerProcess
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mta.config.schema import Config
 
@@ -48,6 +50,10 @@ class Supervisor:
         self.workers: list[WorkerProcess] = []
         self.sockets: list[list[socket.socket]] = []  # by listener, then worker
         self.started = time.time()
+        self.ledger = Ledger()
+        self.health = Health(self)
+        self.http: socket.socket | None = None
+        self.stopping = False
         self._stop = asyncio.Event()
         self._stops = 0
 
@@ -67,6 +73,11 @@ class Supervisor:
                 self.sockets.append([bind(listener.listen)] * self.count)
             else:
                 self.sockets.append(bind_group(listener.listen, self.count))
+        if self.config.http.listen:
+            try:
+                self.http = bind(self.config.http.listen)
+            except ConfigError as error:
+                raise ConfigError(error.problem, key="http.listen", hint=error.hint) from None
 
     async def _serve(self) -> int:
         self.state = NodeState(self.home.path / "state.db")
@@ -76,13 +87,15 @@ class Supervisor:
         self.shards = [shards[number :: self.count] for number in range(self.count)]
         self.questions = Questions(self)
         self.workers = [
-            WorkerProcess(number, self._orders, self._notice, self._died)
+            WorkerProcess(number, self._orders, self._notice, self._died, self._began)
             for number in range(self.count)
         ]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._on_hangup()))
+        if self.http is not None:
+            await self.health.server.start(self.http)
         for worker in self.workers:
             await worker.start()
         if not all(await asyncio.gather(*(w.wait_ready() for w in self.workers))):
@@ -93,8 +106,10 @@ class Supervisor:
         keepers = [loop.create_task(worker.keep()) for worker in self.workers]
         self._announce()
         await self._stop.wait()
+        self.stopping = True
         control.close()
         await self._drain()
+        self.health.server.close()
         for keeper in keepers:
             keeper.cancel()
         self.state.close()
@@ -111,6 +126,9 @@ class Supervisor:
         print(f"spool {self.home.spool}")
         print(f"logs {self.home.log}")
         print(f"control socket {self.config.control.socket}")
+        if self.http is not None:
+            host, port = self.http.getsockname()[:2]
+            print(f"metrics http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
         print(f"ready, {self.count} workers", flush=True)
 
     # ------------------------------------------------------------------ workers
@@ -130,15 +148,30 @@ class Supervisor:
     async def _notice(self, number: int, op: str, args: dict[str, Any]) -> None:
         if op == "swept":
             await self.questions.swept(number, args["act"])
+        elif op == "figures":
+            self.ledger.take(args["figures"]["pid"], args["figures"], time.monotonic())
         elif op == "fatal":
             print(args["text"], file=sys.stderr, flush=True)
 
     def _died(self, number: int) -> None:
         """A worker is gone: give back its leases and wake those who wait for one."""
+        process = self.workers[number].process
+        assert process is not None
+        self.ledger.ended(process.pid)
         waiters = self.table.reclaim(number)
         for other, waker in enumerate(self.wakers):
             if waiters >> other & 1:
                 os.eventfd_write(waker, 1)
+
+    def _began(self, number: int, pid: int) -> None:
+        self.ledger.began(pid)
+
+    def processes(self) -> Iterator[tuple[str, int]]:
+        """Name and id of every process of the server."""
+        yield "supervisor", os.getpid()
+        for worker in self.workers:
+            if worker.process is not None and worker.process.returncode is None:
+                yield f"worker {worker.number}", worker.process.pid
 
     async def ask(self, op: str, args: dict[str, Any] | None = None, part: Any = None) -> list[Any]:
         """The answers of all workers, by number; ControlError while one is restarting."""

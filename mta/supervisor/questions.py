@@ -14,6 +14,7 @@ from mta.bounce.deadletters import DeadLetters
 from mta.errors import ControlError
 from mta.model import id_bytes, id_shard
 from mta.queues.acts import Select, Verb
+from mta.supervisor import figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,20 +61,16 @@ class Questions:
     async def _status(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         master = self._master
         workers = await master.ask("status")
-        totals: dict[str, float] = {}
-        for figures in workers:
-            for name, value in figures.items():
-                if isinstance(value, (int, float)) and name != "number":
-                    totals[name] = totals.get(name, 0) + value
+        for worker in workers:
+            master.ledger.take(worker["pid"], worker, time.monotonic())
         return {
             "pid": os.getpid(),
-            "uptime": round(time.time() - master.started, 1),
             "hostname": master.config.hostname,
             "listeners": [listener.listen for listener in master.config.listener],
             "spool": master.config.spool,
             "log_dir": master.config.log_dir,
-            "restarts": sum(worker.restarts for worker in master.workers),
-            "totals": totals,
+            "ready": not master.health.reasons(),
+            "totals": await asyncio.to_thread(figures.gather, master),
             "workers": workers,
         }
 

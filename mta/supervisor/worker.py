@@ -25,8 +25,10 @@ from mta.clock import SystemClock
 from mta.config.load import from_json
 from mta.delivery.dispatcher import Dispatcher
 from mta.errors import ControlError, MailraceError, SpoolError
+from mta.metrics import MAXIMA
 from mta.model import IdGenerator
 from mta.queues.acts import Act, Acts, Select
+from mta.queues.census import Census
 from mta.queues.loader import Loader
 from mta.queues.manager import Ports, QueueManager
 from mta.queues.sweeper import Sweeper
@@ -37,6 +39,7 @@ from mta.smtpd.service import Service
 from mta.supervisor import wiring
 from mta.supervisor.channel import Channel
 from mta.supervisor.failures import Failures
+from mta.supervisor.figures import REPORT_EVERY
 from mta.supervisor.follow import Followers
 from mta.supervisor.paths import Paths
 from mta.supervisor.shards import open_shards
@@ -104,6 +107,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         self.channel.notify("ready")
+        self._report()
 
     def _wire_delivery(self) -> None:
         self.dispatcher = Dispatcher(
@@ -130,10 +134,12 @@ class Worker:
             for message in opened.unlogged:
                 line = opened.lines.reception(message, shard.recipients(message.id))
                 shard.log(line, logged=message.id)
-            shard.on_corrupt = _log_corrupt(shard, opened.lines)
+            shard.on_corrupt = self._log_corrupt(shard, opened.lines)
         self.manager.on_backlog = self._backlogged
         self.followers = Followers(self.manager, Path(self.config.log_dir))
         self.sweeper = Sweeper(self.manager, self.paths.site_of, self.paths.learn_site, self._swept)
+        self.census = Census(self.manager, self.loop.call_later)
+        self.census.begin()
         for loader in self.loaders.values():
             loader.start()
 
@@ -209,6 +215,21 @@ class Worker:
     def _swept(self, sequence: int) -> None:
         self.channel.notify("swept", act=sequence)
 
+    def _report(self) -> None:
+        """Tell the supervisor what was counted: it keeps this when we are gone."""
+        if not self.stopped.is_set():
+            self.channel.notify("figures", figures=self.status())
+            self.loop.call_later(REPORT_EVERY, self._report)
+
+    def _log_corrupt(self, shard: Shard, lines: RecordWriter) -> Callable[[bytes, int, str], None]:
+        """What to do when a record was set aside: the recipient is logged as Removed."""
+
+        def report(id: bytes, number: int, detail: str) -> None:
+            shard.log(lines.set_aside(id, number, detail))
+            self.census.recount()
+
+        return report
+
     def _housekeeping(self) -> None:
         self.dispatcher.sweep()
         self.failures.purge()
@@ -244,17 +265,28 @@ class Worker:
         """This worker's figures; numbers are summed over workers by the supervisor."""
         shards: dict[str, Any] = {}
         for opened in self.opened:
-            for name, value in msgspec.to_builtins(opened.shard.stats()).items():
-                if isinstance(value, (int, float)):
-                    shards[name] = shards.get(name, 0) + value
+            stats, number = msgspec.to_builtins(opened.shard.stats()), opened.shard.number
+            for at, count in enumerate(stats.pop("commit_times")):
+                stats[f"commit_time_{at}"] = count
+            for name, value in stats.items():
+                old = shards.get(name, 0)
+                shards[name] = max(old, value) if name in MAXIMA else old + value
+            shards[f"log_segment:{number}"], shards[f"log_offset:{number}"] = (
+                opened.shard.log_end.position
+            )
         return {
             "number": self.orders.number,
             "pid": os.getpid(),
             "sessions": sum(len(listener.sessions) for listener in self.listeners),
+            "sessions_accepted": self.service.accepted,
             "sessions_refused": self.service.refused,
+            "sessions_timed_out": self.service.timed_out,
+            "accept_pauses": self.service.starved,
             **self.manager.figures(),
             **self.dispatcher.figures(),
+            **self.census.figures(self.dispatcher.flying),
             **shards,
+            "oldest": self.census.oldest_us(),
             "problem": next((o.shard.problem for o in self.opened if o.shard.problem), None),
         }
 
@@ -302,6 +334,7 @@ class Worker:
         for loader in self.loaders.values():
             loader.stop()
         self.sweeper.stop()
+        self.census.stop()
         self.dispatcher.drain()
         ended = [listener.wait_closed() for listener in self.listeners]
         ended.append(self.dispatcher.wait_idle())
@@ -319,15 +352,6 @@ class Worker:
         closed: asyncio.Future[None] = self.loop.create_future()
         shard.close_shard(lambda error: closed.set_result(None))
         await closed
-
-
-def _log_corrupt(shard: Shard, lines: RecordWriter) -> Callable[[bytes, int, str], None]:
-    """What to do when a record was set aside: the recipient is logged as Removed."""
-
-    def report(id: bytes, number: int, detail: str) -> None:
-        shard.log(lines.set_aside(id, number, detail))
-
-    return report
 
 
 async def main(fd: int) -> int:

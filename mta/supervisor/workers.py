@@ -43,9 +43,11 @@ class WorkerProcess:
         orders: Callable[[int], Orders],
         handler: Callable[[int, str, dict[str, Any]], Awaitable[Any]],
         died: Callable[[int], None],
+        began: Callable[[int, int], None],
     ) -> None:
         self.number = number
         self._orders, self._handler, self._died = orders, handler, died
+        self._began = began
         self.process: asyncio.subprocess.Process | None = None
         self.channel: Channel | None = None
         self.ready = asyncio.Event()
@@ -57,12 +59,12 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         orders = self._orders(self.number)
         passed = [theirs.fileno(), orders.table, *orders.listeners, *orders.wakers]
-        self.ready.clear()
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mta.supervisor.worker", str(theirs.fileno()),
             pass_fds=passed, stdin=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         theirs.close()
+        self._began(self.number, self.process.pid)
         ours.setblocking(False)
         self.channel = await Channel.over(ours, self._answer)
         self.channel.notify("orders", **msgspec.structs.asdict(orders))
@@ -81,6 +83,7 @@ class WorkerProcess:
             assert self.process is not None
             began = loop.time()
             code = await self.process.wait()
+            self.ready.clear()
             self._died(self.number)
             if self.is_stopping():
                 return
