@@ -32,6 +32,8 @@ before the file. Durations are written `50ms`, `30s`, `5m`, `2d`; sizes `64KiB`,
 marked *restart* is read once; everything else follows `mta config reload` or SIGHUP, and a bad file
 changes nothing.
 """
+VALUES = ("value", "list", "map")  # shapes that are settings, not tables of settings
+NEEDED = {"listen": '"127.0.0.1:2525"', "sources": "{ NAME = 1 }"}  # shown in the template
 COMMANDS = """\
 ## Commands
 
@@ -67,7 +69,7 @@ def reference() -> str:
 
 def sections(cls: Any, path: fields.Path) -> Iterator[str]:
     """A table of settings for each table of the file."""
-    plain = [f for f in fields.fields(cls).values() if f.shape in ("value", "list")]
+    plain = [f for f in fields.fields(cls).values() if f.shape in VALUES]
     if plain:
         title = f"`{header(path)}`" if path else "Top of the file"
         summary = (cls.__doc__ or "").strip()
@@ -123,6 +125,8 @@ def takes(field: fields.Field) -> str:
         word = f"list of {field.unit or 'texts'}".replace(
             "duration (50ms, 30s, 5m, 2d)", "durations"
         )
+    if field.shape == "map":
+        word = f"table of {field.unit or 'texts'}"
     bounds = [
         f"{sign} {fields.scalar_text(field.kind, kind(bound))}".replace('"', "")
         for sign, bound in (("≥", field.low), ("≤", field.high))
@@ -222,7 +226,7 @@ def table(cls: Any, path: fields.Path) -> list[str]:
     if path:
         lines += [f"# {(cls.__doc__ or '').strip()}", f"{'# ' if optional else ''}{header(path)}"]
     for field in fields.fields(cls).values():
-        if field.shape in ("value", "list"):
+        if field.shape in VALUES:
             lines += entry(field)
     lines.append("")
     for field in fields.fields(cls).values():
@@ -237,7 +241,8 @@ def table(cls: Any, path: fields.Path) -> list[str]:
 def entry(field: fields.Field) -> list[str]:
     """The lines of one setting."""
     mark = ", needs a restart" if field.static else ""
-    value = '"127.0.0.1:2525"' if field.default is msgspec.NODEFAULT else written(field)
+    needed = field.default is msgspec.NODEFAULT
+    value = NEEDED.get(field.name, "") if needed else written(field)
     return [
         f"# {field.meaning} ({takes(field).replace('`', '')}{mark})",
         f"# {field.name} = {value}",

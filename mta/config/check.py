@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
+import socket
 from collections.abc import Iterator
 
 from mta.config import fields, values
@@ -21,7 +23,11 @@ _HOP = re.compile(r"(\[[^\[\]\s]+\]|[^\s\[\]:,]+|\[IPv6:[^\[\]\s]+\])(?::(\d{1,5
 def problems(config: Config) -> list[ConfigError]:
     """Everything that would not work, each with its key."""
     found: list[ConfigError] = []
-    for part in (listeners, names, paths, memory, retries, routes, delivery, nameservers, http):
+    parts = (
+        listeners, names, paths, memory, retries, routes, sources, pools, delivery, nameservers,
+        http,
+    )  # fmt: skip
+    for part in parts:
         found.extend(part(config))
     return found
 
@@ -153,6 +159,61 @@ def routes(config: Config) -> Iterator[ConfigError]:
         if route.retry and route.retry not in config.retry.named:
             hint = nearest(route.retry, config.retry.named) or f"add a table [retry.{route.retry}]"
             yield fault(f'there is no "{route.retry}"', "route", number, "retry", hint=hint)
+
+
+def sources(config: Config) -> Iterator[ConfigError]:
+    """Addresses that this machine has, at most one a family, and names for EHLO."""
+    for name, source in config.source.items():
+        families = set()
+        for place, text in enumerate(source.address):
+            path = ("source", name, "address", place)
+            try:
+                version = ipaddress.ip_address(text).version
+            except ValueError:
+                yield fault(f'"{text}" is not an IP address', *path,
+                            hint="write it like 192.0.2.10 or 2001:db8::10")  # fmt: skip
+                continue
+            if version in families:
+                yield fault(f"is the second IPv{version} address", *path,
+                            hint="make it a source of its own, and a pool of both")  # fmt: skip
+            families.add(version)
+            why = _unusable(text)
+            if why:
+                yield fault(f"{text} cannot be sent from: {why}", *path,
+                            hint="`ip -brief address` lists what this machine has")  # fmt: skip
+        if source.ehlo and not _HOSTNAME.fullmatch(source.ehlo):
+            yield fault(f'"{source.ehlo}" is not a host name', "source", name, "ehlo")
+
+
+def _unusable(address: str) -> str:
+    """Why no connection can be made from a local address, or ""."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind((address, 0))
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            return "this machine does not have it"
+        return error.strerror or str(error)
+    return ""
+
+
+def pools(config: Config) -> Iterator[ConfigError]:
+    """Pools of sources that exist, and names of pools that exist."""
+    for name, pool in config.pool.items():
+        if not pool.sources:
+            yield fault("is empty", "pool", name, "sources", hint="name a source and its weight")
+        for source in pool.sources:
+            if source not in config.source:
+                hint = nearest(source, config.source) or f"add a table [source.{source}]"
+                yield fault(f'there is no source "{source}"', "pool", name, "sources", source,
+                            hint=hint)  # fmt: skip
+    known = config.pool.keys() | config.source.keys()
+    named = [(("route", str(n), "pool"), route.pool) for n, route in enumerate(config.route)]
+    for path, name in [*named, (("delivery", "default_pool"), config.delivery.default_pool)]:
+        if name and name not in known:
+            yield fault(f'there is no pool "{name}"', *path,
+                        hint=nearest(name, known) or f"add a table [pool.{name}]")  # fmt: skip
 
 
 def delivery(config: Config) -> Iterator[ConfigError]:

@@ -96,6 +96,8 @@ class Converter:
             return self._table(field, raw, path)
         if shape in ("array", "list"):
             return self._list(field, raw, path, shape)
+        if shape == "map":
+            return self._map(field, raw, path)
         if field.optional and isinstance(raw, str) and raw.lower() == "none":
             return None
         value = self._scalar(field.type, field.kind, raw, path)
@@ -132,6 +134,20 @@ class Converter:
         for name, table in raw.items():
             merged = base | table if isinstance(table, dict) else table
             found[name] = self._section(field.item, merged, (*path, name))
+        return found
+
+    def _map(self, field: Field, raw: Any, path: Path) -> dict[str, Any]:
+        if isinstance(raw, Text):
+            raw = self._toml(raw, path)
+        if not isinstance(raw, dict):
+            self._fault(path, f"needs a table {{ NAME = value }}, not {described(raw)}")
+            return {}
+        kind, name, *_ = fields.strip(field.item)
+        found = {}
+        for key, item in raw.items():
+            found[key] = self._scalar(kind, name, item, (*path, key))
+            if isinstance(found[key], int | float):
+                self._bounds(field, found[key], (*path, key))
         return found
 
     def _list(self, field: Field, raw: Any, path: Path, shape: str) -> tuple[Any, ...]:

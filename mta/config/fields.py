@@ -36,10 +36,10 @@ class Field(NamedTuple):
 
     @property
     def shape(self) -> str:
-        """How it is written: "section", "table" (of sections by name), "array", "list", "value"."""
+        """How it is written: section, table (of sections by name), map, array, list or value."""
         origin, arguments = get_origin(self.type), get_args(self.type)
         if origin is dict:
-            return "table"
+            return "table" if is_section(arguments[1]) else "map"
         if origin is tuple:
             return "array" if is_section(arguments[0]) else "list"
         return "section" if is_section(self.type) else "value"
@@ -129,6 +129,9 @@ def text(field: Field, value: Any) -> str:
     """A value as it is written in the file."""
     if value is None:
         return '"none"'
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{join((k,))} = {scalar_text('', v)}" for k, v in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, tuple | list):
         inner = strip(field.item)
         return "[" + ", ".join(scalar_text(inner[1], item) for item in value) + "]"

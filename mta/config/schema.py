@@ -175,6 +175,14 @@ class Delivery(Section, frozen=True):
         Literal["bounce", "convert"],
         doc("8-bit content for a server without 8BITMIME: bounce with 5.6.3, or convert it"),
     ] = "bounce"
+    default_pool: Annotated[
+        str,
+        doc(
+            "egress pool of mail that names none, or one that does not exist;"
+            " `[source.default]` if not given",
+            unit="name",
+        ),
+    ] = ""
     ipv4: Annotated[bool, doc("connect over IPv4")] = True
     ipv6: Annotated[bool, doc("connect over IPv6")] = True
     connect_timeout: Annotated[Seconds, doc("to open a connection", ge=0.001)] = 30.0
@@ -292,11 +300,43 @@ class Route(Section, frozen=True):
     port: Annotated[
         int, doc("port where a next hop names none, and of MX hosts", ge=1, le=65535)
     ] = 25
-    pool: Annotated[str, doc("egress pool; the message's own if not given", unit="name")] = ""
+    pool: Annotated[
+        str, doc("egress pool, or one source; the message's own if not given", unit="name")
+    ] = ""
     klass: Annotated[
         ClassName | None, doc("class; the message's own if not given", unit="class")
     ] = field(default=None, name="class")
     retry: Annotated[str, doc("name of a `[retry.NAME]`", unit="name")] = ""
+
+
+class Source(Section, frozen=True):
+    """From where mail leaves. `[source.default]` is for mail without a pool."""
+
+    address: Annotated[
+        tuple[str, ...],
+        doc(
+            "local address that connections come from: one IPv4, one IPv6 or both; servers that"
+            " have only the other family are not connected to. Without any, the system chooses",
+            unit="IP addresses",
+        ),
+    ] = ()
+    ehlo: Annotated[
+        str, doc("our name in EHLO on its connections; `hostname` if not given", unit="host name")
+    ] = ""
+
+
+class Pool(Section, frozen=True):
+    """Sources that share the mail of routes and messages which name the pool."""
+
+    sources: Annotated[
+        dict[str, int],
+        doc(
+            "sources and their weights: `{ ip1 = 3, ip2 = 1 }` gives ip1 three of four, towards"
+            " each destination; a source with a full lane leaves its turn to others",
+            unit="weights",
+            ge=1,
+        ),
+    ]
 
 
 class Tenant(Section, frozen=True):
@@ -420,6 +460,8 @@ class Config(Section, frozen=True):
     disk: Disk = Disk()
     retry: RetryTable = RetryTable()
     route: tuple[Route, ...] = ()
+    source: dict[str, Source] = {}
+    pool: dict[str, Pool] = {}
     tenant: dict[str, Tenant] = {}
     limits: Limits = Limits()
     dns: Dns = Dns()

@@ -43,7 +43,7 @@ class Dispatcher:
         hosts: HostBook,
         *,
         targets: Callable[[ReadyQueue], Awaitable[Targets]],
-        connection: Callable[[Target], PooledConnection],
+        connection: Callable[[ReadyQueue, Target], PooledConnection],
         read_bodies: Callable[[list[Message], Callable[[], None]], None],
         no_overlap: Callable[[Target], None],
     ) -> None:
@@ -140,10 +140,10 @@ class Dispatcher:
         """Connect to the next host; `connection_ready` or `connection_closed` tells how it went."""
         if dial.targets:
             target = dial.targets.popleft()
-            connection = self.connection(target)
+            connection = self.connection(dial.pool.ready, target)
             connection.dial = dial
             dial.tried.append(target)
-            self._spawn(connection.connect(target.address, target.port))
+            self._spawn(connection.connect(target.address, target.port, connection.local))
         else:
             self._release(dial.pool)
             dial.pool.dial_failed(dial)
@@ -192,7 +192,8 @@ class Dispatcher:
             return
         dial.last = outcome or dial.last
         target = dial.tried[-1]
-        self.hosts.failed(target.address, outcome.text if outcome else "closed", target.port)
+        if outcome is None or outcome.command != "bind":  # that says nothing of the host
+            self.hosts.failed(target.address, outcome.text if outcome else "closed", target.port)
         self._next_target(dial)
 
     def next_attempt(self, connection: PooledConnection) -> Attempt | None:
@@ -269,6 +270,14 @@ class Dispatcher:
         for pool in self.pools:
             for connection in list(pool.connections):
                 connection.abort()
+
+    def renew(self, gone: Callable[[ReadyQueue], bool]) -> None:
+        """After a reload: give up the paths that are `gone`, at their message boundaries."""
+        for pool in list(self.pools):
+            if gone(pool.ready):
+                for connection in list(pool.connections):
+                    connection.close()
+                self.manager.place_again(pool.ready)
 
     def sweep(self) -> None:
         """Drop the pools that have nothing left (called now and then)."""

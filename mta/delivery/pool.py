@@ -30,9 +30,10 @@ READS_AT_ONCE = 2  # batches under way for one pool
 class PooledConnection(SmtpConnection):
     """A connection that knows the dial it came from, and so its pool."""
 
-    __slots__ = ("dial",)
+    __slots__ = ("dial", "local")
 
     dial: Dial
+    local: tuple[str, int] | None  # address to connect from
 
 
 class Dial:
@@ -135,7 +136,7 @@ class Pool:
 
     def defer_all(self, outcome: Outcome) -> None:
         """Everything that waits in memory gets this outcome."""
-        manager, peer = self.dispatcher.manager, Peer(self.ready.name, "", "default")
+        manager, peer = self.dispatcher.manager, Peer(self.ready.name, "", self.ready.source)
         while (parcel := manager.take(self.ready)) is not None:
             manager.finish(parcel, [outcome] * len(parcel.recipients), peer, Stages())
 

@@ -73,11 +73,14 @@ class ReadyQueue:
     """The parcels for one site from one source; see the module for their order."""
 
     __slots__ = (
-        "name", "key", "plan", "count", "lane_items", "pool", "_tenants", "_rings", "_credit",
+        "name", "key", "plan", "source", "count", "lane_items", "pool", "_tenants", "_rings",
+        "_credit",
     )  # fmt: skip
 
-    def __init__(self, key: object, name: str, plan: Any, lane_items: int) -> None:
-        self.key, self.name, self.plan = key, name, plan
+    def __init__(
+        self, key: object, name: str, plan: Any, lane_items: int, source: str = "default"
+    ) -> None:
+        self.key, self.name, self.plan, self.source = key, name, plan, source
         self.lane_items = lane_items
         self.count = 0  # parcels held
         self.pool: object = None  # the delivery pool that empties it
@@ -196,4 +199,4 @@ class ReadyQueue:
         return everything
 
     def __repr__(self) -> str:
-        return f"<ReadyQueue {self.name}: {self.count} parcels>"
+        return f"<ReadyQueue {self.name} from {self.source}: {self.count} parcels>"

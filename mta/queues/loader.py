@@ -37,10 +37,11 @@ LaneKey = tuple[int, str, str, str]  # class, tenant, campaign, domain
 class BacklogLane:
     """A lane that has rows in the backlog, and how far it was read."""
 
-    __slots__ = ("key", "after")
+    __slots__ = ("key", "after", "pool")
 
     def __init__(self, key: LaneKey, after: bytes) -> None:
         self.key, self.after = key, after  # the last row read
+        self.pool = ""  # of the last one that found no room: a message's own, so not in the key
 
 
 class Loader:
@@ -84,7 +85,9 @@ class Loader:
         """A recipient of this shard went into the backlog, with a fresh stamp."""
         message = recipient.message
         key = (message.klass, message.tenant, message.campaign, recipient.domain)
-        if key in self._lanes[key[0]]:
+        lane = self._lanes[key[0]].get(key)
+        if lane is not None:
+            lane.pool = message.pool
             return
         # Once the rows of earlier runs are known, an unknown lane has no row before this one.
         mark = keys.lane(key) + keys.u64(recipient.due_us - 1) + keys.END
@@ -178,7 +181,7 @@ class Loader:
         for _ in range(min(len(lanes), SLICE)):
             key, lane = next(iter(lanes.items()))
             lanes.move_to_end(key)
-            room = min(SLICE, self.manager.lane_space(key))
+            room = min(SLICE, self.manager.lane_space(key, lane.pool))
             if room <= 0:
                 continue
             found, lane.after = self.shard.backlog(key, lane.after, room)

@@ -12,9 +12,8 @@ are rows of the spool only. `stamp` gives strictly rising wall-clock times: rows
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mta.model import (
     Kind,
@@ -30,84 +29,22 @@ from mta.model import (
 from mta.queues.acts import obey
 from mta.queues.lanes import Parcel, ReadyQueue
 from mta.queues.names import format_name
-from mta.queues.retry import RetryPolicy, next_attempt_us
+from mta.queues.ports import Counters
+from mta.queues.retry import next_attempt_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from mta.clock import Clock
     from mta.maillog.records import RecordWriter
     from mta.model import Wish
     from mta.queues.acts import Acts
+    from mta.queues.ports import Plan, Ports, Settings
+    from mta.queues.retry import RetryPolicy
     from mta.spool.shard import Shard
 
 NOWHERE = Peer("", "", "")  # no server was spoken to
+DEFAULT_SOURCE = "default"  # where no pool says otherwise
 MEMORY_SHARE = (1.0, 0.9, 0.8)  # of `memory_items`, by class: bulk never fills it all
-
-
-class Site(Protocol):
-    """The part of `mta.routing.site.SitePlan` that queues look at."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-
-
-class Route(Protocol):
-    """The part of `mta.routing.rules.Route` that queues look at."""
-
-    @property
-    def retry(self) -> str: ...
-    @property
-    def pool(self) -> str: ...
-    @property
-    def klass(self) -> int | None: ...
-
-
-class Plan(Protocol):
-    """What routing says of a destination (`mta.routing.planner.Plan`)."""
-
-    @property
-    def site(self) -> Site: ...
-    @property
-    def route(self) -> Route: ...
-
-
-@dataclass(slots=True)
-class Settings:
-    """The `[queue]` section and what belongs to it."""
-
-    lane_items: int = 2000  # parcels a lane holds in memory
-    memory_items: int = 200_000  # recipients in memory
-    body_memory: int = 256 << 20  # octets of content in memory
-    per_transaction: int = 100  # recipients of one parcel
-    retries: dict[str, RetryPolicy] = field(default_factory=dict)  # "" is the default
-
-
-@dataclass(slots=True)
-class Ports:
-    """What the worker lends the queue manager."""
-
-    clock: Clock
-    random: Callable[[], float]
-    peek: Callable[[Message, Recipient], Plan | Refusal | None]
-    resolve: Callable[[Message, Recipient, Callable[[Plan | Refusal], None]], None]
-    wake: Callable[[ReadyQueue], None]
-    failed: Callable[[Message, Recipient, Outcome, Peer | None], Message | None]
-    bury: Callable[[Message, Recipient, Outcome, Callable[[], None]], None]
-
-
-@dataclass(slots=True)
-class Counters:
-    """Events since the worker started, one a recipient."""
-
-    received: int = 0
-    delivered: int = 0
-    deferred: int = 0
-    bounced: int = 0
-    expired: int = 0
-    removed: int = 0
 
 
 def _queue_name(recipient: Recipient) -> str:
@@ -116,6 +53,11 @@ def _queue_name(recipient: Recipient) -> str:
 
 
 _name = lru_cache(4096)(format_name)
+
+
+def _ready_key(source: str, site_key: str) -> object:
+    """The key of a ready queue; the default source's are those of the site."""
+    return site_key if source == DEFAULT_SOURCE else (source, site_key)
 
 
 class _Accepted:
@@ -200,15 +142,12 @@ class QueueManager:
         self.body_bytes += message.size
 
     def _follow_route(self, message: Message, recipient: Recipient) -> None:
-        """Class and pool of the first recipient's route, where its rule names them."""
+        """The class of the first recipient's route, where its rule names one."""
         plan = self.ports.peek(message, recipient)
         if plan is None or isinstance(plan, Refusal):
             return
-        route = plan.route
-        if route.klass is not None:
-            message.klass = route.klass
-        if route.pool:
-            message.pool = route.pool
+        if plan.route.klass is not None:
+            message.klass = plan.route.klass
 
     def _set_expiry(self, recipient: Recipient) -> None:
         """By the retry policy of its route, as far as that is known now."""
@@ -238,8 +177,21 @@ class QueueManager:
         if plan is None or isinstance(plan, Refusal):
             waiting = self.routing.get(self._question(recipient))
             return waiting is None or len(waiting) < self.settings.lane_items
-        ready = self.ready.get(plan.site.key)
-        return ready is None or ready.room(recipient.message) > 0
+        return self._room(plan, recipient.message) > 0
+
+    def _room(self, plan: Plan, message: Message) -> int:
+        """How many more parcels the lanes of `message` take, of all sources it may leave from."""
+        egress = self.ports.egress
+        if egress is None:
+            return self._room_at(plan.site.key, message)
+        key = plan.site.key
+        return sum(
+            self._room_at(_ready_key(s, key), message) for s in egress.sources(plan, message)
+        )
+
+    def _room_at(self, key: object, message: Message) -> int:
+        ready = self.ready.get(key)
+        return self.settings.lane_items if ready is None else ready.room(message)
 
     def accepted(self, message: Message, recipients: list[Recipient]) -> None:
         """A message is on disk: log its Reception and queue it."""
@@ -272,16 +224,15 @@ class QueueManager:
         """True when the recipient is not in memory."""
         return (recipient.message.id, recipient.number) not in self.memory
 
-    def lane_space(self, lane: tuple[int, str, str, str]) -> int:
+    def lane_space(self, lane: tuple[int, str, str, str], pool: str = "") -> int:
         """How many recipients of a backlog lane may be read: 0 until half its lane is free."""
         klass, tenant, campaign, domain = lane
-        probe = Message(b"", "", tenant=tenant, campaign=campaign, klass=klass)
+        probe = Message(b"", "", tenant=tenant, campaign=campaign, klass=klass, pool=pool)
         recipient = Recipient(probe, 0, f"@{domain}")
         plan = self.ports.peek(probe, recipient)
         space = int(self.settings.memory_items * MEMORY_SHARE[klass]) - len(self.memory)
         if plan is not None and not isinstance(plan, Refusal):
-            ready = self.ready.get(plan.site.key)
-            room = self.settings.lane_items if ready is None else ready.room(probe)
+            room = self._room(plan, probe)
             space = min(space, room if 2 * room >= self.settings.lane_items else 0)
         else:
             waiting = self.routing.get(self._question(recipient), ())
@@ -329,7 +280,7 @@ class QueueManager:
         elif isinstance(plan, Refusal):
             self.finish(parcel, [plan.outcome] * len(parcel.recipients), NOWHERE, Stages())
         else:
-            ready = self.ready_queue(plan)
+            ready = self.ready_queue(plan, parcel.message)
             ready.push(parcel)
             self.ports.wake(ready)
 
@@ -387,15 +338,30 @@ class QueueManager:
                 return parcel
         return None
 
-    def ready_queue(self, plan: Plan) -> ReadyQueue:
+    def ready_queue(self, plan: Plan, message: Message) -> ReadyQueue:
         """The ready queue of a plan, made where there is none; it takes over the newest plan."""
-        site = plan.site
-        ready = self.ready.get(site.key)
+        site, egress = plan.site, self.ports.egress
+        key: object = site.key
+        source = DEFAULT_SOURCE
+        if egress is not None:
+            source = egress.choose(
+                plan, message, lambda s: self._room_at(_ready_key(s, site.key), message) > 0
+            )
+            key = _ready_key(source, site.key)
+        ready = self.ready.get(key)
         if ready is None:
-            ready = ReadyQueue(site.key, site.name, plan, self.settings.lane_items)
-            self.ready[site.key] = ready
+            ready = ReadyQueue(key, site.name, plan, self.settings.lane_items, source)
+            self.ready[key] = ready
         ready.plan = plan
         return ready
+
+    def place_again(self, ready: ReadyQueue) -> None:
+        """Give up a ready queue whose path is gone: what waits in it is routed anew."""
+        if self.ready.get(ready.key) is ready:
+            del self.ready[ready.key]
+        for parcel in ready.drain():
+            if self.still_open(parcel):
+                self.place(parcel)
 
     def _question(self, recipient: Recipient) -> object:
         message = recipient.message
@@ -425,7 +391,7 @@ class QueueManager:
             outcomes = [answer.outcome] * len(parcel.recipients)
             self.finish(parcel, outcomes, NOWHERE, Stages(dns=parcel.dns_us))
         else:
-            ready = self.ready_queue(answer)
+            ready = self.ready_queue(answer, parcel.message)
             ready.push(parcel)
             self.ports.wake(ready)
 

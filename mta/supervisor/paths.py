@@ -8,7 +8,7 @@ from mta.delivery.deadlines import Deadlines
 from mta.delivery.pool import PooledConnection
 from mta.model import Refusal
 from mta.resolver import Resolver, ResolverOptions
-from mta.routing.egress import DEFAULT
+from mta.routing import egress
 from mta.routing.hosts import HostBook, HostOptions
 from mta.routing.planner import Plan, Planner, PlannerOptions
 from mta.routing.rules import Router, from_config
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mta.queues.lanes import ReadyQueue
     from mta.routing.hosts import Target, Targets
     from mta.shaping.gate import Gate
+    from mta.smtp.client import ClientOptions
 
 READ_SIZE = 64 * 1024  # octets of one read; replies are short
 
@@ -42,6 +43,7 @@ class Paths:
         self._deadlines = Deadlines(loop)
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sources = egress.Egress({}, {})
         self.resolver = Resolver(_resolver_options(config), clock)
         endpoints = _local_endpoints(config)
         self.hosts = HostBook(
@@ -52,19 +54,27 @@ class Paths:
     def reload(self, config: Config) -> None:
         """Use other routes, limits and client settings from now on; ConfigError changes nothing."""
         router = Router(from_config(config.route))
+        sources = egress.from_config(config)
         options = PlannerOptions(
             local_names=frozenset((config.hostname.lower(),)),
             local_endpoints=_local_endpoints(config),
         )
         self._planner = Planner(router, self.resolver, options)
-        self._client = wiring.client_options(config, overlap=config.delivery.overlap)
-        self._careful = wiring.client_options(config, overlap=False)
+        self._renewed = sources.changed(self._sources)
+        self._sources = sources
+        self.egress = sources if config.source or config.pool else None
+        self._clients = _clients(config, overlap=config.delivery.overlap)
+        self._careful = _clients(config, overlap=False)
         self._slow: set[Target] = set()
         self._timeouts = wiring.delivery_timeouts(config)
         self._max_messages = config.delivery.messages_per_connection
         self._idle_timeout = config.delivery.idle_timeout
         self._limited = bool(set(config.limits.site) - {"default"})
         self._defined: set[tuple[str, str]] = set()
+
+    def gone(self, ready: ReadyQueue) -> bool:
+        """The last reload changed or took away what this queue's connections are made of."""
+        return ready.source in self._renewed
 
     # ------------------------------------------------------------------ routes
 
@@ -106,8 +116,14 @@ class Paths:
     # ------------------------------------------------------------------ connections
 
     async def targets(self, ready: ReadyQueue) -> Targets:
-        """The hosts of a ready queue's site, in the order to try."""
-        return await self.hosts.connect_targets(ready.plan.site)
+        """The hosts of a ready queue's site that its source can reach, in the order to try."""
+        targets = await self.hosts.connect_targets(ready.plan.site)
+        source = self._sources.source(ready.source)
+        if source is None:  # a reload took it away in this very moment
+            targets.clear()
+        elif source.addresses:
+            egress.reachable(targets, source)
+        return targets
 
     def no_overlap(self, target: Target) -> None:
         """This server cannot take what is sent ahead: one thing after the other from now on."""
@@ -115,22 +131,37 @@ class Paths:
             self._slow.clear()
         self._slow.add(target)
 
-    def connection(self, dispatcher: Dispatcher, target: Target) -> PooledConnection:
+    def connection(
+        self, dispatcher: Dispatcher, ready: ReadyQueue, target: Target
+    ) -> PooledConnection:
         """A connection to a host that is yet to be opened."""
         host = f"[{target.address}]" if ":" in target.address else target.address
-        return PooledConnection(
+        source = self._sources.source(ready.source) or egress.DEFAULT
+        clients = self._careful if target in self._slow else self._clients
+        connection = PooledConnection(
             dispatcher,
             self._loop,
-            self._careful if target in self._slow else self._client,
+            clients[source.name],
             self._timeouts,
             self._deadlines,
             target.host,
             f"{host}:{target.port}",
-            DEFAULT.name,
+            source.name,
             self._max_messages,
             self._idle_timeout,
             self._buffer,
         )
+        address = source.local(target.address)
+        connection.local = (address, 0) if address else None
+        return connection
+
+
+def _clients(config: Config, *, overlap: bool) -> dict[str, ClientOptions]:
+    """What each source's sessions share, by its name."""
+    names = {egress.DEFAULT_NAME: "", **{name: s.ehlo for name, s in config.source.items()}}
+    return {
+        name: wiring.client_options(config, ehlo, overlap=overlap) for name, ehlo in names.items()
+    }
 
 
 def _resolver_options(config: Config) -> ResolverOptions:

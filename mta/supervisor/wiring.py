@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mta.delivery.transports.smtp import Timeouts as DeliveryTimeouts
 from mta.model import Recipient
-from mta.queues.manager import Settings
+from mta.queues.ports import Settings
 from mta.queues.retry import RetryPolicy, exponential
 from mta.reception.control import ControlNames
 from mta.reception.policy import Policy
@@ -127,10 +127,10 @@ def limits(config: Config) -> Limits:
     )
 
 
-def client_options(config: Config, *, overlap: bool) -> ClientOptions:
+def client_options(config: Config, ehlo: str = "", *, overlap: bool) -> ClientOptions:
     """The SMTP client core's; with `overlap` the dot travels with the next envelope."""
     return ClientOptions(
-        config.hostname,
+        ehlo or config.hostname,
         overlap=overlap,
         convert_8bit=config.delivery.convert_8bit,
     )

@@ -30,7 +30,8 @@ from mta.model import IdGenerator
 from mta.queues.acts import Act, Acts, Select
 from mta.queues.census import Census
 from mta.queues.loader import Loader
-from mta.queues.manager import Ports, QueueManager
+from mta.queues.manager import QueueManager
+from mta.queues.ports import Ports
 from mta.queues.sweeper import Sweeper
 from mta.reception.reception import Reception
 from mta.shaping.gate import Gate
@@ -93,6 +94,7 @@ class Worker:
                 wake=lambda ready: self.dispatcher.wake(ready),
                 failed=self.failures.failed,
                 bury=self.failures.bury,
+                egress=self.paths.egress,
             ),
             self.acts,
         )
@@ -117,7 +119,7 @@ class Worker:
             self.gate,
             self.paths.hosts,
             targets=self.paths.targets,
-            connection=lambda target: self.paths.connection(self.dispatcher, target),
+            connection=lambda *path: self.paths.connection(self.dispatcher, *path),
             read_bodies=self._read_bodies,
             no_overlap=self.paths.no_overlap,
         )
@@ -315,6 +317,7 @@ class Worker:
         except MailraceError:
             self.config = old
             raise
+        self.manager.ports.egress = self.paths.egress
         self.manager.settings.retries = settings.retries
         self.manager.settings.per_transaction = settings.per_transaction
         self.failures.reload(config)
@@ -324,6 +327,7 @@ class Worker:
         for opened in self.opened:
             opened.shard.require_free(config.disk.min_free)
         self.gate.reload(wiring.limits(config))
+        self.dispatcher.renew(self.paths.gone)
         self.dispatcher.released()
 
     async def _drain(self, grace: float) -> None:

@@ -23,6 +23,8 @@ class Received:
     content: bytes  # unstuffed
     session: int
     mail_line: str = ""
+    client: str = ""  # IP address that it came from
+    helo: str = ""  # what it said in EHLO
 
 
 @dataclass
@@ -114,15 +116,18 @@ class RemoteMX:
     ) -> None:
         manners = self.manners
         writer.write(manners.banner.encode() + b"\r\n")
-        envelope = Received("", [], b"", number)
+        client, helo = str(writer.get_extra_info("peername")[0]), ""
+        envelope = Received("", [], b"", number, client=client)
         while line := (await reader.readuntil(b"\r\n")).decode("latin-1").rstrip("\r\n"):
             self.commands.append(line)
             verb = line[:4].upper()
             if verb == "DATA":
                 answer = await self._content(reader, writer, envelope)
-                envelope = Received("", [], b"", number)
+                envelope = Received("", [], b"", number, client=client, helo=helo)
             else:
                 answer = self._command(verb, line, envelope)
+                if verb in ("EHLO", "HELO"):
+                    envelope.helo = helo = line[5:]
             if not answer:
                 return
             writer.write(answer.encode() + b"\r\n")

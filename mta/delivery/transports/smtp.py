@@ -48,6 +48,10 @@ class Timeouts(NamedTuple):
     late: float = 20
 
 
+class BindError(OSError):
+    """The source's address cannot be used: no word about the server."""
+
+
 class SmtpConnection(asyncio.BufferedProtocol):
     """An SMTP session that takes messages from its feeder until a limit, an error or `close`."""
 
@@ -131,6 +135,8 @@ class SmtpConnection(asyncio.BufferedProtocol):
         try:
             async with asyncio.timeout(self._timeouts.connect):
                 await self._open(host, port, local_addr)
+        except BindError as error:
+            self._tell_closed(Outcome(Kind.DEFERRED, 0, "4.3.5", str(error), "bind"))
         except OSError as error:  # TimeoutError too
             why = os.strerror(error.errno) if error.errno else "timed out"
             text = f"cannot connect to [{host}]:{port}: {why}"
@@ -219,13 +225,20 @@ class SmtpConnection(asyncio.BufferedProtocol):
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if local_addr is not None:
-                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-                sock.bind(local_addr)
+                self._bind(sock, local_addr)
             await self._loop.sock_connect(sock, (host, port))
             await self._loop.create_connection(lambda: self, sock=sock)
         except BaseException:
             sock.close()
             raise
+
+    def _bind(self, sock: socket.socket, local_addr: tuple[str, int]) -> None:
+        try:
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind(local_addr)
+        except OSError as error:
+            why = f"cannot send from {local_addr[0]} (source {self.source}): {error.strerror}"
+            raise BindError(why) from error
 
     def _pump(self) -> None:
         """Handle the core's events, write what it gives, set the deadline."""

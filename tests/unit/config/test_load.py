@@ -28,6 +28,16 @@ pool = "bulk"
 class = "bulk"
 next_hop = "[192.0.2.1]:25"
 
+[source.ip1]
+address = "127.0.0.2"
+ehlo = "mail1.example.com"
+
+[source.ip2]
+address = ["127.0.0.3", "::1"]
+
+[pool.bulk]
+sources = { ip1 = 3, ip2 = 1 }
+
 [tenant.acme]
 rate = "200/s, burst=400"
 dsn = "off"
@@ -339,7 +349,7 @@ def test_every_setting_is_documented_and_has_a_kind() -> None:
     for path, field in fields.settings():
         key = fields.join(path)
         assert len(field.meaning) > 5, key
-        assert field.shape in ("list", "value"), key
+        assert field.shape in ("list", "value", "map"), key
         seen.add(key)
     assert {"retry.NAME.schedule", "limits.site.NAME.rate", "listener.N.listen", "dsn.from"} <= seen
 

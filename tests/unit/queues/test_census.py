@@ -17,7 +17,8 @@ from mta.queues import census as module
 from mta.queues.acts import Acts
 from mta.queues.census import Census
 from mta.queues.loader import Loader
-from mta.queues.manager import Ports, QueueManager, Settings
+from mta.queues.manager import QueueManager
+from mta.queues.ports import Ports, Settings
 from mta.queues.retry import RetryPolicy
 from mta.testing.spool import SpoolBench
 
