@@ -384,7 +384,10 @@ async def main(fd: int) -> int:
     gone = asyncio.ensure_future(channel.closed.wait())
     done = asyncio.ensure_future(starting.stopped.wait())
     await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
-    return 0 if done.done() else 1
+    if not done.done():
+        # The supervisor has died: end like it, before the committer finds a loop that is closed.
+        os._exit(1)
+    return 0
 
 
 if __name__ == "__main__":
