@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,3 +91,24 @@ def test_what_postfix_refuses_bounces_with_its_words(postfix: Postfix, tmp_path:
         assert (dsn["sender"], dsn["recipient"]) == ("", SENDER)  # refused too: a dead letter
         [letter] = server.ask("dead.list")
         assert letter["recipient"] == SENDER
+
+
+def test_nothing_of_a_peer_outlives_it() -> None:
+    with Postfix() as peer:
+        process = peer._process
+        assert process is not None
+        groups = {process.pid, peer.leader(process.pid)}
+        assert peer.leader(process.pid) in members(groups)
+    assert members(groups) == set()
+    assert not peer.folder.exists()
+
+
+def members(groups: set[int]) -> set[int]:
+    """The live processes of these process groups."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if fields[0] != "Z" and int(fields[2]) in groups:
+                found.add(int(path.parent.name))
+    return found

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import require
+from tests.peers.programs import require, require_user
 
 
 def program(folder: Path, name: str) -> str:
@@ -36,3 +36,13 @@ def test_a_missing_program_skips_and_is_named(tmp_path: Path) -> None:
 def test_a_missing_program_fails_where_peers_are_required(tmp_path: Path) -> None:
     with pytest.raises(pytest.fail.Exception, match="mta-no-such-peer"):
         require("mta-no-such-peer", {"MTA_PEERS_ROOT": str(tmp_path), "MTA_REQUIRE_PEERS": "1"})
+
+
+def test_a_missing_user_skips_and_is_named() -> None:
+    with pytest.raises(pytest.skip.Exception, match="mta-no-such-user"):
+        require_user("mta-no-such-user", {})
+
+
+def test_a_missing_user_fails_where_peers_are_required() -> None:
+    with pytest.raises(pytest.fail.Exception, match="mta-no-such-user"):
+        require_user("mta-no-such-user", {"MTA_REQUIRE_PEERS": "1"})
