@@ -1,0 +1,15 @@
+"""Promises 1 and 2 under kill -9: a short run; the long one is a command (docs/testing.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.crash.run import Plan, run
+
+
+def test_no_acknowledged_recipient_is_lost_or_closed_twice(tmp_path: Path) -> None:
+    result = run(Plan(tmp_path, rounds=4, seed=28, rate=100))
+    assert result.verdict.problems == [], "\n".join(result.verdict.problems)
+    assert set(result.kills) == {"worker", "everything", "everything, starting", "supervisor"}
+    assert result.verdict.messages > 100
+    assert {"Delivery", "Bounce", "Expiration"} <= set(result.verdict.finals)
