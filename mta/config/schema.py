@@ -440,6 +440,18 @@ class Config(Section, frozen=True):
     ] = ""
     spool: Annotated[Path, doc("folder of the spool; HOME/spool if not given", static=True)] = ""
     log_dir: Annotated[Path, doc("folder of the log; HOME/log if not given", static=True)] = ""
+    user: Annotated[
+        str,
+        doc(
+            "whom to become when started as root, once the addresses are bound; folders that are"
+            " missing are made for this user",
+            unit="user name",
+            static=True,
+        ),
+    ] = ""
+    group: Annotated[
+        str, doc("its group; the user's own if not given", unit="group name", static=True)
+    ] = ""
     workers: Annotated[
         int, doc("worker processes; one per core if 0", static=True, ge=0, le=64)
     ] = 0

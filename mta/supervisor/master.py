@@ -19,13 +19,16 @@ import msgspec
 
 from mta import sharedmem
 from mta.config.load import changed_static, load, to_json
-from mta.errors import ConfigError, ControlError, MailraceError
-from mta.smtpd.bind import bind, bind_group
+from mta.errors import ControlError, MailraceError
+from mta.supervisor import journal, privileges
+from mta.supervisor.activation import address_of
 from mta.supervisor.control import ControlServer
 from mta.supervisor.figures import Ledger
 from mta.supervisor.health import Health
 from mta.supervisor.home import Home
+from mta.supervisor.notify import Notifier
 from mta.supervisor.questions import Questions
+from mta.supervisor.sockets import open_all
 from mta.supervisor.state import NodeState
 from mta.supervisor.workers import Orders, WorkerProcess
 
@@ -53,31 +56,28 @@ class Supervisor:
         self.ledger = Ledger()
         self.health = Health(self)
         self.http: socket.socket | None = None
+        self.notifier = Notifier(os.environ)
         self.stopping = False
         self._stop = asyncio.Event()
         self._stops = 0
 
     async def run(self) -> int:
         """Serve until a signal; the exit code."""
-        self.home.prepare()
+        journal.install()
+        who = privileges.identity(self.config.user, self.config.group)
+        folders = (self.home.path, self.home.spool, self.home.log)
+        if who is not None:
+            privileges.make_folders(folders, who)
+        with privileges.acting_as(who):
+            if who is not None:
+                privileges.check_access(who, folders)
+            self.home.prepare()
         try:
-            self._bind()
+            self.sockets, self.http = open_all(self.config, self.count)
+            privileges.drop(who)
             return await self._serve()
         finally:
             self.home.release()
-
-    def _bind(self) -> None:
-        """All listeners' sockets, before anything else may fail half-way."""
-        for listener in self.config.listener:
-            if listener.endpoint.path:
-                self.sockets.append([bind(listener.listen)] * self.count)
-            else:
-                self.sockets.append(bind_group(listener.listen, self.count))
-        if self.config.http.listen:
-            try:
-                self.http = bind(self.config.http.listen)
-            except ConfigError as error:
-                raise ConfigError(error.problem, key="http.listen", hint=error.hint) from None
 
     async def _serve(self) -> int:
         self.state = NodeState(self.home.path / "state.db")
@@ -105,8 +105,11 @@ class Supervisor:
         await control.start()
         keepers = [loop.create_task(worker.keep()) for worker in self.workers]
         self._announce()
+        if self.notifier.watchdog:
+            keepers.append(loop.create_task(self._tell_watchdog()))
         await self._stop.wait()
         self.stopping = True
+        self.notifier.stopping()
         control.close()
         await self._drain()
         self.health.server.close()
@@ -127,9 +130,16 @@ class Supervisor:
         print(f"logs {self.home.log}")
         print(f"control socket {self.config.control.socket}")
         if self.http is not None:
-            host, port = self.http.getsockname()[:2]
-            print(f"metrics http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
+            print(f"metrics http://{address_of(self.http)}/metrics")
         print(f"ready, {self.count} workers", flush=True)
+        self.notifier.ready(f"taking mail, {self.count} workers")
+
+    async def _tell_watchdog(self) -> None:
+        """Keep the watchdog quiet while every worker reports."""
+        while True:
+            if not self.ledger.silent(time.monotonic()):
+                self.notifier.alive()
+            await asyncio.sleep(self.notifier.watchdog)
 
     # ------------------------------------------------------------------ workers
 
@@ -193,12 +203,14 @@ class Supervisor:
         return []
 
     async def _on_hangup(self) -> None:
+        self.notifier.reloading()
         try:
             await self.reload()
         except MailraceError as error:
             print(f"reload refused, the old settings stay: {error}", file=sys.stderr, flush=True)
         else:
             print("reloaded", flush=True)
+        self.notifier.ready(f"taking mail, {self.count} workers")
 
     def _on_stop(self) -> None:
         self._stops += 1

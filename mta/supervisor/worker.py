@@ -37,7 +37,7 @@ from mta.reception.reception import Reception
 from mta.shaping.gate import Gate
 from mta.smtpd.listener import Listener
 from mta.smtpd.service import Service
-from mta.supervisor import wiring
+from mta.supervisor import journal, wiring
 from mta.supervisor.channel import Channel
 from mta.supervisor.failures import Failures
 from mta.supervisor.figures import REPORT_EVERY
@@ -394,6 +394,7 @@ if __name__ == "__main__":
     # The supervisor decides when a worker ends; a terminal's Ctrl-C reaches all of the group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    journal.install()
     code = uvloop.run(main(int(sys.argv[1])))
     sys.stdout.flush()
     os._exit(code)
