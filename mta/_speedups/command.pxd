@@ -14,6 +14,7 @@ cdef enum Verb:
     V_VRFY
     V_EXPN
     V_HELP
+    V_BDAT
     V_OTHER  # of the standards, but not offered: 502
     V_HTTP   # a web client, or a page that makes a browser speak to us
 

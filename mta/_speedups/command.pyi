@@ -14,7 +14,7 @@ def path(text: bytes, recipient: bool = False) -> tuple[str, int]:
     """The address in angle brackets at the start of `text`, and the offset behind the bracket.
 
     A source route is stripped. ValueError says what is wrong. A recipient may be <postmaster>, a
-    sender may be <>.
+    sender may be <>. Octets over 127 must be UTF-8 (RFC 6531 3.3).
     """
 
 def params(text: bytes) -> list[tuple[str, str | None]]:

@@ -51,6 +51,7 @@ cdef enum:
 
 cdef void _fill_kinds():
     cdef unsigned char c
+    cdef int k
     for c in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789":
         KIND[c] = ATEXT | LABEL | NAME | KEYWORD
     for c in b"!#$%&'*+-/=?^_`{|}~":
@@ -60,6 +61,8 @@ cdef void _fill_kinds():
     for c in b"-_.:[]%+/=~#@":
         KIND[c] |= NAME
     KIND[45] |= KEYWORD
+    for k in range(128, 256):  # RFC 6531 3.3: the caller looks whether it is allowed, and UTF-8
+        KIND[k] = ATEXT | LABEL
 
 
 _fill_kinds()
@@ -71,17 +74,17 @@ cdef inline uint32_t _key(const unsigned char* p) noexcept nogil:
     return a << 24 | b << 16 | c << 8 | d
 
 
-cdef uint32_t[11] KEYS
-cdef Verb[11] VERBS = [
-    V_MAIL, V_RCPT, V_DATA, V_EHLO, V_HELO, V_RSET, V_QUIT, V_NOOP, V_VRFY, V_EXPN, V_HELP
+cdef uint32_t[12] KEYS
+cdef Verb[12] VERBS = [
+    V_MAIL, V_RCPT, V_DATA, V_EHLO, V_HELO, V_RSET, V_QUIT, V_BDAT, V_NOOP, V_VRFY, V_EXPN, V_HELP
 ]
 
 
 cdef void _fill_keys():
     cdef int i
     cdef bytes name
-    names = b"MAIL RCPT DATA EHLO HELO RSET QUIT NOOP VRFY EXPN HELP".split()
-    for i in range(11):
+    names = b"MAIL RCPT DATA EHLO HELO RSET QUIT BDAT NOOP VRFY EXPN HELP".split()
+    for i in range(12):
         name = names[i]
         KEYS[i] = _key(name)
 
@@ -89,12 +92,12 @@ cdef void _fill_keys():
 _fill_keys()
 
 # Verbs of the standards that are not offered, and HTTP's (RFC 9110 9)
-cdef frozenset OTHER = frozenset(b"STARTTLS AUTH BDAT ETRN TURN ATRN SEND SOML SAML".split())
+cdef frozenset OTHER = frozenset(b"STARTTLS AUTH ETRN TURN ATRN SEND SOML SAML".split())
 cdef frozenset HTTP = frozenset(b"GET POST HEAD PUT OPTIONS DELETE CONNECT PATCH TRACE".split())
 
 
 cdef Verb _long_verb(const unsigned char* p, Py_ssize_t n) noexcept with gil:
-    """A verb that is not among the eleven: rare, so Python objects will do."""
+    """A verb that is not among the twelve: rare, so Python objects will do."""
     word = (<const char*> p)[:n].upper()
     if word in OTHER:
         return V_OTHER
@@ -113,7 +116,7 @@ cdef Verb parse_verb(const unsigned char* p, Py_ssize_t n, Py_ssize_t* after) no
         after[0] += 1
     if i == 4:
         key = _key(p)
-        for k in range(11):
+        for k in range(12):
             if KEYS[k] == key:
                 return VERBS[k]
     return _long_verb(p, i) if 3 <= i <= 8 else V_UNKNOWN
@@ -150,7 +153,7 @@ cdef PathError _quoted(const unsigned char* p, Py_ssize_t n, Py_ssize_t* at) noe
             i += 1
             if i == n:
                 return P_QUOTE
-        if not 32 <= p[i] <= 126:
+        if p[i] < 32 or p[i] == 127:
             return P_QUOTE
         i += 1
     at[0] = i + 1
@@ -180,12 +183,15 @@ cdef PathError _dotted(const unsigned char* p, Py_ssize_t n, Py_ssize_t* at) noe
 cdef PathError _domain(const unsigned char* p, Py_ssize_t n, Py_ssize_t* at) noexcept nogil:
     """A domain name; `at` moves to the first octet that no label may have."""
     cdef Py_ssize_t i = at[0], label = at[0]
+    cdef unsigned char seen
     if i == n or not (KIND[p[i]] & LABEL or p[i] == 46):
         return P_NO_DOMAIN
     while True:
+        seen = 0
         while i < n and KIND[p[i]] & LABEL:
+            seen |= p[i]
             i += 1
-        if i == label or i - label > MAX_LABEL:
+        if i == label or i - label > MAX_LABEL and seen < 128:  # a U-label's length says nothing
             return P_LABEL
         if p[label] == 45 or p[i - 1] == 45:
             return P_HYPHEN
@@ -312,7 +318,7 @@ cdef int next_param(
     if i < n and p[i] == 61:
         i += 1
         out.value = i
-        while i < n and 33 <= p[i] <= 126 and p[i] != 61:
+        while i < n and p[i] > 32 and p[i] != 127 and p[i] != 61:
             i += 1
         out.value_end = i
         if i == out.value:
@@ -326,7 +332,7 @@ def verb(bytes line not None):
     cdef Verb found = parse_verb(line, len(line), &after)
     names = (
         "", "EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "QUIT", "NOOP", "VRFY", "EXPN", "HELP",
-        "other", "http",
+        "BDAT", "other", "http",
     )
     return names[<int> found], after
 
@@ -336,7 +342,7 @@ def path(bytes text not None, bint recipient=False):
     cdef PathError error = parse_path(text, len(text), recipient, &found)
     if error != P_OK:
         raise ValueError(PATH_TEXTS[<int> error])
-    return text[found.start:found.end].decode("latin-1"), found.after
+    return text[found.start:found.end].decode(), found.after
 
 
 def params(bytes text not None):

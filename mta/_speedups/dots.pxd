@@ -33,6 +33,7 @@ cdef class ContentReader:
     cdef readonly Py_ssize_t max_line
     cdef readonly bint mend
     cdef readonly bint keep         # bare newlines and NULs are text
+    cdef readonly bint chunked      # no dot ends it: `end` does
     cdef readonly bint done         # the final dot was read
     cdef readonly Py_ssize_t size   # octets stored
     cdef readonly Py_ssize_t taken  # octets read
@@ -42,6 +43,7 @@ cdef class ContentReader:
     cdef readonly Py_ssize_t fault_line
 
     cdef Py_ssize_t take(self, const unsigned char* p, Py_ssize_t n) except -1
+    cpdef int end(self) except -1
     cdef bytes finish(self)
     cdef int _put(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _grow(self, Py_ssize_t more) except -1

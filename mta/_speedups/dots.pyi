@@ -7,13 +7,15 @@ class ContentReader:
 
     Only CRLF.CRLF ends it. Refused are (`fault`, an index into FAULTS, and `fault_line`): more
     than `max_size` octets, a line of more than `max_line`, a NUL, and unless `mend` a bare CR or
-    LF; with `keep` neither of the last two. 0 is no limit. Behind a fault nothing is stored, but the final dot is still looked for.
+    LF; with `keep` neither of the last two. 0 is no limit. Behind a fault nothing is stored, but
+    the final dot is still looked for. With `chunked` dots are text and `end` ends it.
     """
 
     max_size: int
     max_line: int
     mend: bool
     keep: bool
+    chunked: bool
     done: bool
     size: int
     taken: int
@@ -29,11 +31,15 @@ class ContentReader:
         mend: bool = False,
         hint: int = 0,
         keep: bool = False,
+        chunked: bool = False,
     ) -> None:
         """`hint` is the declared size: room to begin with."""
 
     def feed(self, data: bytes) -> int:
         """Read `data` up to its end or the final dot; the number of octets read."""
+
+    def end(self) -> int:
+        """The last chunk has been read."""
 
     def body(self) -> bytes:
         """The message, once; ValueError where it is not done or at fault."""

@@ -7,7 +7,8 @@ finds out what the flags say and what must be refused.
 - Only CRLF ends a line and only CRLF.CRLF ends the content (RFC 5321 2.3.8, 4.1.1.4): a dot behind
   a bare LF or CR is text, whatever follows it. A bare newline is a fault, or with `mend` becomes
   CRLF in the body; the dot behind it is kept, and stuffed again when the message is sent. With
-  `keep` it stays as it is, for a message that is not sent on; so does a NUL.
+  `keep` it stays as it is, for binary content or a message that is not sent on; so does a NUL.
+- Content in chunks (RFC 3030) has no stuffed dots and no final one: whoever counts says `end`.
 - The first fault counts. From there nothing is stored; the rest is read up to its final dot.
 - The result does not depend on how the octets are cut into pieces.
 
@@ -36,7 +37,8 @@ FAULTS = ("", "size", "bare_cr", "bare_lf", "nul", "line")
 
 cdef class ContentReader:
     def __cinit__(self, Py_ssize_t max_size=0, Py_ssize_t max_line=0, bint mend=False,
-                  Py_ssize_t hint=0, bint keep=False):
+                  Py_ssize_t hint=0, bint keep=False, bint chunked=False):
+        self.chunked = chunked
         self.max_size, self.max_line, self.mend, self.keep = max_size, max_line, mend, keep
         self._hint = min(hint + 2, <Py_ssize_t> MAX_HINT) if hint > 0 else 0
         self.line = 1
@@ -65,6 +67,13 @@ cdef class ContentReader:
         self.taken += i
         return i
 
+    cpdef int end(self) except -1:
+        """The last chunk is read: a CR that was held back stands alone."""
+        if self._place == AT_CR:
+            self._bare(F_BARE_CR)
+        self.done = True
+        return 0
+
     cdef bytes finish(self):
         """The body; the reader has none afterwards."""
         cdef PyObject* body = self._body
@@ -83,7 +92,9 @@ cdef class ContentReader:
         cdef unsigned char c = p[0]
         self._place = AT_TEXT
         if place == AT_START:
-            if c == 46:
+            if c == 46 and self.chunked:
+                self.flags |= F8_DOT_LINES
+            elif c == 46:
                 self._place = AT_DOT
                 return 1
         elif place == AT_DOT:

@@ -9,32 +9,32 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr, memcpy, memmove
 
 from mta._speedups.command cimport (
-    P_OK,
-    PATH_TEXTS,
+    V_BDAT,
     V_DATA,
     V_EHLO,
-    V_EXPN,
     V_HELO,
     V_HELP,
     V_HTTP,
     V_MAIL,
     V_NOOP,
-    V_OTHER,
     V_QUIT,
     V_RCPT,
     V_RSET,
+    V_UNKNOWN,
     V_VRFY,
-    Param,
-    Path,
-    PathError,
     Verb,
-    next_param,
     parse_name,
-    parse_path,
     parse_verb,
     skip_word,
 )
-from mta._speedups.dots cimport F_BARE_CR, F_LINE, F_NUL, F_SIZE, ContentReader
+from mta._speedups.dots cimport ContentReader
+from mta._speedups.envelope cimport (
+    F8_BINARYMIME,
+    F8_BODY_8BITMIME,
+    F8_SMTPUTF8,
+    Envelope,
+    is_ascii,
+)
 from mta._speedups.lines cimport (
     LINE_BARE_LF,
     LINE_CRLF,
@@ -45,6 +45,8 @@ from mta._speedups.lines cimport (
 )
 from mta._speedups.server_events cimport Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
 from mta._speedups.server_options cimport ServerOptions, wire
+from mta._speedups cimport server_replies as say
+from mta._speedups.server_replies cimport checked, content_reply
 
 # --- The transition table ------------------------------------------------------------------------
 
@@ -53,21 +55,23 @@ cdef enum State:
     S_READY
     S_MAIL     # has a sender
     S_RCPT     # has recipients
+    S_CHUNKS   # within a message that comes by BDAT (RFC 3030)
     S_CONTENT  # behind a 354, up to the verdict on the content
     S_CONNECT  # before the greeting
     S_CLOSED
     BAD = -1   # 503
     STAY = -2
 
-STATES = ("start", "ready", "mail", "rcpt", "content", "connect", "closed")
+STATES = ("start", "ready", "mail", "rcpt", "chunks", "content", "connect", "closed")
 
 # The state behind a command that was answered positively, by state and by
 #      EHLO, HELO  MAIL    RCPT    DATA       RSET     QUIT      others
-cdef int[4][7] NEXT = [
+cdef int[5][7] NEXT = [
     [S_READY,     BAD,    BAD,    BAD,       S_START, S_CLOSED, STAY],  # START
     [S_READY,     S_MAIL, BAD,    BAD,       S_READY, S_CLOSED, STAY],  # READY
     [S_READY,     BAD,    S_RCPT, BAD,       S_READY, S_CLOSED, STAY],  # MAIL
     [S_READY,     BAD,    S_RCPT, S_CONTENT, S_READY, S_CLOSED, STAY],  # RCPT
+    [S_READY,     BAD,    BAD,    BAD,       S_READY, S_CLOSED, STAY],  # CHUNKS
 ]
 
 cdef enum Column:
@@ -93,70 +97,6 @@ cdef enum:
     W_SHELL = 100  # the shell's own reply: see say() and proceed()
 
 LONGEST_ANSWER = 12290  # a line of an AUTH exchange with its CRLF (RFC 4954 4)
-
-F8_BODY_8BITMIME = 4  # mta.model.Flag
-
-# --- Replies of the core's own -------------------------------------------------------------------
-
-cdef tuple STANDARD = (  # by what awaits a verdict; HELLO's depend on the listener
-    b"", b"250 2.1.0 Ok\r\n", b"250 2.1.5 Ok\r\n", b"354 End data with <CR><LF>.<CR><LF>\r\n",
-    b"250 2.0.0 Ok\r\n",
-)
-cdef bytes POSITIVE = b"22232"  # the first digit of a positive verdict, by the same
-cdef bytes OK = b"250 2.0.0 Ok\r\n"
-cdef bytes NO_VRFY = b"252 2.0.0 Cannot VRFY a user, but will take mail and try to deliver it\r\n"
-cdef bytes NOT_OFFERED = b"502 5.5.1 This command is not offered here\r\n"
-cdef bytes UNKNOWN = b"500 5.5.2 Unknown command\r\n"
-cdef bytes NUL_LINE = b"500 5.5.2 A command has a NUL octet\r\n"
-cdef bytes WEB = b"500 5.5.1 This is an SMTP server, not a web server; closing\r\n"
-cdef bytes HELP = (
-    b"214-2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\r\n"
-    b"214 2.0.0 See RFC 5321\r\n"
-)
-cdef bytes NON_ASCII = b"553 5.6.7 A non-ASCII address needs SMTPUTF8, which is not offered\r\n"
-cdef bytes NAME_NEEDED = b"501 5.5.4 A host name or address literal must follow EHLO or HELO\r\n"
-cdef bytes NO_ARGUMENT = b"501 5.5.4 This command takes no argument\r\n"
-cdef bytes ARGUMENT = b"501 5.5.4 An argument is missing\r\n"
-cdef bytes BAD_SIZE = b"501 5.5.4 SIZE takes a number of octets\r\n"
-cdef bytes BAD_BODY = b"501 5.5.4 BODY is 7BIT or 8BITMIME\r\n"
-cdef bytes BAD_PARAM = b"501 5.5.4 A parameter is malformed; a blank and KEYWORD=value is right\r\n"
-
-cdef tuple ORDER = (  # 503 by state
-    b"503 5.5.1 EHLO or HELO comes first\r\n",
-    b"503 5.5.1 MAIL comes first\r\n",
-    b"503 5.5.1 RCPT comes first: there is no accepted recipient\r\n",
-    b"503 5.5.1 A transaction is open: finish it or send RSET\r\n",
-)
-
-
-cdef bytes content_reply(ContentReader content, ServerOptions options):
-    """Why content was refused."""
-    line = content.fault_line
-    if content.fault == F_SIZE:
-        return options.oversize
-    if content.fault == F_NUL:
-        return wire(f"550 5.6.0 Line {line} of the message has a NUL octet")
-    if content.fault == F_LINE:  # RFC 5321 4.5.3.1.9
-        return wire(
-            f"500 5.6.0 Line {line} of the message is longer than {options.max_text_line} octets "
-            "(setting max_text_line)"
-        )
-    what = "<CR>" if content.fault == F_BARE_CR else "<LF>"
-    return wire(
-        f"550 5.5.2 Line {line} of the message has a bare {what}; only <CR><LF> ends a line "
-        "(setting bare_newlines)"
-    )
-
-
-cdef bint checked(bytes reply, int positive) except -1:
-    """Whether a reply begins with the digit `positive`; ValueError if it is no reply at all."""
-    if len(reply) >= 6 and reply.endswith(b"\r\n"):
-        if reply[0] == positive:
-            return True
-        if reply[0] == 52 or reply[0] == 53:
-            return False
-    raise ValueError(f"{reply!r} is no {chr(positive)}xx, 4xx or 5xx reply line")
-
 
 # --- The core ------------------------------------------------------------------------------------
 
@@ -184,10 +124,11 @@ cdef class ServerCore:
     cdef bint _said_error         # the shell has said 5xx to this command
     cdef bytes _farewell          # a 421 to be sent at the next boundary
     cdef bint _urgent             # at once, if no verdict is outstanding
-    cdef Py_ssize_t _size         # declared by SIZE
-    cdef bint _body8              # declared by BODY
-    cdef dict _params
+    cdef Envelope _envelope
     cdef ContentReader _content   # while content is being read
+    cdef bint _chunked            # it comes by BDAT
+    cdef Py_ssize_t _left         # octets that belong to the last BDAT
+    cdef bint _final              # which said LAST
     cdef unsigned char* _kept     # octets not yet parsed: _kept[_first:_last], owned
     cdef Py_ssize_t _first
     cdef Py_ssize_t _last
@@ -195,6 +136,7 @@ cdef class ServerCore:
 
     def __init__(self, ServerOptions options not None):
         self.options = options
+        self._envelope = Envelope(options)
         self._state = S_CONNECT
         self._waiting = W_NOTHING
         self._output = []
@@ -223,7 +165,7 @@ cdef class ServerCore:
 
     @property
     def in_content(self):
-        return self._content is not None
+        return self._left > 0 or self._content is not None and not self._chunked
 
     @property
     def content_size(self):
@@ -289,15 +231,17 @@ cdef class ServerCore:
             raise RuntimeError("no event that was taken awaits a verdict")
         if reply is None:
             reply = self._standard(what)
-        positive = checked(reply, POSITIVE[what])
+        positive = checked(reply, say.POSITIVE[what])
         self._waiting = W_NOTHING
         if reply.startswith(b"421"):
             self._close(reply)
             return
-        self._output.append(reply)
         if positive:
+            if what != C_DATA or not self._chunked:
+                self._output.append(reply)
             self._accepted(what)
         else:
+            self._output.append(reply)
             self._refused(what, reply)
         self._boundary()
 
@@ -338,7 +282,7 @@ cdef class ServerCore:
     cdef bytes _standard(self, int what):
         if what == C_HELLO:
             return self.options.extended if self._greets_extended else self.options.hello
-        return STANDARD[what]
+        return say.STANDARD[what]
 
     cdef int _accepted(self, int what) except -1:
         """The transition behind a positive verdict."""
@@ -346,11 +290,13 @@ cdef class ServerCore:
             self.messages += 1
             self._error_run = 0
             self._forget(S_READY)
+        elif what == C_DATA and self._chunked:
+            self._open_chunks()
         elif what == C_DATA:
             self._state = S_CONTENT
             self._content = ContentReader(
-                self.options.max_size, self.options.max_text_line, self.options.fix, self._size,
-                self.options.keep,
+                self.options.max_size, self.options.max_text_line, self.options.fix,
+                self._envelope.size, self.options.keep,
             )
         elif what == C_HELLO:
             self.extended = self._greets_extended
@@ -364,7 +310,11 @@ cdef class ServerCore:
         """The transition behind a negative verdict: only content ends its transaction."""
         if what == W_CONTENT:
             self._forget(S_READY)
-        self._pardon = what == C_MAIL
+        elif what == C_DATA and self._chunked:  # the client has sent its chunks all the same
+            self._forget(S_READY)
+            self._reset(b"")
+            self._pardon = True
+        self._pardon |= what == C_MAIL
         if reply[0] == 53:
             self._count_error()
         return 0
@@ -373,9 +323,9 @@ cdef class ServerCore:
         """No transaction is open any more."""
         self._state = state
         self.recipients = 0
-        self._size = 0
-        self._body8 = False
+        self._envelope.clear()
         self._content = None
+        self._chunked = False
         return 0
 
     cdef int _count_error(self) except -1:
@@ -441,7 +391,10 @@ cdef class ServerCore:
         if self._state == S_CONNECT and n:  # RFC 5321 4.3.1
             self._close(wire(f"421 4.5.1 {self.options.hostname} You spoke before the greeting"))
         while used < n and self._event is None and self._waiting == W_NOTHING and not self.closing:
-            if self._content is not None:
+            if self._left:
+                used += self._chunk(p + used, n - used)
+                continue
+            if self._content is not None and not self._chunked:
                 used += self._content.take(p + used, n - used)
                 if self._content.done:
                     self._end_content()
@@ -470,10 +423,78 @@ cdef class ServerCore:
         event = Content.__new__(Content)
         event.body = content.finish()
         event.size = content.size
-        event.flags = content.flags | (F8_BODY_8BITMIME if self._body8 else 0)
+        event.flags = content.flags | self._envelope.declared
         self._event = event
         self._waiting = W_SHELL if self.options.raw else W_CONTENT
         return 0
+
+    # --- Chunks (RFC 3030) ----------------------------------------------------------------------
+
+    cdef int _bdat(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """BDAT: its octets follow, whatever the reply to it is (RFC 3030 2)."""
+        cdef Py_ssize_t at = 0, size = 0
+        while at < n and at < 18 and 48 <= p[at] <= 57:
+            size = 10 * size + p[at] - 48
+            at += 1
+        self._final = at < n and p[at] == 32
+        if at == 0 or at < n and (not self._final or skip_blanks(p, n, at) + 4 != n
+                                  or skip_word(p + n - 4, 4, b"LAST", 4) < 0):
+            self.errors += 1
+            return self._close(say.BAD_CHUNK)
+        self._left = size
+        if self._state == S_RCPT:
+            self._chunked = True
+        elif self._state != S_CHUNKS:
+            return self._out_of_order(V_BDAT)
+        if self.options.max_size and size > self.options.max_size - self.content_size:
+            return self._end_chunks(self.options.oversize)
+        if self._state == S_RCPT:
+            self._event = Data.__new__(Data)
+            self._waiting = C_DATA
+        elif size == 0:
+            self._end_chunk()
+        return 0
+
+    cdef int _open_chunks(self) except -1:
+        """The shell takes content: the first chunk may come."""
+        cdef bint binary = self._envelope.declared & F8_BINARYMIME != 0
+        self._state = S_CHUNKS
+        self._content = ContentReader(
+            self.options.max_size, 0 if binary else self.options.max_text_line, self.options.fix,
+            max(self._envelope.size, self._left), binary or self.options.keep, True,
+        )
+        if self._left == 0:
+            self._end_chunk()
+        return 0
+
+    cdef Py_ssize_t _chunk(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """The octets of a chunk, up to its end; the octets used."""
+        cdef Py_ssize_t part = min(n, self._left)
+        self._left -= part
+        if self._state == S_CHUNKS:  # else its message is refused, and they are passed over
+            self._content.take(p, part)
+            if self._left == 0:
+                self._end_chunk()
+        return part
+
+    cdef int _end_chunk(self) except -1:
+        """A chunk is whole: an answer, or the message's end."""
+        if self._final:
+            self._content.end()
+        if self._content.fault:
+            return self._end_chunks(content_reply(self._content, self.options))
+        if self._final:
+            return self._end_content()
+        self._output.append(say.OK)
+        return 0
+
+    cdef int _end_chunks(self, bytes reply) except -1:
+        """The message is given up; what was sent behind this chunk is no error."""
+        self._forget(S_READY)
+        self._reset(reply)
+        self._pardon = True
+        self._error(reply)
+        return self._boundary()
 
     cdef int _reset(self, bytes reply) except -1:
         cdef Reset event = Reset.__new__(Reset)
@@ -558,7 +579,7 @@ cdef class ServerCore:
             if name in self.options.commands:
                 return self._to_shell(name, p[:n])
         if has_nul(p, n):
-            return self._error(NUL_LINE)
+            return self._error(say.NUL_LINE)
         while n and (p[n - 1] == 32 or p[n - 1] == 9):  # RFC 5321 4.1.1
             n -= 1
         verb = parse_verb(p, n, &at)
@@ -567,6 +588,8 @@ cdef class ServerCore:
             return self._out_of_order(verb)
         if verb == V_RCPT:
             return self._rcpt(p + at, n - at)
+        if verb == V_BDAT and self.options.chunking:
+            return self._bdat(p + at, n - at)
         self._pardon = False
         if verb == V_MAIL:
             return self._mail(p + at, n - at)
@@ -574,14 +597,14 @@ cdef class ServerCore:
             return self._hello(p + at, n - at, verb == V_EHLO)
         if verb == V_DATA or verb == V_RSET or verb == V_QUIT:
             if at < n:
-                return self._error(NO_ARGUMENT)
+                return self._error(say.NO_ARGUMENT)
             return self._plain(verb, next_state)
-        return self._aside(verb, at < n)
+        return self._aside(verb, p + at, n - at)
 
     cdef int _out_of_order(self, Verb verb) except -1:
         """503; not an error where it only follows from a refused MAIL of the same group."""
-        cdef bytes reply = ORDER[3] if verb == V_MAIL and self._state > S_READY \
-            else ORDER[<int> self._state]
+        cdef bytes reply = say.ORDER[3] if verb == V_MAIL and S_READY < self._state < S_CHUNKS \
+            else say.ORDER[<int> self._state]
         if self._pardon and verb != V_MAIL:
             self._output.append(reply)
             return 0
@@ -590,35 +613,40 @@ cdef class ServerCore:
     cdef int _plain(self, Verb verb, int next_state) except -1:
         """DATA, RSET and QUIT."""
         if verb == V_DATA:
+            if self._envelope.declared & F8_BINARYMIME:
+                return self._error(say.BINARY_DATA)
             self._event = Data.__new__(Data)
             self._waiting = C_DATA
             return 0
         if verb == V_QUIT:
             return self._close(wire(f"221 2.0.0 {self.options.hostname} closing"))
         self._forget(next_state)
-        self._output.append(OK)
+        self._output.append(say.OK)
         self._reset(b"")
         return self._boundary()
 
-    cdef int _aside(self, Verb verb, bint argument) except -1:
+    cdef int _aside(self, Verb verb, const unsigned char* p, Py_ssize_t n) except -1:
         """The commands that change nothing, and those that are none."""
         if verb == V_NOOP or verb == V_HELP:
-            self._output.append(OK if verb == V_NOOP else HELP)
-        elif verb == V_VRFY and argument:  # RFC 5321 7.3
-            self._output.append(NO_VRFY)
+            self._output.append(say.OK if verb == V_NOOP else say.HELP)
+        elif verb == V_VRFY and n and self.options.smtputf8 and not is_ascii(p, n) \
+                and not p[:n].upper().endswith(b" SMTPUTF8"):  # RFC 6531 3.7.4.2
+            self._error(say.UNDECLARED)
+        elif verb == V_VRFY and n:  # RFC 5321 7.3
+            self._output.append(say.NO_VRFY)
         elif verb == V_HTTP:
             self.errors += 1
-            self._close(WEB)
+            self._close(say.WEB)
         elif verb == V_VRFY:
-            self._error(ARGUMENT)
+            self._error(say.ARGUMENT)
         else:
-            self._error(NOT_OFFERED if verb == V_EXPN or verb == V_OTHER else UNKNOWN)
+            self._error(say.UNKNOWN if verb == V_UNKNOWN else say.NOT_OFFERED)
         return 0
 
     cdef int _hello(self, const unsigned char* p, Py_ssize_t n, bint extended) except -1:
         cdef Hello event
         if not parse_name(p, n):
-            return self._error(NAME_NEEDED)
+            return self._error(say.NAME_NEEDED)
         event = Hello.__new__(Hello)
         event.name = PyUnicode_DecodeASCII(<const char*> p, n, NULL)
         event.extended = self._greets_extended = extended
@@ -628,110 +656,37 @@ cdef class ServerCore:
 
     cdef int _mail(self, const unsigned char* p, Py_ssize_t n) except -1:
         cdef Mail event
-        cdef Path path
+        cdef Envelope envelope = self._envelope
         cdef bytes problem
         if self.options.max_messages and self.messages >= self.options.max_messages:
             return self._close(self.options.worn)
-        self._size, self._body8, self._params = 0, False, None
-        problem = self._path(&p, &n, False, &path)
-        if problem is None:
-            problem = self._parameters(p, n, path.after, True)
+        problem = envelope.mail(p, n)
         if problem is not None:
             self._pardon = True
             return self._error(problem)
         event = Mail.__new__(Mail)
-        event.sender = address_of(p, &path)
-        event.size, event.body8, event.params = self._size, self._body8, self._params
+        event.sender, event.size, event.params = envelope.address, envelope.size, envelope.params
+        event.body8 = envelope.declared & F8_BODY_8BITMIME != 0
+        event.binary = envelope.declared & F8_BINARYMIME != 0
+        event.utf8 = envelope.declared & F8_SMTPUTF8 != 0
         self._event = event
         self._waiting = C_MAIL
         return 0
 
     cdef int _rcpt(self, const unsigned char* p, Py_ssize_t n) except -1:
         cdef Rcpt event
-        cdef Path path
-        cdef bytes problem
-        self._params = None
-        problem = self._path(&p, &n, True, &path)
-        if problem is None:
-            problem = self._parameters(p, n, path.after, False)
+        cdef Envelope envelope = self._envelope
+        cdef bytes problem = envelope.rcpt(p, n)
         if problem is not None:
             return self._error(problem)
         if self.options.max_recipients and self.recipients >= self.options.max_recipients:
             self._output.append(self.options.crowded)
             return 0
         event = Rcpt.__new__(Rcpt)
-        event.recipient = address_of(p, &path)
-        event.params = self._params
+        event.recipient, event.params = envelope.address, envelope.params
         self._event = event
         self._waiting = C_RCPT
         return 0
-
-    cdef bytes _path(
-        self, const unsigned char** p, Py_ssize_t* n, bint recipient, Path* path
-    ):
-        """Find the path; `p` and `n` move to it. The reply to what is wrong, or None."""
-        cdef Py_ssize_t at = skip_word(p[0], n[0], b"TO:", 3) if recipient \
-            else skip_word(p[0], n[0], b"FROM:", 5)
-        cdef PathError error
-        if at < 0:
-            return b"501 5.5.4 Syntax: RCPT TO:<address>\r\n" if recipient \
-                else b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n"
-        p[0] += at
-        n[0] -= at
-        if not is_ascii(p[0], n[0]):
-            return NON_ASCII  # RFC 6531 3.5
-        error = parse_path(p[0], n[0], recipient, path)
-        if error == P_OK:
-            return None
-        if recipient:
-            return wire(f"501 5.1.3 Bad recipient address: {PATH_TEXTS[<int> error]}")
-        return wire(f"501 5.1.7 Bad sender address: {PATH_TEXTS[<int> error]}")
-
-    cdef bytes _parameters(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t at, bint mail):
-        """The parameters from p[at]; the reply to the first that is wrong, or None."""
-        cdef Param one
-        cdef int more
-        cdef str value
-        cdef set seen = None
-        while at < n:
-            more = next_param(p, n, &at, &one)
-            if more == 0:
-                break
-            if more < 0:
-                return BAD_PARAM
-            key = p[one.key:one.key_end].decode("ascii").upper()
-            value = None if one.value < 0 else p[one.value:one.value_end].decode("ascii")
-            if seen is None:
-                seen = set()
-            if key in seen:
-                return wire(f"501 5.5.4 Parameter {key[:40]} is given twice")
-            seen.add(key)
-            problem = self._parameter(key, value, mail)
-            if problem is not None:
-                return problem
-        return None
-
-    cdef bytes _parameter(self, str key, str value, bint mail):
-        """Take one parameter; the reply to it if it cannot be taken, or None."""
-        if mail and key == "SIZE":  # RFC 1870 3
-            if value is None or not value.isdecimal() or len(value) > 18:
-                return BAD_SIZE
-            self._size = int(value)
-            if self.options.max_size and self._size > self.options.max_size:
-                return self.options.oversize
-            return None
-        if mail and key == "BODY":  # RFC 6152 3
-            if value is None or value.upper() not in ("7BIT", "8BITMIME"):
-                return BAD_BODY
-            self._body8 = value.upper() == "8BITMIME"
-            return None
-        if mail and key == "AUTH" and value is not None \
-                or key in (self.options.mail_parameters if mail else self.options.rcpt_parameters):
-            if self._params is None:
-                self._params = {}
-            self._params[key] = value
-            return None
-        return wire(f"555 5.5.4 Parameter {key[:40]} is not known here")  # RFC 5321 4.1.1.11
 
 
 cdef str verb_of(const unsigned char* p, Py_ssize_t n):
@@ -743,13 +698,7 @@ cdef str verb_of(const unsigned char* p, Py_ssize_t n):
     return PyUnicode_DecodeASCII(<const char*> p, size, NULL).upper()
 
 
-cdef inline str address_of(const unsigned char* p, Path* path):
-    return PyUnicode_DecodeASCII(<const char*> p + path.start, path.end - path.start, NULL)
-
-
-cdef inline bint is_ascii(const unsigned char* p, Py_ssize_t n) noexcept nogil:
-    cdef unsigned char bits = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        bits |= p[i]
-    return bits < 0x80
+cdef Py_ssize_t skip_blanks(const unsigned char* p, Py_ssize_t n, Py_ssize_t at) noexcept:
+    while at < n and p[at] == 32:
+        at += 1
+    return at

@@ -14,6 +14,8 @@ cdef class Mail:
     cdef readonly str sender
     cdef readonly Py_ssize_t size
     cdef readonly bint body8
+    cdef readonly bint binary
+    cdef readonly bint utf8
     cdef readonly dict params
 
 

@@ -7,11 +7,16 @@ class Hello:
     extended: bool
 
 class Mail:
-    """MAIL: the reverse-path ("" is the null sender) and the declared size (0: none)."""
+    """MAIL: the reverse-path ("" is the null sender) and the declared size (0: none).
+
+    body8, binary and utf8: BODY=8BITMIME, BODY=BINARYMIME, SMTPUTF8.
+    """
 
     sender: str
     size: int
     body8: bool
+    binary: bool
+    utf8: bool
     params: dict[str, str | None] | None
 
 class Rcpt:
@@ -21,7 +26,7 @@ class Rcpt:
     params: dict[str, str | None] | None
 
 class Data:
-    """DATA: may the content come?"""
+    """DATA, or the first BDAT of a message: may the content come?"""
 
 class Content:
     """The whole message, unstuffed; `flags` are mta.model.Flag. A positive verdict means stored."""

@@ -16,6 +16,10 @@ cdef class ServerOptions:
     cdef readonly frozenset mail_parameters
     cdef readonly frozenset rcpt_parameters
     cdef readonly frozenset commands
+    cdef readonly bint chunking
+    cdef readonly bint binarymime
+    cdef readonly bint smtputf8
+    cdef readonly frozenset hidden
     cdef bint fix             # bare newlines are mended
     cdef bint keep            # bare newlines and NULs of a message are text
     cdef bint raw             # every command line is the shell's

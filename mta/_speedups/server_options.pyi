@@ -20,6 +20,10 @@ class ServerOptions:
     mail_parameters: frozenset[str]
     rcpt_parameters: frozenset[str]
     commands: frozenset[str]
+    chunking: bool
+    binarymime: bool
+    smtputf8: bool
+    hidden: frozenset[str]
     extended: bytes
     """The standard reply to EHLO."""
 
@@ -40,6 +44,10 @@ class ServerOptions:
         mail_parameters: Iterable[str] = frozenset(),
         rcpt_parameters: Iterable[str] = frozenset(),
         commands: Iterable[str] = frozenset(),
+        chunking: bool = False,
+        binarymime: bool = False,
+        smtputf8: bool = False,
+        hidden: Iterable[str] = frozenset(),
     ) -> None:
         """`hostname` and `banner` make the greeting.
 
@@ -47,8 +55,10 @@ class ServerOptions:
         max_text_line: octets of a line, the former with its CRLF, the latter without.
         max_errors: since the last accepted message. max_messages: accepted on one connection.
         pipeline_limit: octets kept unparsed before `wants_read` turns False. bare_newlines: what
-        becomes of a CR or LF alone ("keep": it is text of the message). keywords: further lines of the EHLO reply. mail_parameters,
-        rcpt_parameters: keywords (upper case) that are handed on in an event's `params`.
+        becomes of a CR or LF alone ("keep": it is text of the message). keywords: further lines of
+        the EHLO reply. mail_parameters, rcpt_parameters: keywords (upper case) that are handed on
+        in an event's `params`. chunking, binarymime, smtputf8: offer these (RFC 3030, RFC 6531).
+        hidden: keywords left out of the EHLO reply though they are understood.
         commands: verbs (upper case) that the shell answers, each a Command event; "*": every line,
         where an LF alone ends one, and contents, faulty ones too, are answered like a Command.
         """

@@ -9,6 +9,7 @@ cdef class ServerOptions:
         max_command_line=2048, max_text_line=0, max_errors=20, max_messages=0,
         pipeline_limit=65536, bare_newlines="reject", keywords=(), mail_parameters=frozenset(),
         rcpt_parameters=frozenset(), commands=frozenset(),
+        chunking=False, binarymime=False, smtputf8=False, hidden=frozenset(),
     ):
         if bare_newlines not in ("reject", "fix", "keep"):
             raise ValueError(f"bare_newlines is {bare_newlines!r}; it is 'reject', 'fix' or 'keep'")
@@ -16,6 +17,8 @@ cdef class ServerOptions:
             raise ValueError(f"max_command_line is {max_command_line}; 512 is the least")
         if min(max_size, max_recipients, max_text_line, max_errors, max_messages) < 0:
             raise ValueError("a limit is negative; 0 is no limit")
+        if binarymime and not chunking:
+            raise ValueError("BINARYMIME cannot be offered without CHUNKING (RFC 3030 3)")
         for text in (hostname, banner, *keywords):
             if not (text and text.isascii() and text.isprintable()):
                 raise ValueError(f"{text!r} cannot stand in a reply: printable ASCII is needed")
@@ -28,6 +31,8 @@ cdef class ServerOptions:
         self.mail_parameters = frozenset(mail_parameters)
         self.rcpt_parameters = frozenset(rcpt_parameters)
         self.commands = frozenset(commands)
+        self.chunking, self.binarymime, self.smtputf8 = chunking, binarymime, smtputf8
+        self.hidden = frozenset(hidden)
         self.fix, self.keep = bare_newlines == "fix", bare_newlines == "keep"
         self.raw = "*" in self.commands
         self._write_replies()
@@ -36,7 +41,12 @@ cdef class ServerOptions:
         """The replies that depend on the settings, once for all sessions."""
         size = f"SIZE {self.max_size}" if self.max_size else "SIZE"  # RFC 1870 4
         lines = [self.hostname, "PIPELINING", size, "8BITMIME", "ENHANCEDSTATUSCODES"]
+        offered = {
+            "CHUNKING": self.chunking, "BINARYMIME": self.binarymime, "SMTPUTF8": self.smtputf8
+        }
+        lines.extend(name for name, on in offered.items() if on)
         lines.extend(self.keywords)
+        lines[1:] = [line for line in lines[1:] if line.partition(" ")[0] not in self.hidden]
         *first, last = lines
         self.extended = wire("".join(f"250-{line}\r\n" for line in first) + f"250 {last}")
         self.hello = wire(f"250 {self.hostname}")

@@ -14,6 +14,10 @@ from mta.config.schema import Config, Limit, Listener, Retry
 from mta.config.values import Endpoint
 from mta.errors import ConfigError
 
+EXTENSIONS = (
+    "PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "BINARYMIME", "SMTPUTF8",
+    "DSN", "LIMITS", "FUTURERELEASE", "MT-PRIORITY",
+)  # fmt: skip
 SOCKET_PATH = 107  # sun_path of Linux without its final NUL
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 2.2
@@ -24,8 +28,8 @@ def problems(config: Config) -> list[ConfigError]:
     """Everything that would not work, each with its key."""
     found: list[ConfigError] = []
     parts = (
-        listeners, names, paths, memory, retries, routes, sources, pools, delivery, nameservers,
-        http,
+        listeners, names, extensions, paths, memory, retries, routes, sources, pools, delivery,
+        nameservers, http,
     )  # fmt: skip
     for part in parts:
         found.extend(part(config))
@@ -105,6 +109,16 @@ def names(config: Config) -> Iterator[ConfigError]:
                 yield fault(f'"{name}" is not the name of a header field', *path)
             if seen.setdefault(name.lower(), kind) != kind:
                 yield fault(f'"{name}" already names the {seen[name.lower()]}', *path)
+
+
+def extensions(config: Config) -> Iterator[ConfigError]:
+    """Names of extensions that exist, and priorities that leave room for normal mail."""
+    for place, name in enumerate(config.smtpd.disable):
+        if name.upper() not in EXTENSIONS:
+            yield fault(f'"{name}" is no extension', "smtpd", "disable", place,
+                        hint=nearest(name, map(str.lower, EXTENSIONS)))  # fmt: skip
+    if config.smtpd.priority_bulk >= config.smtpd.priority_transactional:
+        yield fault("is not below smtpd.priority_transactional", "smtpd", "priority_bulk")
 
 
 def paths(config: Config) -> Iterator[ConfigError]:

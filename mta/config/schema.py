@@ -116,6 +116,23 @@ class Smtpd(Section, frozen=True):
     network_prefix_v6: Annotated[
         int, doc("prefix length that makes a client network of IPv6", unit="bits", ge=1, le=128)
     ] = 64
+    disable: Annotated[
+        tuple[str, ...],
+        doc(
+            "extensions that are not offered: "
+            "PIPELINING, SIZE, 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING, BINARYMIME, SMTPUTF8, DSN,"
+            " LIMITS, FUTURERELEASE, MT-PRIORITY",
+            unit="names",
+        ),
+    ] = ()
+    max_hold: Annotated[
+        Seconds,
+        doc("how long clients that may relay can have a message held (RFC 4865)", ge=0, le=9e8),
+    ] = 1_209_600.0
+    priority_transactional: Annotated[
+        int, doc("MT-PRIORITY (RFC 6710) from which mail is transactional", ge=-9, le=10)
+    ] = 3
+    priority_bulk: Annotated[int, doc("MT-PRIORITY up to which mail is bulk", ge=-10, le=9)] = -3
     max_hops: Annotated[
         int, doc("Received fields that mean a loop (RFC 5321 6.3): 554 5.4.6", ge=1)
     ] = 50

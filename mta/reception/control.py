@@ -33,7 +33,7 @@ class Control(NamedTuple):
     tenant: str = ""
     campaign: str = ""
     pool: str = ""
-    klass: int = Class.NORMAL
+    klass: int | None = None  # Class; None: not said
 
 
 NOTHING = Control()
@@ -45,8 +45,8 @@ def read(names: ControlNames, found: dict[str, str]) -> Control | bytes:
         if problem := _problem(value):
             return _refusal(names, name, problem)
     word = _first(names.klass, found).lower()
-    klass = CLASSES.get(word) if word else Class.NORMAL
-    if klass is None:
+    klass = CLASSES.get(word)
+    if word and klass is None:
         known = ", ".join(CLASSES)
         name = next(n for n in names.klass if n.lower() in found)
         return _refusal(names, name, f"{word!r} is not a class ({known})")

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable
 
 from mta.errors import ConfigError
+from mta.model import ascii_domain
 from mta.smtp.replies import reply
 
 UNIX = "unix"  # the address of a client on a Unix socket
 LOOPBACK = ("127.0.0.0/8", "::1/128")
+NO_IDN = "the domain is no internationalized domain name (RFC 5890)"
 CACHE = 4096  # client addresses whose answer is remembered
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -74,6 +76,8 @@ class Policy:
             return reply(501, "5.1.7", f"<{sender}>: the sender address ends after the @")
         if sender and "@" not in sender:
             return reply(501, "5.1.7", f"<{sender}>: the sender address needs a domain")
+        if not sender.isascii() and not _has_a_labels(sender):
+            return reply(501, "5.1.7", f"<{sender}>: {NO_IDN}")
         return None
 
     def complete(self, recipient: str) -> str | None:
@@ -86,9 +90,11 @@ class Policy:
 
     def recipient(self, address: str, recipient: str, relay: bool) -> bytes | None:
         """The refusal of a complete recipient from the client at `address`, or None."""
+        if not recipient.isascii() and not _has_a_labels(recipient):
+            return reply(501, "5.1.2", f"<{recipient}>: {NO_IDN}")
         if relay:
             return None
-        domain = recipient.rpartition("@")[2].lower()
+        domain = ascii_domain(recipient.rpartition("@")[2].lower())
         if self.takes(domain) or recipient.lower() == f"postmaster@{self.hostname}".lower():
             return None
         return reply(554, "5.7.1", f"<{recipient}>: relaying denied: {self._why(address, domain)}")
@@ -97,6 +103,11 @@ class Policy:
         if not self._ruled:
             return f"only loopback clients may relay here, {address} is none (see relay_from)"
         return f"{address} is not in relay_from and {domain} is not in relay_domains"
+
+
+def _has_a_labels(address: str) -> bool:
+    """Whether DNS can be asked for the domain of an internationalized address."""
+    return ascii_domain(address.rpartition("@")[2].lower()).isascii()
 
 
 def network(text: str) -> Network:

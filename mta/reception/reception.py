@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,14 +13,25 @@ import msgspec
 from mta._speedups import headers
 from mta.clock import Clock
 from mta.errors import SpoolBusyError
-from mta.model import IdGenerator, Kind, Message, Outcome
+from mta.model import Class, Flag, IdGenerator, Kind, Message, Outcome
 from mta.reception.control import NOTHING, Control, ControlNames, read
+from mta.reception.parameters import (
+    CHANGED,
+    PRIORITY,
+    Asked,
+    ParameterOptions,
+    future_release,
+    klass_of,
+    of_mail,
+    of_rcpt,
+)
 from mta.reception.policy import Policy
 from mta.reception.received import Dates, trace
 from mta.smtp.replies import LOCAL_ERROR, NO_STORAGE, reply
 
 if TYPE_CHECKING:
     from mta.maillog.records import RecordWriter
+    from mta.model import Wish
 
 REPLY = re.compile(rb"(\d{3})[ -](?:(\d\.\d{1,3}\.\d{1,3}) )?(.*)")
 REASONS = {  # the log's word for a refusal, by the enhanced code we give it
@@ -31,6 +42,7 @@ REASONS = {  # the log's word for a refusal, by the enhanced code we give it
     "5.3.4": "too large",
     "5.4.6": "loop",
     "5.5.2": "bare newline",
+    "5.5.4": "parameter",
     "5.7.1": "relaying denied",
 }
 
@@ -43,6 +55,7 @@ class ReceptionOptions(msgspec.Struct, frozen=True):
     add_headers: bool = False  # Date and Message-ID where they are missing
     max_hops: int = 50  # Received fields that mean a loop (RFC 5321 6.3)
     names: ControlNames = ControlNames()
+    parameters: ParameterOptions = ParameterOptions()
 
 
 class Transaction(Protocol):
@@ -50,6 +63,7 @@ class Transaction(Protocol):
 
     sender: str | None
     recipients: list[str] | None
+    asked: Asked | None  # by parameters of MAIL and RCPT; None for nothing
 
 
 class Client(Transaction, Protocol):
@@ -68,6 +82,8 @@ class MailEvent(Protocol):
 
     @property
     def sender(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, str | None] | None: ...
 
 
 class RcptEvent(Protocol):
@@ -75,6 +91,8 @@ class RcptEvent(Protocol):
 
     @property
     def recipient(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, str | None] | None: ...
 
 
 class ContentEvent(Protocol):
@@ -86,7 +104,17 @@ class ContentEvent(Protocol):
     def flags(self) -> int: ...
 
 
-Submit = Callable[[Message, list[str], Callable[[BaseException | None], None]], None]
+class Submit(Protocol):
+    """Takes a message over: `mta.queues.manager.QueueManager.submit`."""
+
+    def __call__(
+        self,
+        message: Message,
+        addresses: list[str],
+        done: Callable[[BaseException | None], None],
+        wishes: Mapping[int, Wish] | None = None,
+        /,
+    ) -> None: ...
 
 
 class Reception:
@@ -115,13 +143,30 @@ class Reception:
         self._names = options.names.all()
         self._dates = Dates()
 
+    def hello(self, session: Client, extended: bool, standard: bytes) -> bytes | None:
+        """What is offered to this client alone, in the `standard` reply to EHLO."""
+        hold = self.options.parameters.max_hold
+        if not extended or not hold or not session.relay:
+            return None
+        first, _, rest = standard.partition(b"\r\n")
+        line = future_release(hold, self._clock.wall_us()).encode()
+        if not rest:
+            return b"250-%b\r\n250 %b\r\n" % (first[4:], line)
+        return b"%b\r\n250-%b\r\n%b" % (first, line, rest)
+
     def mail(self, session: Client, event: MailEvent) -> bytes | None:
         """Begin a transaction."""
-        sender = event.sender
+        sender, asked = event.sender, None
         refusal = self.policy.sender(sender)
+        if refusal is None and event.params is not None:
+            options, now = self.options.parameters, self._clock.wall_us()
+            judged = of_mail(event.params, options, now, session.relay)
+            refusal, asked = (judged, None) if isinstance(judged, bytes) else (None, judged)
         if refusal is not None:
             return self._refuse(session, refusal, "MAIL", sender)
-        session.sender, session.recipients = sender, []
+        session.sender, session.recipients, session.asked = sender, [], asked
+        if event.params and PRIORITY in event.params and not session.relay:
+            return CHANGED
         return None
 
     def rcpt(self, session: Client, event: RcptEvent) -> bytes | None:
@@ -132,10 +177,23 @@ class Reception:
             refusal: bytes | None = reply(550, "5.1.2", text)
         else:
             refusal = self.policy.recipient(session.address, recipient, session.relay)
+        if refusal is None and event.params is not None:
+            refusal = self._wish(session, event.params)
         if refusal is not None:
             return self._refuse(session, refusal, "RCPT", session.sender, event.recipient)
         assert session.recipients is not None and recipient is not None
         session.recipients.append(recipient)
+        return None
+
+    def _wish(self, session: Client, params: Mapping[str, str | None]) -> bytes | None:
+        """Note what is asked for the recipient that comes next, or refuse it."""
+        wish = of_rcpt(params)
+        if isinstance(wish, bytes):
+            return wish
+        if session.asked is None:
+            session.asked = Asked()
+        assert session.recipients is not None
+        session.asked.wish(len(session.recipients), wish)
         return None
 
     def data(self, session: Client, event: object = None) -> bytes | None:
@@ -162,10 +220,22 @@ class Reception:
         assert recipients is not None and transaction.sender is not None
         message = self._message(session, transaction.sender, event, scan, control)
         message.total = message.open = len(recipients)
+        wishes = None
+        if transaction.asked is not None:
+            wishes = self._grant(message, transaction.asked, control)
+        stored = partial(self._stored, session, message, done)
         try:
-            self._submit(message, recipients, partial(self._stored, session, message, done))
+            self._submit(message, recipients, stored, wishes)
         except SpoolBusyError:
             done(self._refuse(session, NO_STORAGE, ".", message.sender, size=message.size))
+
+    def _grant(self, message: Message, asked: Asked, control: Control) -> Mapping[int, Wish] | None:
+        """Let the message be as its parameters ask; a class that a header names goes before."""
+        message.envid, message.ret = asked.envid, asked.ret
+        message.priority, message.release_us = asked.priority, asked.release_us
+        if asked.priority and control.klass is None:
+            message.klass = klass_of(asked.priority, self.options.parameters)
+        return asked.wishes
 
     def refused(self, session: Client, answer: bytes, command: str) -> None:
         """Take down a refusal that was given before reception was asked."""
@@ -190,7 +260,7 @@ class Reception:
     ) -> Message:
         now, id = self._clock.wall_us(), self._ids.next()
         digits, body, message_id = hexlify(id), event.body, scan.message_id
-        head = self._received(session, digits, now)
+        head = self._received(session, digits, now, event.flags)
         if self.options.add_headers:
             head += self._missing(scan, digits, now)
             message_id = message_id or f"<{digits.decode()}@{self.options.hostname}>"
@@ -207,7 +277,7 @@ class Reception:
             tenant=control.tenant,
             campaign=control.campaign,
             pool=control.pool,
-            klass=control.klass,
+            klass=Class.NORMAL if control.klass is None else control.klass,
             received_us=now,
             size=len(body),
             flags=event.flags,
@@ -218,13 +288,16 @@ class Reception:
             body=body,
         )
 
-    def _received(self, session: Client, digits: bytes, now: int) -> bytes:
+    def _received(self, session: Client, digits: bytes, now: int, flags: int) -> bytes:
         """The Received header of this message."""
         if not session.trace:
             session.trace = trace(
                 session.name, session.address, self.options.hostname, extended=session.extended
             )
-        return b"%b%b;\r\n\t%b\r\n" % (session.trace, digits, self._dates.at(now))
+        head = session.trace
+        if flags & Flag.SMTPUTF8:
+            head = head.replace(b" with ESMTP", b" with UTF8SMTP")  # RFC 6531 4.3
+        return b"%b%b;\r\n\t%b\r\n" % (head, digits, self._dates.at(now))
 
     def _missing(self, scan: headers.HeaderScan, digits: bytes, now: int) -> bytes:
         """The Date and Message-ID headers that the message lacks (RFC 6409 8.1 and 8.2)."""

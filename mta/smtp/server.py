@@ -37,6 +37,10 @@ Commands that the core does not know, or that the shell wants to answer itself (
 ends it by `proceed`; `proceed("line")` hands it the client's next line as it is, for exchanges of
 several steps such as AUTH.
 
+Content by BDAT (RFC 3030) raises the same events: Data at its first chunk, Content behind its last;
+each chunk between is answered by the core. Octets of a chunk that is refused are passed over, to
+the last one; a BDAT whose number cannot be read ends the session, as nobody knows what follows.
+
 Content goes from the fed buffer into the body's own memory, unstuffed, in one copy. What refuses
 it (size, bare newline, NUL, line length) gives the memory back at once; the rest is read up to the
 final dot and answered then, with a Reset event that carries the reply.

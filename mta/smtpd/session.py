@@ -19,6 +19,7 @@ from mta.smtp.server import Closed, Content, Data, Hello, Mail, Rcpt, Reset, Ser
 from mta.smtpd.timeouts import NEVER
 
 if TYPE_CHECKING:
+    from mta.reception.parameters import Asked
     from mta.smtpd.listener import Listener
 
 TOO_LARGE = b"552 5.3.4 "
@@ -29,7 +30,7 @@ class Session(asyncio.BufferedProtocol):
 
     __slots__ = (
         "listener", "service", "core", "transport", "address", "network", "relay", "id", "name",
-        "extended", "trace", "sender", "recipients", "deadline", "bucket", "cap", "ends",
+        "extended", "trace", "sender", "recipients", "asked", "deadline", "bucket", "cap", "ends",
         "turning", "blocked", "paused", "ending", "eof", "errors", "told",
     )  # fmt: skip
 
@@ -42,6 +43,7 @@ class Session(asyncio.BufferedProtocol):
     trace: bytes  # the Received header up to its id; b"" until the first message
     sender: str | None  # None outside a transaction
     recipients: list[str] | None
+    asked: Asked | None  # by parameters of MAIL and RCPT
     deadline: int  # second of the wheel
     bucket: int  # the wheel's own
     cap: int  # second after which no progress extends the deadline
@@ -61,7 +63,7 @@ class Session(asyncio.BufferedProtocol):
         self.core = ServerCore(listener.server)
         self.transport: asyncio.Transport | None = None
         self.name, self.extended, self.trace = "", False, b""
-        self.sender, self.recipients = None, None
+        self.sender, self.recipients, self.asked = None, None, None
         self.deadline = self.bucket = 0
         self.cap = self.ends = NEVER
         self.turning = self.blocked = self.paused = self.ending = self.eof = False
@@ -204,7 +206,9 @@ class Session(asyncio.BufferedProtocol):
     def _hello(self, event: Hello) -> None:
         self.name, self.extended, self.trace = event.name, event.extended, b""
         self.sender = self.recipients = None
-        self.core.verdict(None)
+        core = self.core
+        reception = self.listener.reception
+        core.verdict(reception.hello(self, event.extended, core.options.extended))
 
     def _mail(self, event: Mail) -> None:
         self.core.verdict(self.listener.reception.mail(self, event))

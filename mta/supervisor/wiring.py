@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mta.delivery.transports.smtp import Timeouts as DeliveryTimeouts
 from mta.model import Recipient
 from mta.queues.ports import Settings
 from mta.queues.retry import RetryPolicy, exponential
+from mta.reception import parameters
 from mta.reception.control import ControlNames
 from mta.reception.policy import Policy
 from mta.reception.reception import ReceptionOptions
@@ -68,7 +69,36 @@ def server_options(config: Config, listener: Listener) -> ServerOptions:
         max_messages=smtpd.max_messages,
         pipeline_limit=smtpd.pipeline_limit,
         bare_newlines=listener.bare_newlines,
+        **extensions(config, listener),
     )
+
+
+def extensions(config: Config, listener: Listener) -> dict[str, Any]:
+    """What the server core offers beyond plain SMTP."""
+    smtpd = config.smtpd
+    off = {name.upper() for name in smtpd.disable}
+    keywords: list[str] = []
+    mail: list[str] = []
+    if "DSN" not in off:
+        keywords.append("DSN")
+        mail += parameters.DSN_MAIL
+    if "MT-PRIORITY" not in off:
+        keywords.append("MT-PRIORITY")
+        mail.append(parameters.PRIORITY)
+    if "FUTURERELEASE" not in off:
+        mail += parameters.HOLD
+    most = listener.max_recipients or smtpd.max_recipients
+    limits = f"MAILMAX={smtpd.max_messages} " if smtpd.max_messages else ""
+    if "LIMITS" not in off:  # RFC 9422 4
+        keywords.append(f"LIMITS {limits}RCPTMAX={most}")
+    return {
+        "chunking": "CHUNKING" not in off,
+        "smtputf8": "SMTPUTF8" not in off,
+        "keywords": keywords,
+        "mail_parameters": mail,
+        "rcpt_parameters": () if "DSN" in off else parameters.DSN_RCPT,
+        "hidden": off & {"PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"},
+    }
 
 
 def listener_options(config: Config, listener: Listener) -> ListenerOptions:
@@ -87,12 +117,18 @@ def listener_options(config: Config, listener: Listener) -> ListenerOptions:
 def reception_options(config: Config, listener: Listener) -> ReceptionOptions:
     """What a listener does with messages."""
     names = config.control_headers
+    disabled = {name.upper() for name in config.smtpd.disable}
     return ReceptionOptions(
         hostname=config.hostname,
         believe_control=listener.control_headers,
         add_headers=listener.add_headers,
         max_hops=config.smtpd.max_hops,
         names=ControlNames(names.tenant, names.campaign, names.pool, names.klass),
+        parameters=parameters.ParameterOptions(
+            max_hold=0.0 if "FUTURERELEASE" in disabled else config.smtpd.max_hold,
+            transactional=config.smtpd.priority_transactional,
+            bulk=config.smtpd.priority_bulk,
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """Dialogs as files: what a client sends and what the server must answer.
 
     # a comment
-    : max_size = 1000                     a setting of the listener
+    : max_size = 1000                     a setting of the listener; [A, B] is a list
     : refuse RCPT nobody@b 550 5.1.1 No   the policy (MAIL, RCPT, DATA, or "." for the content);
                                           everything else is accepted, relaying too
     S: 220 *                              a line of the server; * stands for anything
@@ -40,7 +40,7 @@ class Dialog:
     """One file."""
 
     name: str
-    settings: dict[str, str | int] = field(default_factory=dict)
+    settings: dict[str, str | int | list[str]] = field(default_factory=dict)
     refusals: dict[tuple[str, str], bytes] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -110,7 +110,10 @@ def _option(dialog: Dialog, text: str) -> None:
         dialog.refusals[command, address] = reply.encode() + b"\r\n"
     else:
         name, _, value = (part.strip() for part in text.partition("="))
-        dialog.settings[name] = int(value) if value.isdecimal() else value
+        if value.startswith("["):
+            dialog.settings[name] = [part.strip() for part in value[1:-1].split(",")]
+        else:
+            dialog.settings[name] = int(value) if value.isdecimal() else value
 
 
 def check(expected: list[tuple[str, str]], output: bytes) -> None:

@@ -76,7 +76,11 @@ class Server:
         )
 
     def submit(
-        self, message: Message, recipients: list[str], done: Callable[[BaseException | None], None]
+        self,
+        message: Message,
+        recipients: list[str],
+        done: Callable[[BaseException | None], None],
+        wishes: object = None,
     ) -> None:
         assert message.body is not None and message.size == len(message.body)
         header = RECEIVED.match(message.body)

@@ -30,11 +30,21 @@ PIECES = [
     b"EXPN x\r\n", b"STARTTLS\r\n", b"FOO\r\n", b"GET / HTTP/1.1\r\n", b"NO\0OP\r\n", b"\r\n",
     b".\r\n", b"\r\n.\r\n", b"text\r\n", b"..dot\r\n", b".x\r\n", b"\xe9\r\n", b"\n.\r\n",
     b"\r.\r\n", b"\n.\n", b"\r\n.\n", b".\r", b"\r\r\n", b"\r", b"\n", b"\0", b".", b"x" * 300,
-    b"y" * 990, b" ", b"a@b>", b"<",
+    b"y" * 990, b" ", b"a@b>", b"<", b"BDAT 3\r\n", b"BDAT 0\r\n", b"bdat 5  last\r\n",
+    b"BDAT 0 LAST\r\n", b"BDAT 60\r\n", b"BDAT\r\n", b"BDAT 1 2\r\n", b"BDAT 9LAST\r\n",
+    b"BDAT 1234567890123456789\r\n", b"BDAT 6 LAST\r\n.\r\n\r.x", b"BDAT 4\r\na\r\nb",
+    b"BDAT 2\r\n\xe9\r", b"BDAT 3 LAST\r\n\n.\0", b"RCPT TO:<\xc3\xa9@c>\r\n",
+    b"MAIL FROM:<\xc3\xa9@\xc3\xa9> SMTPUTF8\r\n", b"MAIL FROM:<a@b> BODY=BINARYMIME\r\n",
+    b"MAIL FROM:<\xc3@b> SMTPUTF8\r\n", b"MAIL FROM:<a@b> SMTPUTF8=1 RET=\xc3\xa9\r\n",
+    b"RCPT TO:<c@d> ORCPT=utf-8;\xc3\xa9@x NOTIFY=NEVER\r\n", b"VRFY \xc3\xa9\r\n",
+    b"VRFY \xc3\xa9 smtputf8\r\n",
 ]  # fmt: skip
 COURSE = [
     b"EHLO a\r\nMAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\nDATA\r\n", b"RCPT TO:<c@d>\r\n",
     b"EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", b"\r\n.\r\n",
+    b"EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 2\r\nab",
+    b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 60\r\n", b"BDAT 41\r\n",
+    b"MAIL FROM:<a@b> SMTPUTF8 BODY=BINARYMIME\r\nRCPT TO:<\xc3\xa9@d>\r\nBDAT 2 LAST\r\n\r\0",
 ]  # fmt: skip
 piece = st.one_of(
     st.sampled_from(COURSE), st.sampled_from(PIECES), st.sampled_from(PIECES),
@@ -56,6 +66,10 @@ options = st.builds(
     max_messages=st.sampled_from([0, 1]),
     bare_newlines=st.sampled_from(["reject", "fix"]),
     mail_parameters=st.just(["RET"]),
+    rcpt_parameters=st.sampled_from([[], ["ORCPT", "NOTIFY"]]),
+    chunking=st.just(True),
+    binarymime=st.booleans(),
+    smtputf8=st.booleans(),
 )
 
 
@@ -65,7 +79,8 @@ def flat(event: Event) -> tuple[Any, ...]:
         case Hello():
             return "hello", event.name, event.extended
         case Mail():
-            return "mail", event.sender, event.size, event.body8, event.params
+            kinds = event.body8, event.binary, event.utf8
+            return "mail", event.sender, event.size, *kinds, event.params
         case Rcpt():
             return "rcpt", event.recipient, event.params
         case Data():

@@ -5,20 +5,24 @@ from __future__ import annotations
 import ipaddress
 import re
 
-ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-LABEL = rb"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-]+"
+IN_LABEL = rb"[A-Za-z0-9_\x80-\xff-]"
+A_LABEL = rb"[A-Za-z0-9_-]{1,63}(?!%b)" % IN_LABEL
+U_LABEL = rb"(?=[A-Za-z0-9_-]*[\x80-\xff])%b+" % IN_LABEL  # its A-label may have 63 octets
+LABEL = rb"(?!-)(?:%b|%b)(?<!-)" % (A_LABEL, U_LABEL)
 DOMAIN = rb"%b(?:\.%b)*" % (LABEL, LABEL)
-QUOTED = rb'"(?:[ !#-\[\]-~]|\\[ -~])*"'
+QUOTED = rb'"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~\x80-\xff])*"'
 LITERAL = rb"\[[^\]\0]*\]"
 LOCAL = rb"(?:%b(?:\.%b)*|%b)" % (ATOM, ATOM, QUOTED)
 ROUTE = rb"(?:@%b(?:,@%b)*:)?" % (DOMAIN, DOMAIN)
 PATH = re.compile(rb"<%b((%b)@(%b|%b))>" % (ROUTE, LOCAL, DOMAIN, LITERAL))
 POSTMASTER = re.compile(rb"<%b(postmaster)>" % ROUTE, re.I)
-PARAM = re.compile(rb" +([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?(?= |\Z)")
+PARAM = re.compile(rb" +([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\xff]+))?(?= |\Z)")
 NAME = re.compile(rb"[A-Za-z0-9._:\[\]%+/=~#@-]{1,255}\Z")
 
 VERBS = ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "QUIT", "NOOP", "VRFY", "EXPN", "HELP"]
-OTHER = ["STARTTLS", "AUTH", "BDAT", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML"]
+VERBS.append("BDAT")
+OTHER = ["STARTTLS", "AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML"]
 HTTP = ["GET", "POST", "HEAD", "PUT", "OPTIONS", "DELETE", "CONNECT", "PATCH", "TRACE"]
 
 
@@ -42,7 +46,10 @@ def path(text: bytes, recipient: bool) -> tuple[str, int] | None:
     found = PATH.match(text)
     if not found or len(found[1]) > 320 or not _domain_ok(found[3]):
         return None
-    return (found[1].decode(), found.end()) if _route_ok(text) else None
+    try:
+        return (found[1].decode(), found.end()) if _route_ok(text) else None
+    except UnicodeDecodeError:
+        return None
 
 
 def _domain_ok(domain: bytes) -> bool:
@@ -66,6 +73,9 @@ def params(text: bytes) -> list[tuple[str, str | None]] | None:
     """All parameters, or None where one is malformed."""
     found, at = [], 0
     while one := PARAM.match(text, at):
-        found.append((one[1].decode().upper(), one[2].decode() if one[2] else None))
+        try:
+            found.append((one[1].decode().upper(), one[2].decode() if one[2] else None))
+        except UnicodeDecodeError:
+            return None
         at = one.end()
     return None if text[at:].strip(b" ") else found

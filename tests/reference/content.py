@@ -66,6 +66,31 @@ def read(
     return Content(end + 3, bytes(writer.body), _flags(bytes(writer.body)))
 
 
+def read_chunks(
+    data: bytes,
+    last: bool,
+    max_size: int = 0,
+    max_line: int = 0,
+    mend: bool = False,
+    keep: bool = False,
+) -> Content:
+    """What came by BDAT so far; `last`: nothing more comes."""
+    writer = _Writer(max_size, max_line, mend, keep)
+    *lines, rest = data.split(b"\r\n")
+    if not last:
+        rest = rest.removesuffix(b"\r")  # its LF may come
+    try:
+        for line in lines:
+            for octet in line:
+                writer.bare(octet) if octet in b"\r\n" else writer.octet(octet)
+            writer.newline()
+        for octet in rest:
+            writer.bare(octet) if octet in b"\r\n" else writer.octet(octet)
+    except _Refused as refused:
+        return Content(len(data), b"", 0, *refused.args)
+    return Content(len(data), bytes(writer.body), _flags(bytes(writer.body)))
+
+
 def _flags(body: bytes) -> int:
     lines = body.split(b"\r\n")
     eight_bit = any(octet > 127 for octet in body)

@@ -43,7 +43,9 @@ class Server:
         self.replies: list[Reply] = []
         self.waiting, self.skipping, self.closing = "", False, False
         self.recipients = self.messages = self.error_run = 0
-        self.mail_refused, self.body8 = False, False
+        self.mail_refused, self.declared = False, 0
+        self.left: int | None = None  # octets of the chunk that comes
+        self.final, self.chunks = False, b""
         self.farewell: Reply | None = None
         self.urgent = False
 
@@ -67,7 +69,8 @@ class Server:
         if reply[0] == 421:
             self._close(reply)
         elif reply[0] < 400:
-            self.replies.append(reply)
+            if what != "data" or self.left is None:
+                self.replies.append(reply)
             self._accepted(what)
         else:
             self.replies.append(reply)
@@ -90,13 +93,17 @@ class Server:
         if what in ("hello", "content"):
             self.state, self.recipients = "ready", 0
         else:
-            self.state = {"mail": "mail", "rcpt": "rcpt", "data": "content"}[what]
+            data = "content" if self.left is None else "chunks"
+            self.state = {"mail": "mail", "rcpt": "rcpt", "data": data}[what]
             self.recipients += what == "rcpt"
 
     def _refused(self, what: str, reply: Reply) -> None:
         if what == "content":
             self.state, self.recipients = "ready", 0
         self.mail_refused = what == "mail"
+        if what == "data" and self.left is not None:
+            self.state, self.recipients, self.mail_refused = "ready", 0, True
+            self.events.append(("reset", None))
         if reply[0] >= 500:
             self._count()
 
@@ -131,6 +138,8 @@ class Server:
         if self.state == "connect" and self.buffer:
             self._close((421, "4.5.1"))
             return False
+        if self.left is not None:
+            return self._chunk()
         if self.state == "content":
             return self._content()
         if self.skipping:
@@ -162,6 +171,50 @@ class Server:
         self._error(500, "5.5.2")
         return True
 
+    def _chunk(self) -> bool:
+        options, size = self.options, self.left
+        assert size is not None
+        if len(self.buffer) < size:
+            return False
+        chunk, self.buffer, self.left = self.buffer[:size], self.buffer[size:], None
+        if self.state != "chunks":
+            return True
+        self.chunks += chunk
+        binary, mend = bool(self.declared & 32), options.bare_newlines == "fix"
+        max_line = 0 if binary else options.max_text_line
+        keep = binary or options.bare_newlines == "keep"
+        found = content.read_chunks(self.chunks, self.final, options.max_size, max_line, mend, keep)
+        if found.fault:
+            self._give_up(FAULTS[found.fault])
+        elif self.final:
+            self._ask("content", found.body, found.flags | self.declared)
+        else:
+            self.replies.append((250, "2.0.0"))
+        return True
+
+    def _give_up(self, reply: Reply) -> None:
+        self.state, self.recipients, self.mail_refused = "ready", 0, True
+        self.events.append(("reset", reply))
+        self._error(*reply)
+        self._boundary()
+
+    def _bdat(self, argument: bytes) -> None:
+        found = re.fullmatch(rb"([0-9]{1,18})( +LAST)?", argument, re.I)
+        if not found:
+            return self._close((501, "5.5.4"))
+        self.left, self.final = int(found[1]), bool(found[2])
+        if self.state not in ("rcpt", "chunks"):
+            return (
+                self._error(503, "5.5.1")
+                if not self.mail_refused
+                else self.replies.append((503, "5.5.1"))
+            )
+        self.chunks = self.chunks if self.state == "chunks" else b""
+        most = self.options.max_size
+        if most and len(self.chunks) + self.left > most:
+            return self._give_up((552, "5.3.4"))
+        return self._ask("data") if self.state == "rcpt" else None
+
     def _content(self) -> bool:
         options = self.options
         mend = options.bare_newlines == "fix"
@@ -170,7 +223,7 @@ class Server:
             return False
         self.buffer = self.buffer[found.taken :]
         if not found.fault:
-            self._ask("content", found.body, found.flags | 4 * self.body8)
+            self._ask("content", found.body, found.flags | self.declared)
             return True
         self.state, self.recipients = "ready", 0
         self.events.append(("reset", FAULTS[found.fault]))
@@ -185,6 +238,8 @@ class Server:
             return self._error(500, "5.5.2")
         line = line.rstrip(b" \t")
         verb, after = command.verb(line)
+        if verb == "BDAT":
+            return self._bdat(line[after:]) if self.options.chunking else self._unoffered()
         if verb in ("MAIL", "RCPT", "DATA") and not self._in_order(verb):
             if not (self.mail_refused and verb != "MAIL"):
                 self._error(503, "5.5.1")
@@ -195,6 +250,10 @@ class Server:
             self.mail_refused = False
         handler = getattr(self, f"_{verb.lower() or 'unknown'}")
         return handler(line[after:])  # type: ignore[no-any-return]
+
+    def _unoffered(self) -> None:
+        self.mail_refused = False
+        self._error(502, "5.5.1")
 
     def _in_order(self, verb: str) -> bool:
         states = {"MAIL": ("ready",), "RCPT": ("mail", "rcpt"), "DATA": ("rcpt",)}
@@ -211,22 +270,30 @@ class Server:
     def _mail(self, argument: bytes) -> None:
         if self.options.max_messages and self.messages >= self.options.max_messages:
             return self._close((421, "4.7.0"))
+        self.declared = 0
         problem, address, given = self._path(argument, b"FROM:", False)
-        problem = problem or self._parameters(given)
+        parameters = dict(given)
+        if "SMTPUTF8" in parameters:
+            self.declared |= 16
+        body = (parameters.get("BODY") or "").upper()
+        self.declared |= {"8BITMIME": 4, "BINARYMIME": 32}.get(body, 0)
+        problem = problem or self._parameters(given, True) or self._undeclared(argument)
         if problem:
             self.mail_refused = True
             return self._error(*problem)
-        parameters = dict(given)
-        size, body = int(parameters.get("SIZE") or 0), (parameters.get("BODY") or "").upper()
-        self.body8 = body == "8BITMIME"
-        handed_on = {k: v for k, v in given if k not in ("SIZE", "BODY")}
-        return self._ask("mail", address, size, self.body8, handed_on or None)
+        size, declared = int(parameters.get("SIZE") or 0), self.declared
+        handed_on = {k: v for k, v in given if k not in ("SIZE", "BODY", "SMTPUTF8")} or None
+        kinds = bool(declared & 4), bool(declared & 32), bool(declared & 16)
+        return self._ask("mail", address, size, *kinds, handed_on)
+
+    def _undeclared(self, argument: bytes) -> Reply | None:
+        return None if argument.isascii() or self.declared & 16 else (553, "5.6.7")
 
     def _rcpt(self, argument: bytes) -> None:
         problem, address, given = self._path(argument, b"TO:", True)
-        unknown = [key for key, _ in given if key not in self.options.rcpt_parameters]
-        if problem or unknown:
-            return self._error(*(problem or (555, "5.5.4")))
+        problem = problem or self._parameters(given, False) or self._undeclared(argument)
+        if problem:
+            return self._error(*problem)
         if self.options.max_recipients and self.recipients >= self.options.max_recipients:
             self.replies.append((452, "4.5.3"))
             return None
@@ -238,7 +305,7 @@ class Server:
         if argument[: len(prefix)].upper() != prefix:
             return (501, "5.5.4"), "", []
         text = argument[len(prefix) :].lstrip(b" ")
-        if not text.isascii():
+        if not text.isascii() and not (self.options.smtputf8 and _is_utf8(text)):
             return (553, "5.6.7"), "", []
         found = command.path(text, recipient)
         if found is None:
@@ -248,24 +315,39 @@ class Server:
             return (501, "5.5.4"), "", []
         return None, found[0], given
 
-    def _parameters(self, given: list[tuple[str, str | None]]) -> Reply | None:
+    def _parameters(self, given: list[tuple[str, str | None]], mail: bool) -> Reply | None:
+        options = self.options
         for place, (key, value) in enumerate(given):
             if key in dict(given[:place]):
                 return 501, "5.5.4"
-            if key == "SIZE":
+            if key != "ORCPT" and not (value or "").isascii():
+                return 501, "5.5.4"
+            if not mail:
+                if key not in options.rcpt_parameters:
+                    return 555, "5.5.4"
+            elif key == "SIZE":
                 if not re.fullmatch(r"[0-9]{1,18}", value or ""):
                     return 501, "5.5.4"
                 if self.options.max_size and int(value or 0) > self.options.max_size:
                     return 552, "5.3.4"
             elif key == "BODY":
-                if (value or "").upper() not in ("7BIT", "8BITMIME"):
+                kinds = ("7BIT", "8BITMIME", "BINARYMIME")[: 2 + options.binarymime]
+                if (value or "").upper() not in kinds:
+                    return 501, "5.5.4"
+            elif key == "SMTPUTF8" and options.smtputf8:
+                if value is not None:
                     return 501, "5.5.4"
             elif not (key == "AUTH" and value or key in self.options.mail_parameters):
                 return 555, "5.5.4"
         return None
 
     def _data(self, argument: bytes) -> None:
-        self._error(501, "5.5.4") if argument else self._ask("data")
+        if argument:
+            self._error(501, "5.5.4")
+        elif self.declared & 32:
+            self._error(503, "5.5.1")
+        else:
+            self._ask("data")
 
     def _rset(self, argument: bytes) -> None:
         if argument:
@@ -285,7 +367,11 @@ class Server:
         self.replies.append((214, "2.0.0"))
 
     def _vrfy(self, argument: bytes) -> None:
-        self.replies.append((252, "2.0.0")) if argument else self._error(501, "5.5.4")
+        wide = self.options.smtputf8 and not argument.isascii()
+        if wide and not argument.upper().endswith(b" SMTPUTF8"):
+            self._error(553, "5.6.7")
+        else:
+            self.replies.append((252, "2.0.0")) if argument else self._error(501, "5.5.4")
 
     def _expn(self, argument: bytes) -> None:
         self._error(502, "5.5.1")
@@ -297,3 +383,10 @@ class Server:
 
     def _unknown(self, argument: bytes) -> None:
         self._error(500, "5.5.2")
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        return bool(text.decode()) or True
+    except UnicodeDecodeError:
+        return False

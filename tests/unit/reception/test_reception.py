@@ -9,8 +9,9 @@ import pytest
 
 from mta.errors import SpoolBusyError
 from mta.maillog.records import RecordWriter, decode
-from mta.model import Class, Flag, IdGenerator, Kind, Message, id_shard
+from mta.model import Class, Flag, IdGenerator, Kind, Message, Notify, Wish, id_shard
 from mta.reception.control import ControlNames
+from mta.reception.parameters import ParameterOptions
 from mta.reception.policy import Policy
 from mta.reception.reception import Reception, ReceptionOptions, outcome_of
 from mta.testing.clock import FakeClock
@@ -32,7 +33,7 @@ class Desk:
         self.clock = FakeClock()
         self.client = SimpleNamespace(
             address="192.0.2.1", relay=True, id="s-1", name="c.example", extended=True,
-            trace=b"", sender=None, recipients=None,
+            trace=b"", sender=None, recipients=None, asked=None,
         )  # fmt: skip
         self.reception = Reception(
             ReceptionOptions(HOST, **options),
@@ -45,10 +46,11 @@ class Desk:
             records=RecordWriter("n1", 7, self.clock),
         )
 
-    def submit(self, message, recipients, done) -> None:
+    def submit(self, message, recipients, done, wishes=None) -> None:
         if self.raises is not None:
             raise self.raises
         self.submitted.append((message, recipients))
+        self.wishes = wishes
         self.finish.append(done)
 
     def log(self, line: bytes) -> None:
@@ -56,11 +58,14 @@ class Desk:
         assert record is not None and record["type"] == "Rejection"
         self.rejections.append(record)
 
-    def mail(self, sender: str) -> bytes | None:
-        return self.reception.mail(self.client, SimpleNamespace(sender=sender))
+    def mail(self, sender: str, **params) -> bytes | None:
+        params = {name.replace("_", "-"): value for name, value in params.items()}
+        event = SimpleNamespace(sender=sender, params=params or None)
+        return self.reception.mail(self.client, event)
 
-    def rcpt(self, recipient: str) -> bytes | None:
-        return self.reception.rcpt(self.client, SimpleNamespace(recipient=recipient))
+    def rcpt(self, recipient: str, **params) -> bytes | None:
+        event = SimpleNamespace(recipient=recipient, params=params or None)
+        return self.reception.rcpt(self.client, event)
 
     def content(self, body: bytes, flags: int = 0) -> None:
         event = SimpleNamespace(body=body, flags=flags, size=len(body))
@@ -269,3 +274,79 @@ def test_every_message_of_a_session_has_its_own_id_line():
     assert first.id.hex().encode() in (first.body or b"")
     assert second.id.hex().encode() in (second.body or b"")
     assert first.id < second.id
+
+
+def test_what_parameters_ask_goes_with_the_message():
+    desk = Desk()
+    assert desk.mail("a@c.example", RET="hdrs", ENVID="QQ+2B1", MT_PRIORITY="-4") is None
+    assert desk.rcpt("b@example.com") is None
+    assert desk.rcpt("c@example.com", NOTIFY="success,FAILURE", ORCPT="rfc822;x+40y@z") is None
+    desk.content(PLAIN)
+    [(message, recipients)] = desk.submitted
+    assert recipients == ["b@example.com", "c@example.com"]
+    assert (message.ret, message.envid, message.priority) == ("HDRS", "QQ+2B1", -4)
+    assert message.klass == Class.BULK
+    assert desk.wishes == {1: Wish(Notify.SUCCESS | Notify.FAILURE, "rfc822;x+40y@z")}
+
+
+def test_nothing_asked_before_is_left_for_the_next_message():
+    desk = Desk()
+    desk.mail("a@c.example", ENVID="one")
+    desk.rcpt("b@example.com", NOTIFY="NEVER")
+    desk.mail("a@c.example")
+    desk.rcpt("b@example.com")
+    desk.content(PLAIN)
+    assert (desk.submitted[0][0].envid, desk.wishes) == ("", None)
+
+
+def test_a_refused_recipient_leaves_its_wish_to_nobody():
+    desk = Desk()
+    desk.mail("a@c.example")
+    assert desk.rcpt("nobody", NOTIFY="NEVER").startswith(b"550 ")
+    assert desk.rcpt("b@example.com") is None
+    desk.content(PLAIN)
+    assert not desk.wishes
+
+
+def test_a_header_names_the_class_before_a_priority_does():
+    desk = Desk(believe_control=True)
+    desk.mail("a@c.example", MT_PRIORITY="9")
+    desk.rcpt("b@example.com")
+    desk.content(b"X-Class: normal\r\n" + PLAIN)
+    assert (desk.submitted[0][0].klass, desk.submitted[0][0].priority) == (Class.NORMAL, 9)
+
+
+def test_only_clients_that_may_relay_hold_and_hurry():
+    desk = Desk(parameters=ParameterOptions(max_hold=3600))
+    standard = b"250-mx\r\n250 SIZE\r\n"
+    assert desk.reception.hello(desk.client, True, standard) == (
+        b"250-mx\r\n250-FUTURERELEASE 3600 2026-01-01T01:00:00Z\r\n250 SIZE\r\n"
+    )
+    assert desk.reception.hello(desk.client, True, b"250 mx\r\n").endswith(b"01:00:00Z\r\n")
+    assert desk.reception.hello(desk.client, False, b"250 mx\r\n") is None
+    assert desk.mail("a@c.example", HOLDFOR="60") is None
+    assert desk.client.asked.release_us == desk.clock.wall_us() + 60_000_000
+    desk.client.relay = False
+    assert desk.reception.hello(desk.client, True, standard) is None
+    assert desk.mail("a@c.example", HOLDFOR="60").startswith(b"555 5.5.4 Parameter HOLDFOR")
+    assert desk.mail("a@c.example", MT_PRIORITY="9").startswith(b"250 2.3.6 ")
+    assert desk.client.asked.priority == 0
+
+
+def test_utf8_has_its_protocol_and_domains_that_dns_knows():
+    desk = Desk()
+    message = desk.message(PLAIN, Flag.SMTPUTF8)
+    assert b" with UTF8SMTP id " in message.body
+    assert b" with ESMTP id " in desk.client.trace
+    assert desk.mail("a@b\u00fccher.example") is None
+    assert desk.mail("a@bad\u200e.example").startswith(b"501 5.1.7 ")
+    assert desk.rcpt("\u00e9@bad\u200e.example").startswith(b"501 5.1.2 ")
+    assert desk.rcpt("\u00e9@b\u00fccher.example") is None
+
+
+def test_relay_domains_are_compared_as_a_labels():
+    desk = Desk({"relay_domains": ["xn--bcher-kva.example"]})
+    desk.client.relay = False
+    desk.mail("a@c.example")
+    assert desk.rcpt("\u00e9@B\u00fccher.example") is None
+    assert desk.rcpt("\u00e9@other.example").startswith(b"554 5.7.1 ")

@@ -101,7 +101,11 @@ class Desk:
         )
 
     def submit(
-        self, message: Message, recipients: list[str], done: Callable[[BaseException | None], None]
+        self,
+        message: Message,
+        recipients: list[str],
+        done: Callable[[BaseException | None], None],
+        wishes: object = None,
     ) -> None:
         self.messages.append((message, recipients))
         if self.at_once:

@@ -1,0 +1,38 @@
+"""MAIL and RCPT behind their verb."""
+
+from mta._speedups.command cimport Path
+from mta._speedups.server_options cimport ServerOptions
+
+
+cdef enum:  # mta.model.Flag
+    F8_BODY_8BITMIME = 4
+    F8_SMTPUTF8 = 16
+    F8_BINARYMIME = 32
+
+
+cdef class Envelope:
+    cdef ServerOptions options
+    cdef str address       # of the command taken last
+    cdef dict params       # its parameters that the shell judges, None for none
+    cdef Py_ssize_t size   # declared by SIZE
+    cdef int declared      # by BODY and SMTPUTF8: F8_*
+    cdef bint wide         # the last command's argument is not ASCII
+
+    cdef void clear(self) noexcept
+    cdef bytes mail(self, const unsigned char* p, Py_ssize_t n)
+    cdef bytes rcpt(self, const unsigned char* p, Py_ssize_t n)
+    cdef bytes _take(self, const unsigned char* p, Py_ssize_t n, bint mail)
+    cdef bytes _path(
+        self, const unsigned char** p, Py_ssize_t* n, bint recipient, Path* path
+    )
+    cdef bytes _parameters(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t at, bint mail)
+    cdef bytes _parameter(self, str key, str value, bint mail)
+    cdef bytes _body(self, str value)
+
+
+cdef inline bint is_ascii(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    cdef unsigned char bits = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits |= p[i]
+    return bits < 0x80

@@ -1,0 +1,139 @@
+"""MAIL and RCPT behind their verb: address and parameters, or the reply to what is wrong."""
+
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+
+from mta._speedups cimport server_replies as say
+from mta._speedups.command cimport (
+    PATH_TEXTS,
+    P_OK,
+    Param,
+    Path,
+    PathError,
+    next_param,
+    parse_path,
+    skip_word,
+)
+from mta._speedups.server_options cimport ServerOptions, wire
+
+
+cdef class Envelope:
+    def __init__(self, ServerOptions options not None):
+        self.options = options
+
+    cdef void clear(self) noexcept:
+        """No transaction is open."""
+        self.size = 0
+        self.declared = 0
+
+    cdef bytes mail(self, const unsigned char* p, Py_ssize_t n):
+        """FROM:<path> and its parameters; the reply to what is wrong, or None."""
+        self.size = self.declared = 0
+        return self._take(p, n, True)
+
+    cdef bytes rcpt(self, const unsigned char* p, Py_ssize_t n):
+        """TO:<path> and its parameters; the reply to what is wrong, or None."""
+        return self._take(p, n, False)
+
+    cdef bytes _take(self, const unsigned char* p, Py_ssize_t n, bint mail):
+        cdef Path path
+        cdef bytes problem = self._path(&p, &n, not mail, &path)
+        self.params = None
+        if problem is None and path.after < n:
+            problem = self._parameters(p, n, path.after, mail)
+        if problem is None and self.wide and not self.declared & F8_SMTPUTF8:
+            problem = say.UNDECLARED  # RFC 6531 3.4
+        if problem is None:
+            self.address = PyUnicode_DecodeUTF8(
+                <const char*> p + path.start, path.end - path.start, NULL
+            )
+        return problem
+
+    cdef bytes _path(
+        self, const unsigned char** p, Py_ssize_t* n, bint recipient, Path* path
+    ):
+        """Find the path; `p` and `n` move to it. The reply to what is wrong, or None."""
+        cdef Py_ssize_t at = skip_word(p[0], n[0], b"TO:", 3) if recipient \
+            else skip_word(p[0], n[0], b"FROM:", 5)
+        cdef PathError error
+        if at < 0:
+            return b"501 5.5.4 Syntax: RCPT TO:<address>\r\n" if recipient \
+                else b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n"
+        p[0] += at
+        n[0] -= at
+        self.wide = not is_ascii(p[0], n[0])
+        if self.wide and not self.options.smtputf8:
+            return say.NON_ASCII  # RFC 6531 3.5
+        if self.wide and not is_utf8(p[0], n[0]):
+            return say.NOT_UTF8
+        error = parse_path(p[0], n[0], recipient, path)
+        if error == P_OK:
+            return None
+        if recipient:
+            return wire(f"501 5.1.3 Bad recipient address: {PATH_TEXTS[<int> error]}")
+        return wire(f"501 5.1.7 Bad sender address: {PATH_TEXTS[<int> error]}")
+
+    cdef bytes _parameters(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t at, bint mail):
+        """The parameters from p[at]; the reply to the first that is wrong, or None."""
+        cdef Param one
+        cdef int more
+        cdef str value
+        cdef set seen = None
+        while at < n:
+            more = next_param(p, n, &at, &one)
+            if more == 0:
+                break
+            if more < 0:
+                return say.BAD_PARAM
+            key = p[one.key:one.key_end].decode("ascii").upper()
+            value = None if one.value < 0 else p[one.value:one.value_end].decode()
+            if seen is None:
+                seen = set()
+            if key in seen:
+                return wire(f"501 5.5.4 Parameter {key[:40]} is given twice")
+            seen.add(key)
+            problem = self._parameter(key, value, mail)
+            if problem is not None:
+                return problem
+        return None
+
+    cdef bytes _parameter(self, str key, str value, bint mail):
+        """Take one parameter; the reply to it if it cannot be taken, or None."""
+        if value is not None and key != "ORCPT" and not value.isascii():  # RFC 6533 3
+            return say.BAD_PARAM
+        if mail and key == "SIZE":  # RFC 1870 3
+            if value is None or not value.isdecimal() or len(value) > 18:
+                return say.BAD_SIZE
+            self.size = int(value)
+            if self.options.max_size and self.size > self.options.max_size:
+                return self.options.oversize
+            return None
+        if mail and key == "BODY":  # RFC 6152 3
+            return self._body(value.upper() if value else "")
+        if mail and key == "SMTPUTF8" and self.options.smtputf8:  # RFC 6531 3.4
+            self.declared |= F8_SMTPUTF8
+            return None if value is None else say.NO_VALUE
+        if mail and key == "AUTH" and value is not None \
+                or key in (self.options.mail_parameters if mail else self.options.rcpt_parameters):
+            if self.params is None:
+                self.params = {}
+            self.params[key] = value
+            return None
+        return wire(f"555 5.5.4 Parameter {key[:40]} is not known here")  # RFC 5321 4.1.1.11
+
+    cdef bytes _body(self, str value):
+        """BODY=value; the reply to it if it cannot be taken, or None."""
+        if value == "BINARYMIME" and self.options.binarymime:  # RFC 3030 3
+            self.declared |= F8_BINARYMIME
+        elif value == "8BITMIME":
+            self.declared |= F8_BODY_8BITMIME
+        elif value != "7BIT":
+            return say.BAD_BODY
+        return None
+
+
+cdef bint is_utf8(const unsigned char* p, Py_ssize_t n):
+    try:
+        PyUnicode_DecodeUTF8(<const char*> p, n, NULL)
+    except UnicodeDecodeError:
+        return False
+    return True

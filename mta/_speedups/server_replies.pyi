@@ -1,0 +1,1 @@
+"""What the server core answers by itself; nothing here is for Python."""
