@@ -25,7 +25,9 @@ from mta.testing.clock import FakeClock
 from tests.dialogs.dialog import CLOSED, DIALOGS, Dialog, Step, check, load
 
 HOST = "mx.example"
-RECEIVED = re.compile(rb"Received: from .*\r\n\tby mx\.example with E?SMTP id .*\r\n\t.*\r\n")
+RECEIVED = re.compile(
+    rb"Received: from .*\r\n\tby mx\.example with (?:E|UTF8)?SMTP id .*\r\n\t.*\r\n"
+)
 LATE = 20  # seconds after which a wanted reply will not come
 
 every_dialog = pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
