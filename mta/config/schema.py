@@ -108,7 +108,11 @@ class Smtpd(Section, frozen=True):
     ] = 10_000
     max_sessions_per_network: Annotated[
         int,
-        doc("sessions of one client network; clients in `relay_from` are not counted", ge=1),
+        doc(
+            "sessions of one client network, an equal share on each worker;"
+            " clients in `relay_from` are not counted",
+            ge=1,
+        ),
     ] = 100
     network_prefix_v4: Annotated[
         int, doc("prefix length that makes a client network of IPv4", unit="bits", ge=1, le=32)

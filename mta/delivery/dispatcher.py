@@ -44,7 +44,7 @@ class Dispatcher:
         *,
         targets: Callable[[ReadyQueue], Awaitable[Targets]],
         connection: Callable[[ReadyQueue, Target], PooledConnection],
-        read_bodies: Callable[[list[Message], Callable[[], None]], None],
+        read_bodies: Callable[[list[Message], Callable[[bool], None]], None],
         no_overlap: Callable[[Target], None],
     ) -> None:
         self.loop, self.clock, self.manager = loop, clock, manager
@@ -84,17 +84,43 @@ class Dispatcher:
             if not self.draining:
                 pool.work()
 
-    def wake_at(self, pool: Pool, seconds: float) -> None:
-        """Look at a pool again later; one timer for it at a time."""
-        if pool.paced:
-            return
-        pool.paced = True
+    def pace(self, pool: Pool, seconds: float) -> None:
+        """Nothing leaves from a pool before its rate allows it."""
+        if pool.paced is None:
+            pool.paced = self.loop.call_later(seconds, self._paced, pool)
 
-        def now() -> None:
-            pool.paced = False
+    def _paced(self, pool: Pool) -> None:
+        pool.paced = None
+        self._wake_pool(pool)
+
+    def look_again(self, pool: Pool, seconds: float) -> None:
+        """Work a pool again so much later, or before; its connections go on meanwhile."""
+        at = self.loop.time() + seconds
+        if pool.again is not None:
+            if pool.again.when() <= at:
+                return
+            pool.again.cancel()
+        pool.again = self.loop.call_at(at, self._look_again, pool)
+
+    def _look_again(self, pool: Pool) -> None:
+        pool.again = None
+        self._wake_pool(pool)
+
+    def reloaded(self) -> None:
+        """Limits may have changed: nobody waits for what the old ones said."""
+        for pool in self.pools:
+            if pool.paced is not None:
+                pool.paced.cancel()
+                pool.paced = None
+            pool.ready.unpark()
             self._wake_pool(pool)
+        self.released()
 
-        self.loop.call_later(seconds, now)
+    def retry_now(self) -> None:
+        """An operator wants an attempt: hosts that were dead are dialled at once."""
+        for pool in self.pools:
+            pool.rested_until = 0.0
+            self._wake_pool(pool)
 
     def released(self) -> None:
         """A lease may be free again, here or in another worker: those who wait try once more."""
@@ -111,11 +137,12 @@ class Dispatcher:
         denied = self.gate.connect(pool.ready.name)
         if denied is not None:
             if denied.retry:
-                self.wake_at(pool, denied.retry)
+                self.look_again(pool, denied.retry)
             elif not pool.waits:
                 pool.waits = True
                 self.denied.append(pool)
-                self._make_room(pool)
+                if denied.of_node:
+                    self._make_room(pool)
             return False
         pool.dialling += 1
         self._spawn(self._start_dial(pool))
@@ -190,6 +217,10 @@ class Dispatcher:
             self._release(pool)
             self._wake_pool(pool)
             return
+        if self.draining:  # it was cut off by us, which says nothing of its host
+            pool.dialling -= 1
+            self._release(pool)
+            return
         dial.last = outcome or dial.last
         target = dial.tried[-1]
         if outcome is None or outcome.command != "bind":  # that says nothing of the host
@@ -215,7 +246,7 @@ class Dispatcher:
                 self.loop.call_later(wait, self._unpark, ready, message.tenant)
                 continue
             self.manager.give_back(parcel)
-            self.wake_at(pool, wait)
+            self.pace(pool, wait)
             return None
         else:
             return None
@@ -225,7 +256,8 @@ class Dispatcher:
         self.flying += len(parcel.recipients)
         body = message.body
         assert body is not None
-        return Attempt(message, parcel.recipients, body, self.loop.time(), tag=parcel)
+        now = pool.moved_at = self.loop.time()
+        return Attempt(message, parcel.recipients, body, now, tag=parcel)
 
     def _unpark(self, ready: ReadyQueue, tenant: str) -> None:
         ready.unpark(tenant)
@@ -241,7 +273,9 @@ class Dispatcher:
             self._idle.set_result(None)
         parcel = attempt.tag
         ready = connection.dial.pool.ready
-        if outcomes[0].kind == Kind.UNATTEMPTED:
+        if outcomes[0].kind == Kind.UNATTEMPTED and all(
+            o.kind == outcomes[0].kind for o in outcomes
+        ):
             self.gate.refund(ready.name, parcel.message.tenant)
         transfer = attempt.transfer_us
         waited = self.clock.wall_us() - parcel.queued_us - transfer

@@ -2,7 +2,8 @@
 
 A pool opens a connection when more parcels wait than its connections will soon take: one for
 `PARCELS_PER_CONNECTION` waiting, never more than doubling at a time. Each needs a lease from the
-gate (node-wide limits); a pool without one waits until somebody's release wakes it.
+gate (node-wide limits); a pool without one waits until somebody's release wakes it. When something
+waits and no connection has taken a message for STUCK seconds, a further one is opened.
 
 A *dial* is one attempt to get a connection: the site's hosts in order, until one is ready. When
 every host fails and no other connection lives, what waits is deferred with the last reason and
@@ -18,12 +19,16 @@ from mta.delivery.transports.smtp import SmtpConnection
 from mta.model import Kind, Outcome, Peer, Stages
 
 if TYPE_CHECKING:
+    import asyncio
+
     from mta.delivery.dispatcher import Dispatcher
     from mta.queues.lanes import Parcel, ReadyQueue
     from mta.routing.hosts import Target, Targets
 
 PARCELS_PER_CONNECTION = 8
+STUCK = 1.0  # seconds
 READ_AHEAD = 32  # contents asked for at once
+READ_OCTETS = 4 << 20  # but not much more than this
 READS_AT_ONCE = 2  # batches under way for one pool
 
 
@@ -52,7 +57,7 @@ class Pool:
 
     __slots__ = (
         "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
-        "rested_until", "paced",
+        "rested_until", "paced", "again", "moved_at",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
@@ -63,7 +68,9 @@ class Pool:
         self.reading = 0  # batches of contents being read
         self.woken = False  # in the dispatcher's list of pools to work
         self.waits = False  # for a lease
-        self.paced = False  # a timer will wake it when its rate allows
+        self.paced: asyncio.TimerHandle | None = None  # wakes it when its rate allows
+        self.again: asyncio.TimerHandle | None = None  # wakes it to look at its connections
+        self.moved_at = 0.0  # loop time at which a connection last took something
         self.rested_until = 0.0  # no dialling before this monotonic time
 
     def work(self) -> None:
@@ -77,14 +84,18 @@ class Pool:
                 return
         now = self.dispatcher.clock.monotonic()
         if now < self.rested_until:
-            self.dispatcher.wake_at(self, self.rested_until - now)
+            self.dispatcher.look_again(self, self.rested_until - now)
             return
         while self.wanted() and self.dispatcher.open(self):
             pass
+        if self.connections:
+            self.dispatcher.look_again(self, STUCK)
 
     def wanted(self) -> bool:
         """True when one more connection should be opened."""
         have = len(self.connections) + self.dialling
+        if self.connections and self.dispatcher.loop.time() - self.moved_at > STUCK:
+            return not (self.dialling or self.reading)
         enough = -(-self.ready.count // PARCELS_PER_CONNECTION)
         return have < enough and self.dialling <= max(0, len(self.connections))
 
@@ -92,12 +103,16 @@ class Pool:
         """The next parcel with its content in memory; asks for contents that are not."""
         manager = self.dispatcher.manager
         cold: list[Parcel] = []
-        found = None
-        while len(cold) < READ_AHEAD and (parcel := manager.take(self.ready)) is not None:
+        found, octets = None, 0
+        while len(cold) < READ_AHEAD and octets < READ_OCTETS:
+            parcel = manager.take(self.ready)
+            if parcel is None:
+                break
             if parcel.message.body is not None:
                 found = parcel
                 break
             cold.append(parcel)
+            octets += parcel.message.size
             if self.reading >= READS_AT_ONCE:
                 break
         if cold:
@@ -112,17 +127,27 @@ class Pool:
             return
         self.reading += 1
 
-        def arrived() -> None:
+        def arrived(complete: bool) -> None:
             self.reading -= 1
+            if self.dispatcher.draining:
+                return
             for parcel in reversed(cold):
-                if parcel.message.body is None:
-                    for recipient in parcel.recipients:
-                        manager.remove(recipient, "the stored content cannot be read")
+                if parcel.message.body is None and complete:
+                    self._without_content(parcel)
                 else:
                     manager.give_back(parcel)
-            self.dispatcher.wake(self.ready)
+            if complete:
+                self.dispatcher.wake(self.ready)
+            else:  # the spool could not be read: that says nothing of the contents
+                self.dispatcher.look_again(self, STUCK)
 
         self.dispatcher.read_bodies([parcel.message for parcel in cold], arrived)
+
+    def _without_content(self, parcel: Parcel) -> None:
+        manager = self.dispatcher.manager
+        if manager.still_open(parcel):
+            for recipient in parcel.recipients:
+                manager.remove(recipient, "the stored content cannot be read")
 
     def dial_failed(self, dial: Dial) -> None:
         """No host answered: rest, and defer what waits unless a connection lives."""

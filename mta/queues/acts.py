@@ -38,7 +38,10 @@ class Verb(enum.StrEnum):
 
 
 class Select(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Which mail: all given fields must match; patterns may use `*` and `?`; empty = any."""
+    """Which mail: all given fields must match; patterns may use `*` and `?`; empty = any.
+
+    The null sender is written `<>`.
+    """
 
     domain: str = ""
     site: str = ""
@@ -53,13 +56,13 @@ class Select(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
         """True when the recipient is meant; `site` is its destination's name, "" if unknown."""
         message = recipient.message
         return (
-            _like(self.domain, recipient.domain)
+            _like(self.domain.lower(), recipient.domain)
             and _like(self.tenant, message.tenant)
             and _like(self.campaign, message.campaign)
-            and _like(self.sender.lower(), message.sender.lower())
+            and _like(self.sender.lower(), message.sender.lower() or "<>")
             and _like(self.recipient.lower(), recipient.address.lower())
             and (not self.id or id_text(message.id) == self.id.replace("-", "").lower())
-            and _like(self.site, site)
+            and _like(self.site.lower(), site.lower())
         )
 
     def takes_in(self, other: Select) -> bool:
@@ -121,9 +124,12 @@ class Acts:
         return [
             act
             for act in self.active
-            if (received <= act.created_us or act.verb is Verb.HOLD)
-            and act.select.matches(recipient, site)
+            if self.covers(act, received) and act.select.matches(recipient, site)
         ]
+
+    def covers(self, act: Act, received_us: int) -> bool:
+        """What was accepted before it; for a hold in force, later mail too."""
+        return received_us <= act.created_us or act in self.standing
 
     def apply(self, manager: QueueManager, recipient: Recipient) -> None:
         """Obey the active acts for a recipient that is in memory and not in flight."""
@@ -145,7 +151,8 @@ def obey(manager: QueueManager, recipient: Recipient, act: Act, *, swept: bool) 
     if recipient.where == Where.CLOSED:
         return False
     if recipient.flying:
-        recipient.orders = [*(recipient.orders or ()), act]
+        if act not in (orders := recipient.orders or []):
+            recipient.orders = [*orders, act]
         return True
     verb, held = act.verb, recipient.where == Where.HELD
     if verb is Verb.DELETE:

@@ -97,8 +97,8 @@ class ReadyQueue:
         lane = turn.lanes.get(message.campaign) if turn else None
         return self.lane_items - len(lane.parcels) if lane else self.lane_items
 
-    def push(self, parcel: Parcel, *, front: bool = False) -> None:
-        """Put a parcel into its lane; at its `front` when it comes back unsent."""
+    def push(self, parcel: Parcel) -> None:
+        """Put a parcel at the end of its lane."""
         message = parcel.message
         turns = self._tenants[message.klass]
         turn = turns.get(message.tenant)
@@ -111,12 +111,28 @@ class ReadyQueue:
             if not turn.active and not turn.parked:
                 self._rings[message.klass].append(turn)
             turn.active.append(lane)
-        if front:
-            lane.parcels.appendleft(parcel)
-        else:
-            lane.parcels.append(parcel)
+        lane.parcels.append(parcel)
         parcel.ready = self
         self.count += 1
+
+    def put_back(self, parcel: Parcel) -> None:
+        """Undo a `pop`: the parcel is the next again, and its class and tenant have their turn."""
+        message = parcel.message
+        klass, ring = message.klass, self._rings[message.klass]
+        self.push(parcel)
+        turn = self._tenants[klass][message.tenant]
+        lane = turn.lanes[message.campaign]
+        lane.parcels.rotate(1)
+        if turn.active[0] is not lane:
+            turn.active.remove(lane)
+            turn.active.appendleft(lane)
+        if turn.parked:
+            return
+        self._credit[klass] = min(self._credit[klass] + 1, CLASS_CREDIT[klass])
+        turn.deficit = min(turn.deficit + parcel.cost, max(QUANTUM, parcel.cost))
+        if ring[0] is not turn:
+            ring.remove(turn)
+            ring.appendleft(turn)
 
     def pop(self) -> Parcel | None:
         """The parcel whose turn it is, or None when no lane may send."""
@@ -158,19 +174,18 @@ class ReadyQueue:
     def park(self, parcel: Parcel) -> None:
         """Put `parcel` back and keep its tenant's class out of the ring until `unpark`."""
         message = parcel.message
-        self.push(parcel, front=True)
+        self.put_back(parcel)
         turn = self._tenants[message.klass][message.tenant]
         if not turn.parked:
             turn.parked = True
             self._rings[message.klass].remove(turn)
 
-    def unpark(self, tenant: str) -> None:
-        """Let a parked tenant send again."""
+    def unpark(self, tenant: str | None = None) -> None:
+        """Let a parked tenant send again, or all of them."""
         for klass, turns in enumerate(self._tenants):
-            turn = turns.get(tenant)
-            if turn is not None and turn.parked:
-                turn.parked = False
-                if turn.active:
+            for turn in list(turns.values()) if tenant is None else [turns.get(tenant)]:
+                if turn is not None and turn.parked:
+                    turn.parked = False
                     self._rings[klass].append(turn)
 
     def waiting(self) -> int:

@@ -13,14 +13,16 @@ watermark is in memory or has been decided, so nothing is read twice.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from mta.errors import SpoolError
 from mta.model import Class, Where
 from mta.spool import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from mta.model import Recipient
     from mta.queues.manager import QueueManager
@@ -60,11 +62,12 @@ class Loader:
         self._due_after = b""
         self._expiry_after = b""
         self._next_expiry = 0.0
+        self._too_early: list[tuple[bytes, int]] = []  # over, but they wait for their commit
         self._lanes: tuple[OrderedDict[LaneKey, BacklogLane], ...] = tuple(
             OrderedDict() for _ in Class
         )
         self._discovery: Iterator[LaneKey] | None = None
-        self._unlisted = False  # lanes were left out because too many are known
+        self._unlisted: set[int] = set()  # classes of which lanes are left out: too many are known
         self._stopped = False
 
     def start(self) -> None:
@@ -75,6 +78,11 @@ class Loader:
     def stop(self) -> None:
         """No further tick."""
         self._stopped = True
+
+    @property
+    def lanes(self) -> Sequence[Container[LaneKey]]:
+        """The lanes that have a backlog, by class: always the same objects."""
+        return self._lanes
 
     @property
     def starting(self) -> bool:
@@ -96,7 +104,7 @@ class Loader:
     def _remember(self, key: LaneKey, after: bytes) -> None:
         lanes = self._lanes[key[0]]
         if len(lanes) >= KNOWN_LANES:
-            self._unlisted = True
+            self._unlisted.add(key[0])
         else:
             lanes.setdefault(key, BacklogLane(key, after))
 
@@ -109,16 +117,18 @@ class Loader:
         try:
             if self.shard.readable:  # not while a failed database is being reopened
                 busy = self.run_once()
-        finally:  # a damaged block must not end the loading of the rest
+        finally:
             self._call_later(BUSY if busy else IDLE, self._tick)
 
     def run_once(self) -> bool:
         """One slice of each kind; True when more waits."""
-        busy = self._load_fresh()
-        busy |= self._load_due()
-        busy |= self._discover()
-        busy |= self._refill()
-        return busy | self._expire()
+        busy = False
+        for part in (
+            self._load_fresh, self._load_due, self._discover, self._refill, self._expire
+        ):  # fmt: skip
+            with contextlib.suppress(SpoolError):  # a damaged block ends no other index's loading
+                busy |= part()
+        return busy
 
     def _admit(self, recipients: list[Recipient]) -> None:
         """Into memory, one message at a time; what finds no room goes to the backlog."""
@@ -161,7 +171,11 @@ class Loader:
         if self._discovery is None:
             return False
         for _ in range(SLICE):
-            key = next(self._discovery, None)
+            try:
+                key = next(self._discovery, None)
+            except SpoolError:  # that ends a generator: begin again
+                self._discovery = iter(self.shard.backlog_lanes())
+                raise
             if key is None:
                 self._discovery = None
                 return False
@@ -172,8 +186,10 @@ class Loader:
         """Read from the lanes that have room: higher classes first, a class's lanes in turn."""
         if any(self._refill_class(lanes) for lanes in self._lanes):
             return True
-        if self._unlisted and self._discovery is None and not all(self._lanes):
-            self._unlisted = False
+        if self._discovery is None and any(
+            2 * len(self._lanes[klass]) < KNOWN_LANES for klass in self._unlisted
+        ):
+            self._unlisted.clear()
             self._discovery = iter(self.shard.backlog_lanes())
         return False
 
@@ -184,13 +200,14 @@ class Loader:
             room = min(SLICE, self.manager.lane_space(key, lane.pool))
             if room <= 0:
                 continue
-            found, lane.after = self.shard.backlog(key, lane.after, room)
+            before = lane.after
+            found, lane.after = self.shard.backlog(key, before, room)
             self._admit(found)
-            if not found and self._discovery is None:
+            if lane.after != before:
+                return True
+            if self._discovery is None:
                 del lanes[key]
                 self.shard.forget_lane(key)
-            if found:
-                return True
         return False
 
     def _expire(self) -> bool:
@@ -200,8 +217,12 @@ class Loader:
             return False
         until = manager.ports.clock.wall_us()
         found, self._expiry_after = self.shard.expiring(self._expiry_after, until, SLICE)
-        for id, number, _ in found:
-            recipient = manager.memory.get((id, number)) or self.shard.get(id, number)
+        over = [*self._too_early, *((id, number) for id, number, _ in found)]
+        self._too_early = [key for key in over if key[0] in manager.arriving]
+        for key in over:
+            recipient = manager.memory.get(key)
+            if recipient is None and key[0] not in manager.arriving:
+                recipient = self.shard.get(*key)
             if recipient is not None and not recipient.flying:
                 manager.expire(recipient)
         if len(found) == SLICE:

@@ -33,7 +33,7 @@ from mta.queues.ports import Counters
 from mta.queues.retry import next_attempt_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from mta.maillog.records import RecordWriter
     from mta.model import Wish
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 NOWHERE = Peer("", "", "")  # no server was spoken to
 DEFAULT_SOURCE = "default"  # where no pool says otherwise
 MEMORY_SHARE = (1.0, 0.9, 0.8)  # of `memory_items`, by class: bulk never fills it all
+KEPT_BODIES = 0.75  # of `body_memory`; the rest is for contents that wait for their commit
 
 
 def _queue_name(recipient: Recipient) -> str:
@@ -79,6 +80,7 @@ class _Accepted:
         if error is None:
             self.manager.accepted(self.message, self.recipients)
         else:
+            self.manager.arriving.discard(self.message.id)
             self.manager.forget_body(self.message)
         self.done(error)
 
@@ -101,10 +103,14 @@ class QueueManager:
         self.ready: dict[object, ReadyQueue] = {}
         self.memory: dict[tuple[bytes, int], Recipient] = {}
         self.routing: dict[object, deque[Parcel]] = {}  # waits for its route, by route question
+        self.unrouted: dict[str, int] = {}  # parcels in `routing`, by domain
+        self.arriving: set[bytes] = set()  # messages that wait for their commit
         self.body_bytes = 0
         self.counters = Counters()
         self.waiting = [0] * len(Where)  # recipients out of memory, by the row that holds them
         self.on_backlog: Callable[[Recipient], None] = lambda recipient: None
+        # Lanes of the home shard that have a backlog, by class: kept by its loader.
+        self.behind: Sequence[Container[tuple[int, str, str, str]]] = ((), (), ())
         self.on_record: Callable[[bytes, bytes], None] | None = None  # message id, line
         self._stamp = 0
 
@@ -139,6 +145,7 @@ class QueueManager:
             self._set_expiry(recipient)
             self._choose_row(recipient)
         self.home.accept(message, recipients, _Accepted(self, message, recipients, done))
+        self.arriving.add(message.id)
         self.body_bytes += message.size
 
     def _follow_route(self, message: Message, recipient: Recipient) -> None:
@@ -163,7 +170,7 @@ class QueueManager:
             recipient.where = Where.HELD
         elif message.release_us > recipient.due_us:
             recipient.where, recipient.due_us = Where.DUE, message.release_us
-        elif not self.has_room(message) or not self._lane_room(recipient):
+        elif not self.has_room(message) or not self._may_pass(recipient):
             recipient.where = Where.BACKLOG
             self.on_backlog(recipient)
 
@@ -172,12 +179,24 @@ class QueueManager:
         most = self.settings.memory_items * MEMORY_SHARE[message.klass]
         return len(self.memory) + message.total <= most
 
-    def _lane_room(self, recipient: Recipient) -> bool:
+    def _may_pass(self, recipient: Recipient) -> bool:
+        """True when new mail may go straight into its lane.
+
+        Past older mail in the backlog only while half the lane is free: the loader keeps it
+        fuller than that, so new mail waits its turn unless the disk is slower than the remote.
+        """
+        room, message = self._lane_room(recipient), recipient.message
+        behind = self.behind[message.klass]
+        if not behind or 2 * room > self.settings.lane_items:
+            return room > 0
+        return (message.klass, message.tenant, message.campaign, recipient.domain) not in behind
+
+    def _lane_room(self, recipient: Recipient) -> int:
+        """How many more parcels the lane of a recipient takes."""
         plan = self.ports.peek(recipient.message, recipient)
         if plan is None or isinstance(plan, Refusal):
-            waiting = self.routing.get(self._question(recipient))
-            return waiting is None or len(waiting) < self.settings.lane_items
-        return self._room(plan, recipient.message) > 0
+            return self.settings.lane_items - self.unrouted.get(recipient.domain, 0)
+        return self._room(plan, recipient.message)
 
     def _room(self, plan: Plan, message: Message) -> int:
         """How many more parcels the lanes of `message` take, of all sources it may leave from."""
@@ -200,44 +219,49 @@ class QueueManager:
         self.shard_of(message).log(line, logged=message.id)
         if self.on_record is not None:
             self.on_record(message.id, line)
+        self.arriving.discard(message.id)
+        if self.body_bytes > KEPT_BODIES * self.settings.body_memory:
+            self.forget_body(message)
         fresh = [r for r in recipients if r.where == Where.FRESH]
         if message.release_us:  # the loader may have passed a time that is over by now
             now = self.stamp()
             fresh += [r for r in recipients if r.where == Where.DUE and r.due_us <= now]
         if len(fresh) < len(recipients):
-            loaded = {recipient.number for recipient in fresh}
-            for recipient in recipients:
-                self.waiting[recipient.where] += recipient.number not in loaded
+            self._not_loaded(recipients, fresh)
         if fresh:
             self.admit(fresh, message.received_us)
         else:
             self.forget_body(message)
+
+    def _not_loaded(self, recipients: list[Recipient], fresh: list[Recipient]) -> None:
+        """Count those of a new message that stay on disk; no sweep has judged what was arriving."""
+        loaded = {recipient.number for recipient in fresh}
+        for recipient in recipients:
+            if recipient.number not in loaded:
+                self.waiting[recipient.where] += 1
+                if self.acts.active:
+                    self.acts.apply(self, recipient)
 
     # ------------------------------------------------------------------ room, for the loader
 
     def fits(self, recipient: Recipient) -> bool:
         """True when memory and the recipient's lane have room."""
         most = self.settings.memory_items * MEMORY_SHARE[recipient.message.klass]
-        return len(self.memory) < most and self._lane_room(recipient)
+        return len(self.memory) < most and self._lane_room(recipient) > 0
 
     def absent(self, recipient: Recipient) -> bool:
         """True when the recipient is not in memory."""
         return (recipient.message.id, recipient.number) not in self.memory
 
     def lane_space(self, lane: tuple[int, str, str, str], pool: str = "") -> int:
-        """How many recipients of a backlog lane may be read: 0 until half its lane is free."""
+        """How many recipients of a backlog lane may be read: 0 until a quarter of it is free."""
         klass, tenant, campaign, domain = lane
         probe = Message(b"", "", tenant=tenant, campaign=campaign, klass=klass, pool=pool)
-        recipient = Recipient(probe, 0, f"@{domain}")
-        plan = self.ports.peek(probe, recipient)
+        room = self._lane_room(Recipient(probe, 0, f"@{domain}"))
+        if 4 * room < self.settings.lane_items:
+            return 0
         space = int(self.settings.memory_items * MEMORY_SHARE[klass]) - len(self.memory)
-        if plan is not None and not isinstance(plan, Refusal):
-            room = self._room(plan, probe)
-            space = min(space, room if 2 * room >= self.settings.lane_items else 0)
-        else:
-            waiting = self.routing.get(self._question(recipient), ())
-            space = min(space, self.settings.lane_items - len(waiting))
-        return max(0, space)
+        return max(0, min(space, room))
 
     # ------------------------------------------------------------------ into the lanes
 
@@ -368,7 +392,8 @@ class QueueManager:
         return (recipient.domain, recipient.route, message.tenant, message.campaign, message.sender)
 
     def _await_route(self, parcel: Parcel, recipient: Recipient) -> None:
-        question = self._question(recipient)
+        question, domain = self._question(recipient), recipient.domain
+        self.unrouted[domain] = self.unrouted.get(domain, 0) + 1
         waiting = self.routing.get(question)
         if waiting is not None:
             waiting.append(parcel)
@@ -378,13 +403,25 @@ class QueueManager:
 
         def answered(answer: Plan | Refusal) -> None:
             took = self.ports.clock.wall_us() - asked_us
-            for waiter in self.routing.pop(question, ()):
+            waiting = self.routing.pop(question, ())
+            self._count_routed(domain, len(waiting))
+            for waiter in waiting:
                 waiter.dns_us = took
                 self._answered(waiter, answer)
 
         self.ports.resolve(parcel.message, recipient, answered)
 
+    def _count_routed(self, domain: str, count: int) -> None:
+        left = self.unrouted[domain] - count
+        if left > 0:
+            self.unrouted[domain] = left
+        else:
+            del self.unrouted[domain]
+
     def _answered(self, parcel: Parcel, answer: Plan | Refusal) -> None:
+        if self.acts.standing or self.acts.active:  # its site is known only now
+            for recipient in list(parcel.recipients):
+                self._judge_routed(recipient)
         if not self.still_open(parcel):
             return
         if isinstance(answer, Refusal):
@@ -394,6 +431,14 @@ class QueueManager:
             ready = self.ready_queue(answer, parcel.message)
             ready.push(parcel)
             self.ports.wake(ready)
+
+    def _judge_routed(self, recipient: Recipient) -> None:
+        """Operators' acts that name a site, for a recipient that has just learned its own."""
+        if (recipient.message.id, recipient.number) not in self.memory:
+            return
+        self.acts.apply(self, recipient)
+        if recipient.where == Where.FRESH and self.acts.holds(recipient):
+            self.shift(recipient, Where.HELD)
 
     def give_back(self, parcel: Parcel) -> None:
         """A parcel that left its lane and was not attempted returns to its front."""
@@ -405,7 +450,7 @@ class QueueManager:
         if ready is None or self.ready.get(ready.key) is not ready:
             self.place(parcel)
         else:
-            ready.push(parcel, front=True)
+            ready.put_back(parcel)
 
     def forget_idle(self, ready: ReadyQueue) -> None:
         """Drop an empty ready queue; its pool is closed."""
@@ -486,6 +531,7 @@ class QueueManager:
         to = Recipient(message, 0, address, due_us=self.stamp())
         self._set_expiry(to)
         self._choose_row(to)
+        self.arriving.add(message.id)
         self.body_bytes += message.size
 
         def stored(error: BaseException | None) -> None:
@@ -604,8 +650,8 @@ class QueueManager:
         return message.body
 
     def keep_body(self, message: Message, body: bytes) -> None:
-        """Content that was read for an attempt."""
-        if message.body is None:
+        """Content that was read for an attempt, if there is still something to attempt."""
+        if message.body is None and message.uses:
             message.body = body
             self.body_bytes += message.size
 

@@ -1,7 +1,8 @@
 """Goes through a worker's queues in slices: to apply acts to all that waits, and to look at it.
 
 A sweep keeps its cursor in the shard, so a restart goes on where it stopped. It first takes what is
-in memory, then the rows; a recipient that entered memory meanwhile was judged on its way in.
+in memory, then the rows; a recipient that entered memory meanwhile was judged on its way in, and so
+will be what waits for its commit. An act is reported as swept when all that it did is durable.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from mta.errors import SpoolBusyError
 from mta.model import Where, id_bytes, id_text
 from mta.queues.acts import Verb, obey
 from mta.queues.names import format_name
@@ -22,6 +26,14 @@ if TYPE_CHECKING:
     from mta.spool.shard import Shard
 
 SLICE = 100  # recipients between two turns of the loop
+AGAIN = 0.2  # seconds until a spool that is being reopened, or an attempt, is looked at again
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():  # cancelled
+        future.set_result(None)
+
+
 STATES = ("fresh", "deferred", "backlog", "held", "closed")
 
 
@@ -38,6 +50,7 @@ class Sweeper:
         self.manager = manager
         self._site_of, self._learn_site, self._swept = site_of, learn_site, swept
         self._sweeps: dict[int, asyncio.Task[None]] = {}
+        self._ordered: dict[int, list[Recipient]] = {}  # by act: in flight when it came
 
     def begin(self, acts: list[Act]) -> None:
         """Sweep for acts that are new to this worker, one after another by sequence."""
@@ -55,36 +68,83 @@ class Sweeper:
         if before:
             await asyncio.wait(before)
         manager = self.manager
-        for number, recipient in enumerate(list(manager.memory.values())):
-            if self._meant(act, recipient, self._site_of(recipient)):
-                obey(manager, recipient, act, swept=True)
+        for number, key in enumerate(list(manager.memory)):
+            recipient = manager.memory.get(key)
+            if recipient is not None and self._meant(act, recipient, self._site_of(recipient)):
+                self._obey(act, recipient)
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
         for shard in manager.shards.values():
             await self._sweep_shard(act, shard)
+        await self._outcomes(act)
+        for shard in manager.shards.values():
+            await self._durable(act, shard)
         del self._sweeps[act.sequence]
         self._swept(act.sequence)
 
+    async def _outcomes(self, act: Act) -> None:
+        """Wait for what was in flight: a crash before its outcome must find the act in force."""
+        flying = self._ordered.pop(act.sequence, [])
+        while any(r.flying and act in (r.orders or ()) for r in flying):  # noqa: ASYNC110 (rare)
+            await asyncio.sleep(AGAIN)
+
     async def _sweep_shard(self, act: Act, shard: Shard) -> None:
-        after = shard.cursors().get(act.sequence, b"")
+        after: bytes | None = None
         while True:
-            found, after = shard.scan(after, SLICE)
-            for stored in found:
-                recipient = self.manager.memory.get((stored.message.id, stored.number), stored)
-                site = self._site_of(recipient)
-                if act.select.site and not site:
-                    site = await self._learn_site(recipient)
-                if recipient.where != Where.CLOSED and self._meant(act, recipient, site):
-                    obey(self.manager, recipient, act, swept=True)
+            try:
+                if after is None:
+                    after = shard.cursors().get(act.sequence, b"")
+                found, after = shard.scan(after, SLICE)
+            except SpoolBusyError:  # being reopened
+                await asyncio.sleep(AGAIN)
+                continue
             if not found:
                 break
+            for stored in found:
+                await self._sweep_one(act, shard, stored)
             shard.set_cursor(act.sequence, after)
             await asyncio.sleep(0)
+
+    async def _durable(self, act: Act, shard: Shard) -> None:
+        """Forget the cursor, and wait until all that was done is synced."""
         shard.set_cursor(act.sequence, None)
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        shard.when_durable(lambda error: _set(durable))
+        await durable
+
+    async def _sweep_one(self, act: Act, shard: Shard, stored: Recipient) -> None:
+        recipient = self._current(stored)
+        if recipient is None:
+            return
+        site = self._site_of(recipient)
+        if act.select.site and not site and self._meant_by_rest(act, recipient):
+            site = await self._learn_site(recipient)
+            again = self.manager.memory.get((stored.message.id, stored.number))
+            recipient = again or shard.get(stored.message.id, stored.number)
+        if recipient is not None and self._meant(act, recipient, site):
+            self._obey(act, recipient)
+
+    def _obey(self, act: Act, recipient: Recipient) -> None:
+        obey(self.manager, recipient, act, swept=True)
+        if recipient.flying:
+            self._ordered.setdefault(act.sequence, []).append(recipient)
+
+    def _current(self, stored: Recipient) -> Recipient | None:
+        """A recipient as the manager knows it; None if it is not to be touched."""
+        id = stored.message.id
+        known = self.manager.memory.get((id, stored.number))
+        if known is None and id in self.manager.arriving:
+            return None
+        recipient = known or stored
+        return None if recipient.where == Where.CLOSED else recipient
+
+    def _meant_by_rest(self, act: Act, recipient: Recipient) -> bool:
+        """Selected by all but the site: only then a look-up is worth it."""
+        return msgspec.structs.replace(act.select, site="").matches(recipient, "")
 
     def _meant(self, act: Act, recipient: Recipient, site: str) -> bool:
         """Covered, selected, and not undone by a later hold or release."""
-        covered = recipient.message.received_us <= act.created_us or act.verb is Verb.HOLD
+        covered = self.manager.acts.covers(act, recipient.message.received_us)
         if not covered or not act.select.matches(recipient, site):
             return False
         if act.verb not in (Verb.HOLD, Verb.RELEASE):

@@ -66,6 +66,12 @@ class Resolver:
         cached = len(self._mx) + len(self._addresses)
         return f"<Resolver {cached} cached, {len(self._under_way)} under way>"
 
+    def reload(self, options: ResolverOptions) -> None:
+        """Ask by other settings from now on (all but `cache_size`); what is cached stays."""
+        if options != self.options:
+            self.options = options
+            self._exchange = NetworkExchange(options, self._clock)  # the old one's sockets run dry
+
     def peek_mx(self, domain: str) -> MxAnswer | None:
         """The cached answer of `mx`, if it still holds."""
         answer = self._mx.get(domain, self._clock.monotonic())

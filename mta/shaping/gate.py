@@ -39,6 +39,11 @@ class Denied(NamedTuple):
         """True when only this tenant's messages have to wait."""
         return self.whom.startswith("tenant ")
 
+    @property
+    def of_node(self) -> bool:
+        """True when the limit is the node's: any site's connection holds what is missing."""
+        return self.whom == "all sites"
+
     def __str__(self) -> str:
         """One sentence for people."""
         if self.what == "rate":

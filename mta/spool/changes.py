@@ -124,14 +124,14 @@ class Frame:
         self.changes = Changes()
         self.touched: dict[bytes, Message] = {}  # their `open` has changed
         self.changing: dict[bytes, Recipient | None] = {}  # by key; None: closed
-        self.done: list[Done] = []  # of the DSNs in `changes`
+        self.done: list[Done] = []  # to be called when `changes` are durable
         self.logged: list[bytes] = []  # ids of the Reception records
         self.due_min = NEVER  # earliest row d in `changes`
         self.has_backlog = False  # a row b in `changes`
         self.position: tuple[int, int] | None = None  # after the frame, once it is synced
 
     def __bool__(self) -> bool:
-        return bool(self.lines or self.changes.rows)
+        return bool(self.lines or self.changes or self.done)
 
     def freeze(self) -> None:
         """Write down the envelopes as they are after the last call."""

@@ -209,10 +209,14 @@ class Shard(Reads):
         self._cycle.kick()
 
     def set_cursor(self, sequence: int, cursor: bytes | None) -> None:
-        """Keep how far an act's sweep is; None forgets it."""
-        self._check_open()
-        self._cycle.moves.settings.append((keys.act(sequence), cursor))
-        self._cycle.kick()
+        """Keep how far an act's sweep is, behind what the sweep did so far; None forgets it."""
+        self._frame().changes.settings.append((keys.act(sequence), cursor))
+        self._cycle.changed()
+
+    def when_durable(self, done: Done) -> None:
+        """Call `done(None)` when everything that was called before is synced."""
+        self._frame().done.append(done)
+        self._cycle.changed()
 
     def cursors(self) -> dict[int, bytes]:
         """The cursors of all acts."""

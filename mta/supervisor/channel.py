@@ -2,7 +2,7 @@
 
 A request is `{"id": n, "op": name, "args": {...}}`; its answers are any number of
 `{"id": n, "part": ...}` and one `{"id": n, "result": ...}` or `{"id": n, "error": text}`. A line
-without an id is a notice and has no answer.
+without an id is a notice and has no answer. `{"cancel": n}` ends a request whose asker has gone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ _decode = msgspec.json.Decoder().decode
 Handler = "Callable[[str, dict[str, Any], Callable[[Any], None]], Awaitable[Any]]"
 
 
+def report_error(error: BaseException, where: str) -> None:
+    """Give an error that nobody expected to the loop's exception handler."""
+    context = {"message": f"unexpected error in {where}", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(context)
+
+
 class Channel:
     """One end; `handler(op, args, part)` answers the other end's requests and notices."""
 
@@ -40,6 +46,7 @@ class Channel:
         self._waiting: dict[int, asyncio.Queue[dict[str, Any]]] = {}
         self._next = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answering: dict[int, asyncio.Task[None]] = {}  # by request
         self.closed = asyncio.Event()
 
     @classmethod
@@ -54,10 +61,11 @@ class Channel:
         channel._spawn(channel._read())
         return channel
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _send(self, line: dict[str, Any]) -> None:
         if not self._writer.is_closing():
@@ -74,7 +82,13 @@ class Channel:
 
     def _take(self, line: dict[str, Any]) -> None:
         if "op" in line:
-            self._spawn(self._answer(line))
+            task = self._spawn(self._answer(line))
+            if (id := line.get("id")) is not None:
+                self._answering[id] = task
+                task.add_done_callback(lambda _: self._answering.pop(id, None))
+        elif "cancel" in line:
+            if (answering := self._answering.get(line["cancel"])) is not None:
+                answering.cancel()
         elif (queue := self._waiting.get(line["id"])) is not None:
             queue.put_nowait(line)
 
@@ -88,6 +102,10 @@ class Channel:
             result = await self._handler(line["op"], line.get("args") or {}, part)
         except MailraceError as error:
             answer = {"id": id, "error": str(error)}
+        except Exception as error:  # noqa: BLE001 - the asker must not wait for ever
+            name = type(error).__name__
+            answer = {"id": id, "error": f"an error in the server itself: {name}: {error}"}
+            report_error(error, f"request {line['op']!r}")
         else:
             answer = {"id": id, "result": result}
         if id is not None:
@@ -117,12 +135,17 @@ class Channel:
         self._next += 1
         id = self._next
         queue = self._waiting[id] = asyncio.Queue()
+        ended = False
         try:
             self._send({"id": id, "op": op, "args": args})
-            while True:
-                yield await queue.get()
+            while not ended:
+                line = await queue.get()
+                ended = "error" in line or "result" in line
+                yield line
         finally:
             del self._waiting[id]
+            if not ended:
+                self._send({"cancel": id})
 
     def close(self) -> None:
         """End the channel."""

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mta.errors import ConfigError, MailraceError
+from mta.supervisor.channel import report_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 REQUEST_LIMIT = 1 << 20  # octets of a request line
+LAST = 30.0  # seconds for the answer to a client that has closed its end
 
 
 class ControlServer:
@@ -35,16 +37,30 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen; the home's lock is held, so a socket file that is there is stale."""
-        self.path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(
-            self._serve, path=self.path, limit=REQUEST_LIMIT
-        )
-        self.path.chmod(0o600)
+        try:
+            self.path.unlink(missing_ok=True)
+            self._server = await asyncio.start_unix_server(
+                self._serve, path=self.path, limit=REQUEST_LIMIT
+            )
+            self.path.chmod(0o600)
+        except OSError as error:  # a path that is too long has no strerror
+            why = error.strerror or error
+            raise MailraceError(
+                f"cannot listen on {self.path}: {why}; choose another with -o control.socket=PATH"
+            ) from None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.LimitOverrunError, ValueError):
-            while line := await reader.readline():
-                await self._one(line, writer)
+            line = await reader.readline()
+            while line:
+                answering = asyncio.ensure_future(self._one(line, writer))
+                reading = asyncio.ensure_future(reader.readline())
+                await asyncio.wait({answering, reading}, return_when=asyncio.FIRST_COMPLETED)
+                # A client that has sent its last may read on, but one that has gone looks alike.
+                await asyncio.wait({answering}, timeout=LAST if reading.done() else None)
+                answering.cancel()
+                await asyncio.wait({answering})
+                line = await reading
         writer.close()
 
     async def _one(self, line: bytes, writer: asyncio.StreamWriter) -> None:
@@ -64,6 +80,10 @@ class ControlServer:
             send({"error": str(error), "hint": error.hint})
         except (MailraceError, msgspec.ValidationError) as error:
             send({"error": str(error), "hint": ""})
+        except Exception as error:  # noqa: BLE001 - the asker must not wait for ever
+            report_error(error, f"request {op!r}")
+            text = f"an error in the server itself: {type(error).__name__}: {error}"
+            send({"error": text, "hint": ""})
         else:
             send({"ok": True, "result": result})
         await writer.drain()

@@ -28,7 +28,7 @@ class Home:
                 raise MailraceError(
                     f"cannot make {folder}: {error.strerror}; choose another with --home DIR"
                 ) from None
-        for folder in dict.fromkeys((self.path, self.spool)):
+        for folder in dict.fromkeys((self.path, self.spool, self.log)):
             self._lock(folder / "lock")
 
     def _lock(self, path: Path) -> None:
@@ -43,7 +43,7 @@ class Home:
             os.close(descriptor)
             raise MailraceError(
                 f"another server (pid {holder}) uses {path.parent};"
-                " stop it, or give this one a --home or --spool of its own"
+                " stop it, or give this one a --home, --spool and --log-dir of its own"
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())

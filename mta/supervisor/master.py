@@ -8,9 +8,9 @@ in flight ends within `grace`; a second one ends at once. SIGHUP reloads.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from mta.errors import ControlError, MailraceError
 from mta.supervisor import journal, privileges
 from mta.supervisor.activation import address_of
 from mta.supervisor.control import ControlServer
+from mta.supervisor.faults import Faults
 from mta.supervisor.figures import Ledger
 from mta.supervisor.health import Health
 from mta.supervisor.home import Home
@@ -30,7 +31,7 @@ from mta.supervisor.notify import Notifier
 from mta.supervisor.questions import Questions
 from mta.supervisor.sockets import open_all
 from mta.supervisor.state import NodeState
-from mta.supervisor.workers import Orders, WorkerProcess
+from mta.supervisor.workers import Orders, WorkerProcess, say
 
 if TYPE_CHECKING:
     import socket
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from mta.config.schema import Config
 
+REPAIR = 0.1  # seconds between attempts to mend the shared table
 TABLE_SLOTS = 65_536  # destinations that have limits at the same time
 
 
@@ -80,29 +82,19 @@ class Supervisor:
             self.home.release()
 
     async def _serve(self) -> int:
-        self.state = NodeState(self.home.path / "state.db")
-        self.table_fd, self.table = sharedmem.create(TABLE_SLOTS, self.count)
-        self.wakers = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(self.count)]
-        shards = self.home.shards(self.config.shards)
-        self.shards = [shards[number :: self.count] for number in range(self.count)]
-        self.questions = Questions(self)
-        self.workers = [
-            WorkerProcess(number, self._orders, self._notice, self._died, self._began)
-            for number in range(self.count)
-        ]
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._on_hangup()))
-        if self.http is not None:
-            await self.health.server.start(self.http)
-        for worker in self.workers:
-            await worker.start()
-        if not all(await asyncio.gather(*(w.wait_ready() for w in self.workers))):
-            await self._end()
-            return 1
+        self._prepare()
         control = ControlServer(Path(self.config.control.socket), self.questions.answer)
-        await control.start()
+        try:
+            started = await self._start_workers()
+            if started:
+                await control.start()
+        except MailraceError:
+            await self._give_up()
+            raise
+        if not started:
+            await self._give_up()
+            return 0 if self._stop.is_set() else 1
+        loop = asyncio.get_running_loop()
         keepers = [loop.create_task(worker.keep()) for worker in self.workers]
         self._announce()
         if self.notifier.watchdog:
@@ -117,6 +109,49 @@ class Supervisor:
             keeper.cancel()
         self.state.close()
         return 0
+
+    def _prepare(self) -> None:
+        """All that workers share, and the signals."""
+        self.state = NodeState(self.home.path / "state.db")
+        Faults("supervisor", self.home.log / "supervisor.err", say).watch(
+            asyncio.get_running_loop()
+        )
+        self.table_fd, self.table = sharedmem.create(TABLE_SLOTS, self.count)
+        self.wakers = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(self.count)]
+        shards = self.home.shards(self.config.shards)
+        self.shards = [shards[number :: self.count] for number in range(self.count)]
+        self.questions = Questions(self)
+        self.workers = [
+            WorkerProcess(number, self._orders, self._notice, self._died, self._began)
+            for number in range(self.count)
+        ]
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._on_hangup()))
+
+    async def _start_workers(self) -> bool:
+        """True when all are ready; False when one has ended, or too late after a signal."""
+        if self.http is not None:
+            await self.health.server.start(self.http)
+        for worker in self.workers:
+            await worker.start()
+        ready = asyncio.gather(*(worker.wait_ready() for worker in self.workers))
+        stop = asyncio.ensure_future(self._stop.wait())
+        both: list[asyncio.Future[Any]] = [ready, stop]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        await asyncio.wait([ready], timeout=self.config.grace)
+        if not ready.done():
+            ready.cancel()
+            return False
+        return all(ready.result())
+
+    async def _give_up(self) -> None:
+        """End workers that have not served: there is nothing to drain."""
+        for worker in self.workers:
+            worker.signal(signal.SIGTERM)
+        await self._end()
 
     def _announce(self) -> None:
         """The first lines: where it listens and keeps things."""
@@ -160,8 +195,18 @@ class Supervisor:
             await self.questions.swept(number, args["act"])
         elif op == "figures":
             self.ledger.take(args["figures"]["pid"], args["figures"], time.monotonic())
-        elif op == "fatal":
-            print(args["text"], file=sys.stderr, flush=True)
+        elif op == "ready":
+            await self._catch_up(number)
+        elif op in ("fatal", "fault"):
+            say(args["text"])
+
+    async def _catch_up(self, number: int) -> None:
+        """Tell a worker what has changed since its orders were written."""
+        channel = self.workers[number].channel
+        if channel is not None:
+            with contextlib.suppress(ControlError):  # it has gone again
+                await channel.request("reload", {"config": msgspec.Raw(to_json(self.config))})
+                await self.questions.tell_acts()
 
     def _died(self, number: int) -> None:
         """A worker is gone: give back its leases and wake those who wait for one."""
@@ -171,7 +216,14 @@ class Supervisor:
         waiters = self.table.reclaim(number)
         for other, waker in enumerate(self.wakers):
             if waiters >> other & 1:
-                os.eventfd_write(waker, 1)
+                with contextlib.suppress(BlockingIOError):  # it has not slept since the last one
+                    os.eventfd_write(waker, 1)
+        self._repair()
+
+    def _repair(self) -> None:
+        """Mend what a dead worker left in the shared table; sometimes others must move first."""
+        if self.table.repair():
+            asyncio.get_running_loop().call_later(REPAIR, self._repair)
 
     def _began(self, number: int, pid: int) -> None:
         self.ledger.began(pid)
@@ -188,26 +240,42 @@ class Supervisor:
         asked = [w.channel.request(op, args, part) for w in self.workers if w.channel is not None]
         return await asyncio.gather(*asked)
 
+    async def tell(self, op: str, args: dict[str, Any]) -> list[Any]:
+        """The answers of the workers that are ready; one that starts is told when it is."""
+        ready = [w for w in self.workers if w.ready.is_set() and w.channel is not None]
+        asked = [w.channel.request(op, args) for w in ready if w.channel is not None]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for worker, answer in zip(ready, answers, strict=True):
+            gone = worker.channel is None or worker.channel.closed.is_set()
+            if isinstance(answer, BaseException) and not gone:
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
+
     # ------------------------------------------------------------------ reload and stop
 
     async def reload(self) -> list[str]:
         """Read the configuration again; the changed settings that need a restart."""
-        new = load(self.path, self.overrides, self.config.home)
-        static = changed_static(self.config, new)
+        new, old = load(self.path, self.overrides, self.config.home), self.config
+        static = changed_static(old, new)
         if static:
             raise ControlError(
                 "nothing was reloaded, these settings need a restart: " + ", ".join(static)
             )
-        await self.ask("reload", {"config": msgspec.Raw(to_json(new))})
-        self.config = new
+        self.config = new  # for a worker that starts meanwhile, too
+        try:
+            await self.tell("reload", {"config": msgspec.Raw(to_json(new))})
+        except ControlError:
+            self.config = old
+            await self.tell("reload", {"config": msgspec.Raw(to_json(old))})
+            raise
         return []
 
     async def _on_hangup(self) -> None:
         self.notifier.reloading()
         try:
             await self.reload()
-        except MailraceError as error:
-            print(f"reload refused, the old settings stay: {error}", file=sys.stderr, flush=True)
+        except (MailraceError, OSError) as error:
+            say(f"reload refused, the old settings stay: {error}")
         else:
             print("reloaded", flush=True)
         self.notifier.ready(f"taking mail, {self.count} workers")
@@ -230,10 +298,6 @@ class Supervisor:
     async def _end(self) -> None:
         """Wait for the workers; those that do not end in time are killed (nothing is lost)."""
         ends = [w.process.wait() for w in self.workers if w.process is not None]
-        for worker in self.workers:
-            worker.stopping = True
-            if not self._stop.is_set():
-                worker.signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(asyncio.gather(*ends), self.config.grace + 10)
         except TimeoutError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, cast
 
 from mta.delivery.deadlines import Deadlines
 from mta.delivery.pool import PooledConnection
@@ -55,6 +56,7 @@ class Paths:
         """Use other routes, limits and client settings from now on; ConfigError changes nothing."""
         router = Router(from_config(config.route))
         sources = egress.from_config(config)
+        self.resolver.reload(_resolver_options(config))
         options = PlannerOptions(
             local_names=frozenset((config.hostname.lower(),)),
             local_endpoints=_local_endpoints(config),
@@ -178,11 +180,30 @@ def _resolver_options(config: Config) -> ResolverOptions:
     )
 
 
-def _local_endpoints(config: Config) -> frozenset[tuple[str, int]]:
-    """Where we listen ourselves: mail must not be sent there by MX."""
-    found = set()
-    for listener in config.listener:
-        endpoint = listener.endpoint
-        if not endpoint.path:
-            found.add((endpoint.host, endpoint.port))
-    return frozenset(found)
+class LocalEndpoints(frozenset[tuple[str, int]]):
+    """Where we listen ourselves; 0.0.0.0 and :: stand for every address of this machine."""
+
+    def __contains__(self, endpoint: object) -> bool:
+        if super().__contains__(endpoint):
+            return True
+        address, port = cast("tuple[str, int]", endpoint)
+        # A socket on :: takes IPv4 only where it is told to, which we do not.
+        everywhere = "::" if ":" in address else "0.0.0.0"  # noqa: S104 - compared, not bound
+        return super().__contains__((everywhere, port)) and _is_local(address)
+
+
+def _is_local(address: str) -> bool:
+    """Only an address of this machine can be bound: no list of interfaces could grow old."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _local_endpoints(config: Config) -> LocalEndpoints:
+    """Mail must not be sent there by MX."""
+    endpoints = [listener.endpoint for listener in config.listener]
+    return LocalEndpoints((e.host, e.port) for e in endpoints if not e.path)

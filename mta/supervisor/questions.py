@@ -14,6 +14,7 @@ from mta.bounce.deadletters import DeadLetters
 from mta.errors import ControlError
 from mta.model import id_bytes, id_shard
 from mta.queues.acts import Select, Verb
+from mta.routing.rules import parse_next_hop
 from mta.supervisor import figures
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from mta.supervisor.master import Supervisor
 
-Part = "Callable[[Any], None]"
+GROUPS = ("site", "domain", "tenant", "campaign", "queue")  # what `queue.top` counts by
 
 
 class Questions:
@@ -29,6 +30,7 @@ class Questions:
 
     def __init__(self, master: Supervisor) -> None:
         self._master = master
+        self._telling = asyncio.Lock()
         self._sweeping: dict[int, set[int]] = {}  # act: workers that still sweep
         self.dead = DeadLetters(
             Path(master.config.home) / "dead", master.config.queue.dead_letter_days
@@ -75,7 +77,7 @@ class Questions:
         }
 
     async def _queue_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
-        limit = int(args.get("limit") or 100)
+        limit = _limit(args, 100)
         asked = {"select": msgspec.to_builtins(select_of(args)), "limit": limit}
         rows = [row for rows in await self._master.ask("queue.list", asked) for row in rows]
         rows.sort(key=lambda row: (row["received"], row["id"]))
@@ -86,7 +88,9 @@ class Questions:
         return await self._request(worker, "queue.show", {"id": args["id"]})
 
     async def _queue_top(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
-        by, limit = args.get("by") or "site", int(args.get("limit") or 20)
+        by, limit = args.get("by") or "site", _limit(args, 20)
+        if by not in GROUPS:
+            raise ControlError(f"no counts by {by!r}: " + ", ".join(GROUPS))
         counts: dict[str, dict[str, int]] = {}
         for rows in await self._master.ask("queue.top", {"by": by}):
             for row in rows:
@@ -101,10 +105,7 @@ class Questions:
 
     def _owner(self, text: str) -> int:
         """The worker that holds the shard which an id names."""
-        try:
-            shard = id_shard(id_bytes(text))
-        except ValueError:
-            raise ControlError(f"{text!r} is no message id: 32 hexadecimal digits") from None
+        shard = id_shard(_check_id(text))
         for number, shards in enumerate(self._master.shards):
             if shard in shards:
                 return number
@@ -132,19 +133,23 @@ class Questions:
         except ValueError:
             raise ControlError("an act is one of " + ", ".join(Verb)) from None
         next_hop = str(args.get("next_hop") or "")
-        if verb is Verb.REROUTE and not next_hop:
-            raise ControlError("reroute needs a next_hop, e.g. [192.0.2.1]:25")
+        if verb is Verb.REROUTE:
+            if not next_hop:
+                raise ControlError("reroute needs a next_hop, e.g. [192.0.2.1]:25")
+            parse_next_hop(next_hop)  # ConfigError says what is wrong with it
         act = await asyncio.to_thread(
             master.state.add_act, verb, select_of(args), time.time_ns() // 1000,
             str(args.get("reason") or ""), next_hop,
         )  # fmt: skip
         self._sweeping[act.sequence] = set(range(master.count))
-        touched = await self._tell_acts()
+        touched = await self.tell_acts()
         return {"act": act.sequence, "in_memory": sum(touched)}
 
-    async def _tell_acts(self) -> list[int]:
-        acts = await asyncio.to_thread(self._master.state.acts)
-        return await self._master.ask("acts", {"acts": msgspec.to_builtins(acts)})
+    async def tell_acts(self) -> list[int]:
+        """Give the acts in force to the workers that are ready; a later list never comes first."""
+        async with self._telling:
+            acts = await asyncio.to_thread(self._master.state.acts)
+            return await self._master.tell("acts", {"acts": msgspec.to_builtins(acts)})
 
     async def swept(self, worker: int, sequence: int) -> None:
         """A worker has swept its shards; when all have, the act is retired."""
@@ -153,7 +158,7 @@ class Questions:
         if not left:
             del self._sweeping[sequence]
             await asyncio.to_thread(self._master.state.swept, sequence)
-            await self._tell_acts()
+            await self.tell_acts()
 
     async def _act_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         acts = await asyncio.to_thread(self._master.state.acts)
@@ -199,4 +204,20 @@ def select_of(args: dict[str, Any]) -> Select:
         raise ControlError(f"select: {error}") from None
     if select == Select() and args.get("verb"):
         raise ControlError("say which mail: a selector, or all")
+    if select.id:
+        _check_id(select.id)
     return select
+
+
+def _check_id(text: str) -> bytes:
+    try:
+        return id_bytes(text)
+    except ValueError:
+        raise ControlError(f"{text!r} is no message id: 32 hexadecimal digits") from None
+
+
+def _limit(args: dict[str, Any], default: int) -> int:
+    limit = args.get("limit") or default
+    if not isinstance(limit, int) or limit < 1:
+        raise ControlError("limit is a number above 0")
+    return limit

@@ -22,6 +22,7 @@ from mta.smtpd.timeouts import Timeouts as SessionTimeouts
 from mta.spool.options import ShardOptions
 
 if TYPE_CHECKING:
+    from mta._speedups.sharedtable import SharedTable
     from mta.config.schema import Config, Listener, Retry
     from mta.model import Message
 
@@ -139,12 +140,29 @@ def policy(config: Config, listener: Listener) -> Policy:
     )
 
 
-def session_limits(config: Config) -> SessionLimits:
-    """Sessions in all and per client network."""
+class NodeSessions:
+    """Incoming sessions of the node, counted in the shared table."""
+
+    def __init__(self, table: SharedTable, worker: int) -> None:
+        self._table, self._worker = table, worker
+        self._slot = table.slot(b"sessions")
+
+    def take(self, limit: int) -> bool:
+        """One more, if all workers together have fewer than `limit`."""
+        return self._table.acquire(self._slot, self._worker, limit)
+
+    def give(self) -> None:
+        """One less."""
+        self._table.release(self._slot, self._worker)
+
+
+def session_limits(config: Config, places: NodeSessions | None = None) -> SessionLimits:
+    """Sessions of the node, and this worker's share of those of one client network."""
     smtpd = config.smtpd
     return SessionLimits(
         smtpd.max_sessions,
-        smtpd.max_sessions_per_network,
+        -(-smtpd.max_sessions_per_network // config.workers),
+        places=places,
         prefix4=smtpd.network_prefix_v4,
         prefix6=smtpd.network_prefix_v6,
     )

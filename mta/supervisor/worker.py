@@ -27,7 +27,7 @@ from mta.delivery.dispatcher import Dispatcher
 from mta.errors import ControlError, MailraceError, SpoolError
 from mta.metrics import MAXIMA
 from mta.model import IdGenerator
-from mta.queues.acts import Act, Acts, Select
+from mta.queues.acts import Act, Acts, Select, Verb
 from mta.queues.census import Census
 from mta.queues.loader import Loader
 from mta.queues.manager import QueueManager
@@ -40,6 +40,7 @@ from mta.smtpd.service import Service
 from mta.supervisor import journal, wiring
 from mta.supervisor.channel import Channel
 from mta.supervisor.failures import Failures
+from mta.supervisor.faults import Faults
 from mta.supervisor.figures import REPORT_EVERY
 from mta.supervisor.follow import Followers
 from mta.supervisor.paths import Paths
@@ -66,6 +67,12 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self.clock = SystemClock()
         self.stopped = asyncio.Event()
+        self.faults = Faults(
+            f"worker {orders.number}",
+            Path(self.config.log_dir) / f"worker-{orders.number}.err",
+            lambda line: channel.notify("fault", text=line),
+        )
+        self.faults.watch(self.loop)
         self.listeners: list[Listener] = []
 
     async def start(self) -> None:
@@ -138,6 +145,7 @@ class Worker:
                 shard.log(line, logged=message.id)
             shard.on_corrupt = self._log_corrupt(shard, opened.lines)
         self.manager.on_backlog = self._backlogged
+        self.manager.behind = self.loaders[self.manager.home.number].lanes
         self.followers = Followers(self.manager, Path(self.config.log_dir))
         self.sweeper = Sweeper(self.manager, self.paths.site_of, self.paths.learn_site, self._swept)
         self.census = Census(self.manager, self.loop.call_later)
@@ -146,9 +154,10 @@ class Worker:
             loader.start()
 
     def _wire_reception(self) -> None:
-        self.service = Service(
-            self.loop, wiring.session_limits(self.config), worker=self.orders.number
-        )
+        number = self.orders.number
+        places = wiring.NodeSessions(self.table, number)
+        limits = wiring.session_limits(self.config, places)
+        self.service = Service(self.loop, limits, worker=number)
         for options, fd in zip(self.config.listener, self.orders.listeners, strict=True):
             listener = Listener(
                 wiring.listener_options(self.config, options),
@@ -190,22 +199,26 @@ class Worker:
         except (KeyError, SpoolError):
             return None
 
-    def _read_bodies(self, messages: list[Message], done: Callable[[], None]) -> None:
-        """Contents from their shards, in the reader thread; those that are gone stay None."""
+    def _read_bodies(self, messages: list[Message], done: Callable[[bool], None]) -> None:
+        """Contents from their shards, in the reader thread; `done(False)`: a shard had trouble.
+
+        After `done(True)` what is still None is gone.
+        """
         by_shard: dict[int, list[Message]] = {}
         for message in messages:
             by_shard.setdefault(self.manager.shard_of(message).number, []).append(message)
-        left = len(by_shard)
+        left, complete = len(by_shard), True
 
         def arrived(found: dict[bytes, bytes], error: BaseException | None) -> None:
-            nonlocal left
+            nonlocal left, complete
+            complete = complete and error is None
             for message in messages:
                 body = found.get(message.id)
                 if body is not None:
                     self.manager.keep_body(message, body)
             left -= 1
             if not left:
-                done()
+                done(complete)
 
         for number, asked in by_shard.items():
             self.manager.shards[number].read_bodies([m.id for m in asked], arrived)
@@ -302,6 +315,8 @@ class Worker:
         """Obey a new list of acts from now on; how many recipients in memory they touch."""
         new = self.acts.replace(acts)
         self.sweeper.begin(new)
+        if any(act.verb is Verb.FLUSH for act in new):
+            self.dispatcher.retry_now()
         memory = self.manager.memory.values()
         return sum(any(a.select.matches(r, self.paths.site_of(r)) for a in new) for r in memory)
 
@@ -328,7 +343,7 @@ class Worker:
             opened.shard.require_free(config.disk.min_free)
         self.gate.reload(wiring.limits(config))
         self.dispatcher.renew(self.paths.gone)
-        self.dispatcher.released()
+        self.dispatcher.reloaded()
 
     async def _drain(self, grace: float) -> None:
         """End: no new mail, sessions and attempts to their boundary, then sync and close."""
@@ -377,9 +392,12 @@ async def main(fd: int) -> int:
     worker = starting = Worker(await orders, channel)
     try:
         await starting.start()
-    except MailraceError as error:
-        channel.notify("fatal", text=f"worker {starting.orders.number}: {error}")
-        await asyncio.sleep(0.05)
+    except Exception as error:  # noqa: BLE001 - the supervisor says it in one line
+        if isinstance(error, MailraceError):
+            text = f"worker {starting.orders.number}: {error}"
+        else:
+            text = starting.faults.report(error, "starting")
+        await channel.request("fatal", {"text": text})
         return 1
     gone = asyncio.ensure_future(channel.closed.wait())
     done = asyncio.ensure_future(starting.stopped.wait())

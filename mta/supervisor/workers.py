@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BACKOFF = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)  # seconds before the n-th restart in a row
 HEALTHY_AFTER = 60.0  # seconds of life that forget earlier crashes
-START_LIMIT = 60.0  # seconds for a worker to open its shards and say so
+STARTING = 20.0  # seconds after which a worker that still opens its shards is mentioned
 
 
 class Orders(msgspec.Struct):
@@ -53,12 +53,14 @@ class WorkerProcess:
         self.ready = asyncio.Event()
         self.restarts = 0
         self.stopping = False
+        self.told = False  # it said itself why it ends
 
     async def start(self) -> None:
         """Start a process and hand it its descriptors; `wait_ready` waits for its word."""
         ours, theirs = socket.socketpair()
         orders = self._orders(self.number)
         passed = [theirs.fileno(), orders.table, *orders.listeners, *orders.wakers]
+        self.told = False
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mta.supervisor.worker", str(theirs.fileno()),
             pass_fds=passed, stdin=asyncio.subprocess.DEVNULL,
@@ -72,7 +74,7 @@ class WorkerProcess:
     async def _answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         if op == "ready":
             self.ready.set()
-            return None
+        self.told = self.told or op == "fatal"
         return await self._handler(self.number, op, args)
 
     async def keep(self) -> None:
@@ -88,27 +90,41 @@ class WorkerProcess:
             if self.is_stopping():
                 return
             crashes = 0 if loop.time() - began > HEALTHY_AFTER else crashes + 1
-            wait = BACKOFF[min(crashes, len(BACKOFF) - 1)]
-            print(
-                f"worker {self.number} ended ({_ending(code)}), starts again in {wait:g} s",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+            wait = BACKOFF[min(crashes, len(BACKOFF)) - 1] if crashes else BACKOFF[0]
+            say(f"worker {self.number} ended ({ending(code)}), starts again in {wait:g} s")
             await asyncio.sleep(wait)
-            self.restarts += 1
-            await self.start()
+            if not self.is_stopping():
+                await self._start_again()
+
+    async def _start_again(self) -> None:
+        """Start a process, however often that fails."""
+        self.restarts += 1
+        while True:
+            try:
+                return await self.start()
+            except OSError as error:
+                say(f"worker {self.number} cannot be started: {error.strerror}")
+                await asyncio.sleep(BACKOFF[-1])
 
     def is_stopping(self) -> bool:
         """True when no further process is to be started."""
         return self.stopping
 
     async def wait_ready(self) -> bool:
-        """True when the worker has opened its shards; False when it ended or took too long."""
+        """True when the worker has opened its shards; False when it ended."""
         assert self.process is not None
         ended = asyncio.ensure_future(self.process.wait())
         ready = asyncio.ensure_future(self.ready.wait())
-        await asyncio.wait({ended, ready}, timeout=START_LIMIT, return_when=asyncio.FIRST_COMPLETED)
-        for task in (ended, ready):
-            task.cancel()
+        while not (ended.done() or ready.done()):
+            await asyncio.wait(
+                {ended, ready}, timeout=STARTING, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not (ended.done() or ready.done()):
+                say(f"worker {self.number} still opens its shards")
+        ready.cancel()
+        if ended.done() and not self.told:
+            say(f"worker {self.number} ended while it was starting ({ending(ended.result())})")
+        ended.cancel()
         return self.ready.is_set()
 
     def signal(self, number: int) -> None:
@@ -118,5 +134,11 @@ class WorkerProcess:
                 os.kill(self.process.pid, number)
 
 
-def _ending(code: int) -> str:
+def say(text: str) -> None:
+    """A line for the operator."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def ending(code: int) -> str:
+    """How a process ended, from its return code."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -37,7 +37,7 @@ def test_a_parcel_given_back_is_the_next() -> None:
     first, second = parcel(), parcel()
     ready.push(first)
     ready.push(second)
-    ready.push(taken(ready, 1)[0], front=True)
+    ready.put_back(taken(ready, 1)[0])
     assert taken(ready, 2) == [first, second]
 
 

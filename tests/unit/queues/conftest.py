@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.queues.desk import Desk
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+    made: list[Desk] = []
+
+    def build(**settings: object) -> Desk:
+        made.append(Desk(tmp_path / str(len(made)), **settings))
+        return made[-1]
+
+    yield build
+    for desk in made:
+        desk.close()
+
+
+@pytest.fixture
+def desk(make: Callable[..., Desk]) -> Desk:
+    return make()
