@@ -27,21 +27,22 @@ def require(program: str, environ: Mapping[str, str] = os.environ) -> str:
     """The program's path; without it the test is skipped, or fails if MTA_REQUIRE_PEERS=1."""
     path = find(program, environ)
     if path is None:
-        _lacking(f"{program} is not installed, on PATH or below MTA_PEERS_ROOT", environ)
+        lacking(f"{program} is not installed, on PATH or below MTA_PEERS_ROOT", environ)
     return path
 
 
 def require_user(name: str, environ: Mapping[str, str] = os.environ) -> pwd.struct_passwd:
     """The user that a peer drops its privileges to; we must be root for that."""
     if os.getuid():
-        _lacking(f"only root can start a program that becomes {name}", environ)
+        lacking(f"only root can start a program that becomes {name}", environ)
     try:
         return pwd.getpwnam(name)
     except KeyError:
-        _lacking(f"there is no user {name}", environ)
+        lacking(f"there is no user {name}", environ)
 
 
-def _lacking(what: str, environ: Mapping[str, str]) -> NoReturn:
+def lacking(what: str, environ: Mapping[str, str] = os.environ) -> NoReturn:
+    """Skip the test, or fail it if MTA_REQUIRE_PEERS=1."""
     if environ.get("MTA_REQUIRE_PEERS") == "1":
         pytest.fail(f"{what}, and MTA_REQUIRE_PEERS=1 asks for it")
     pytest.skip(what)

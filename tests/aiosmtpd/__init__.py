@@ -1,0 +1,1 @@
+"""aiosmtpd's own test suite, run on our classes."""
