@@ -79,12 +79,13 @@ class ServerCore:
         """Queue a reply line, or several, to the Command in hand; it may take more than one call."""
 
     def proceed(
-        self, what: Literal["command", "line", "reset", "close"] = "command"
+        self, what: Literal["command", "line", "reset", "start", "close"] = "command"
     ) -> None:
         """The Command taken last is answered. RuntimeError without one.
 
         Then comes the next command; or "line": the next line goes to the shell as it is (a step of
-        an exchange); "reset": as behind RSET; "close": the session is over.
+        an exchange); "reset": as behind RSET; "start": as behind the greeting; "close": the session is
+        over.
         """
 
     def take_content(self, max_size: int, max_line: int) -> None:

@@ -250,13 +250,16 @@ cdef class ServerCore:
         self._said_error |= reply.startswith(b"5")
 
     def proceed(self, str what="command"):
-        if what not in ("command", "line", "reset", "close"):
+        if what not in ("command", "line", "reset", "start", "close"):
             raise ValueError(f"{what!r} is no way to proceed")
         self._answered()
         if what == "line":
             self._line_due = True
         elif what == "reset":
             self._forget(min(self._state, <int> S_READY))
+        elif what == "start":
+            self._forget(S_START)
+            self.extended = False
         elif what == "close":
             self._close(b"")
         if self._said_error:

@@ -78,10 +78,11 @@ def http(config: Config) -> Iterator[ConfigError]:
 
 def networks(listener: Listener, number: int) -> Iterator[ConfigError]:
     """Client networks that can be read."""
-    for place, text in enumerate(listener.relay_from):
+    lists = ("relay_from", "proxy_from", "xclient_from")
+    for key, place, text in ((k, *one) for k in lists for one in enumerate(getattr(listener, k))):
         if text == "unix":
             continue
-        path = ("listener", number, "relay_from", place)
+        path = ("listener", number, key, place)
         try:
             ipaddress.ip_network(text)
         except ValueError:

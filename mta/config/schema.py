@@ -64,6 +64,22 @@ class Listener(Section, frozen=True):
         tuple[str, ...],
         doc("recipient domains taken from every client, `*.example.org` too", unit="domains"),
     ] = ()
+    proxy_from: Annotated[
+        tuple[str, ...],
+        doc(
+            "proxies whose connections begin with a PROXY protocol header, version 1 or 2; no"
+            " others are taken here, and rules judge the address that the header gives",
+            unit="networks",
+        ),
+    ] = ()
+    xclient_from: Annotated[
+        tuple[str, ...],
+        doc(
+            "proxies that may name their client by XCLIENT; rules judge the address it gives,"
+            " and the proxy's own may not relay",
+            unit="networks",
+        ),
+    ] = ()
     control_headers: Annotated[
         bool, doc("believe the control headers of this listener's clients; removed anyway")
     ] = False
@@ -152,6 +168,9 @@ class Smtpd(Section, frozen=True):
     content_timeout: Annotated[
         Seconds, doc("for a whole message, against clients that drip; 0 is no limit", ge=0)
     ] = 1800.0
+    proxy_timeout: Annotated[
+        Seconds, doc("for the PROXY protocol header, where `proxy_from` asks for one", ge=0.001)
+    ] = 5.0
     session_timeout: Annotated[
         Seconds, doc("for a whole session, closed at a message boundary; 0 is no limit", ge=0)
     ] = 0.0

@@ -19,35 +19,19 @@ CACHE = 4096  # client addresses whose answer is remembered
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Policy:
-    """The relay rule of one listener; built once, asked once a session and once a recipient.
+class Clients:
+    """A list of client networks and the word `unix`, as settings have it; ConfigError."""
 
-    `relay_from` has networks and the word `unix` for clients of a Unix socket. Without it and
-    `relay_domains`, loopback and Unix socket clients may relay, nobody else.
-    """
+    __slots__ = ("_networks", "_unix", "_known")
 
-    __slots__ = ("hostname", "_networks", "_unix", "_ruled", "_domains", "_globs", "_known")
-
-    def __init__(
-        self,
-        hostname: str,
-        *,
-        relay_from: Iterable[str] = (),
-        relay_domains: Iterable[str] = (),
-    ) -> None:
-        given, domains = list(relay_from), [d.lower() for d in relay_domains]
-        self.hostname = hostname
-        self._ruled = bool(given or domains)
-        sources = given if self._ruled else [*LOOPBACK, UNIX]
-        self._unix = UNIX in sources
-        self._networks = [network(text) for text in sources if text != UNIX]
-        globs = [d for d in domains if any(c in d for c in "*?")]
-        self._domains = frozenset(domains).difference(globs)
-        self._globs = re.compile("|".join(map(fnmatch.translate, globs))) if globs else None
+    def __init__(self, texts: Iterable[str]) -> None:
+        given = list(texts)
+        self._unix = UNIX in given
+        self._networks = [network(text) for text in given if text != UNIX]
         self._known: dict[str, bool] = {}
 
-    def may_relay(self, address: str) -> bool:
-        """May this client (an IP address, or `UNIX`) send to any domain."""
+    def __contains__(self, address: str) -> bool:
+        """Is this client (an IP address, or `UNIX`) listed."""
         if address == UNIX:
             return self._unix
         known = self._known.get(address)
@@ -62,6 +46,35 @@ class Policy:
         if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped:
             client = client.ipv4_mapped
         return any(client in network for network in self._networks)
+
+
+class Policy:
+    """The relay rule of one listener; built once, asked once a session and once a recipient.
+
+    `relay_from` has networks and the word `unix` for clients of a Unix socket. Without it and
+    `relay_domains`, loopback and Unix socket clients may relay, nobody else.
+    """
+
+    __slots__ = ("hostname", "_clients", "_ruled", "_domains", "_globs")
+
+    def __init__(
+        self,
+        hostname: str,
+        *,
+        relay_from: Iterable[str] = (),
+        relay_domains: Iterable[str] = (),
+    ) -> None:
+        given, domains = list(relay_from), [d.lower() for d in relay_domains]
+        self.hostname = hostname
+        self._ruled = bool(given or domains)
+        self._clients = Clients(given if self._ruled else [*LOOPBACK, UNIX])
+        globs = [d for d in domains if any(c in d for c in "*?")]
+        self._domains = frozenset(domains).difference(globs)
+        self._globs = re.compile("|".join(map(fnmatch.translate, globs))) if globs else None
+
+    def may_relay(self, address: str) -> bool:
+        """May this client (an IP address, or `UNIX`) send to any domain."""
+        return address in self._clients
 
     def takes(self, domain: str) -> bool:
         """Is mail to this domain accepted from every client."""

@@ -19,18 +19,22 @@ def client_name(name: str) -> str:
     return ODD.sub("?", name)[:255] or "unknown"
 
 
-def tcp_info(address: str) -> str:
-    """The client's address as RFC 5321 4.1.3 writes literals."""
+def tcp_info(address: str, host: str = "") -> str:
+    """The client's address as RFC 5321 4.1.3 writes literals, behind its name if that is known."""
     if address == UNIX:
         return "(unix socket)"
-    return f"([IPv6:{address}])" if ":" in address else f"([{address}])"
+    known = f"{client_name(host)} " if host else ""
+    return f"({known}[IPv6:{address}])" if ":" in address else f"({known}[{address}])"
 
 
-def trace(name: str, address: str, hostname: str, *, extended: bool) -> bytes:
+def trace(
+    name: str, address: str, hostname: str, *, extended: bool, host: str = "", login: bool = False
+) -> bytes:
     """The Received header up to its id: the same for all messages of a session (RFC 5321 4.4)."""
+    protocol = "ESMTPA" if login and extended else "ESMTP" if extended else "SMTP"  # RFC 3848
     text = (
-        f"Received: from {client_name(name)} {tcp_info(address)}\r\n"
-        f"\tby {hostname} with {'ESMTP' if extended else 'SMTP'} id "
+        f"Received: from {client_name(name)} {tcp_info(address, host)}\r\n"
+        f"\tby {hostname} with {protocol} id "
     )
     return text.encode("ascii", "replace")
 

@@ -76,11 +76,23 @@ class SessionLimits:
         self.sessions += 1
         return None
 
+    def move(self, old: bytes, new: bytes) -> bytes | None:
+        """A session's network is `new`, as it turns out; refused, it is counted as TRUSTED."""
+        self._uncount(old)
+        count, refusal = self._counts.get(new, 0), None
+        if self.max_per_network and count >= self.max_per_network and new != TRUSTED:
+            new, refusal = TRUSTED, CROWDED_NETWORK
+        self._counts[new] = self._counts.get(new, 0) + 1
+        return refusal
+
     def release(self, network: bytes) -> None:
         """One session of this network has ended."""
         self.sessions -= 1
         if self.places is not None:
             self.places.give()
+        self._uncount(network)
+
+    def _uncount(self, network: bytes) -> None:
         count = self._counts[network] - 1
         if count:
             self._counts[network] = count

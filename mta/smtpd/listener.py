@@ -14,16 +14,19 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mta.reception.policy import UNIX
+from mta.reception.policy import UNIX, Clients
 from mta.reception.reception import Reception
+from mta.smtp.replies import reply
 from mta.smtp.server import ServerOptions
 from mta.smtpd import limits
+from mta.smtpd.proxy import Origin, Preamble
 from mta.smtpd.service import Service
 from mta.smtpd.session import Session
 from mta.smtpd.timeouts import NEVER, Timeouts
 
 ACCEPTS = 32  # connections taken per wake-up, so that sessions get their turn
 PAUSE = 0.5  # seconds without accepting after descriptors ran out
+NOT_A_PROXY = "{} is not in proxy_from: this address takes connections of its proxies alone"
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -32,6 +35,9 @@ class ListenerOptions(msgspec.Struct, frozen=True):
 
     server: ServerOptions
     timeouts: Timeouts = Timeouts()
+    proxies: Clients | None = None  # whose connections begin with a PROXY header; no others come
+    xclient: Clients | None = None  # who may use XCLIENT
+    server_xclient: ServerOptions | None = None  # what they are offered
     drain_text: str = "Service is shutting down, try again later"
 
 
@@ -40,7 +46,8 @@ class Listener:
 
     __slots__ = (
         "reception", "service", "server", "sessions", "command", "idle", "data_block", "linger",
-        "content", "whole", "drain_text", "draining", "_loop", "_sockets", "_tasks", "_paused",
+        "content", "whole", "header", "drain_text", "draining",
+        "_options", "_loop", "_sockets", "_tasks", "_paused",
         "_ended",
     )  # fmt: skip
 
@@ -54,7 +61,7 @@ class Listener:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.service = service
-        self.sessions: set[Session] = set()
+        self.sessions: set[Session | Preamble] = set()
         self.draining = False
         self.reload(options, reception)
         self._loop, self._sockets = loop, list(sockets)
@@ -64,13 +71,14 @@ class Listener:
 
     def reload(self, options: ListenerOptions, reception: Reception) -> None:
         """Serve by these from now on; open sessions keep their `options.server`."""
-        self.server, self.reception = options.server, reception
+        self.server, self.reception, self._options = options.server, reception, options
         self.drain_text, timeouts = options.drain_text, options.timeouts
         # Whole seconds: the wheel knows no smaller ones.
         self.command, self.idle = math.ceil(timeouts.command), math.ceil(timeouts.idle)
         self.data_block, self.linger = math.ceil(timeouts.data_block), math.ceil(timeouts.linger)
         self.content = math.ceil(timeouts.content) or NEVER
         self.whole = math.ceil(timeouts.session) or NEVER
+        self.header = math.ceil(timeouts.header)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -105,20 +113,88 @@ class Listener:
 
     def take(self, sock: socket.socket, address: str) -> None:
         """Serve an accepted connection from this address, or turn it away."""
-        relay = self.reception.policy.may_relay(address)
-        counter = self.service.limits
-        # The limit per network is against strangers: an injector may open what it needs.
-        trusted = relay or address == UNIX
-        network = limits.TRUSTED if trusted else counter.network(address)
-        refusal = counter.admit(network)
+        proxies = self._options.proxies
+        if proxies is not None and address not in proxies:
+            self._turn_away(sock, reply(554, "5.7.1", NOT_A_PROXY.format(address)))
+            return
+        relay = proxies is None and self._may_relay(address)
+        network = limits.TRUSTED if proxies is not None else self._network(address, relay)
+        refusal = self.service.limits.admit(network)
         if refusal is not None:
             self._turn_away(sock, refusal)
             return
-        session = Session(self, address, network, relay)
-        self.sessions.add(session)
-        task = self._loop.create_task(self._connect(sock, session))
+        if proxies is not None:
+            self._serve(sock, Preamble(self, address, network))
+        else:
+            self._serve(sock, Session(self, address, network, relay))
+
+    def _may_relay(self, address: str) -> bool:
+        """A proxy that may use XCLIENT speaks for others: its own address grants nothing."""
+        xclient = self._options.xclient
+        if xclient is not None and address in xclient:
+            return False
+        return self.reception.policy.may_relay(address)
+
+    def _network(self, address: str, relay: bool) -> bytes:
+        # The limit per network is against strangers: an injector may open what it needs.
+        xclient = self._options.xclient
+        if relay or address == UNIX or (xclient is not None and address in xclient):
+            return limits.TRUSTED
+        return self.service.limits.network(address)
+
+    def options_for(self, session: Session) -> ServerOptions:
+        """What a session is offered: XCLIENT to its proxies."""
+        xclient, extended = self._options.xclient, self._options.server_xclient
+        if xclient is not None and extended is not None and session.address in xclient:
+            return extended
+        return self.server
+
+    def _serve(self, sock: socket.socket, protocol: Session | Preamble) -> None:
+        self.sessions.add(protocol)
+        task = self._loop.create_task(self._connect(sock, protocol))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def introduce(
+        self, preamble: Preamble, origin: Origin, rest: bytes, refusal: bytes | None = None
+    ) -> None:
+        """The PROXY header was read, or is refused: a session takes over the connection.
+
+        Relaying and limits go by the header's address; a proxy that speaks for itself may not
+        relay, wherever it is.
+        """
+        transport, address = preamble.transport, origin.address or preamble.peer
+        if transport is None or preamble not in self.sessions:
+            return
+        relay = origin.address is not None and self._may_relay(address)
+        network = preamble.network
+        if origin.address is not None and refusal is None:
+            network = self._network(address, relay)
+            refusal = self.service.limits.move(preamble.network, network)
+            if refusal is not None:
+                self.service.refused += 1
+                network = limits.TRUSTED
+        session = Session(self, address, network, relay)
+        if refusal is not None:
+            session.core.refuse(refusal)
+        self.sessions.discard(preamble)
+        self.service.deadlines.remove(preamble)
+        self.sessions.add(session)
+        transport.set_protocol(session)
+        session.connection_made(transport)
+        if rest and not session.ending:
+            session.take(rest)
+
+    def move(self, session: Session, address: str) -> bytes | None:
+        """XCLIENT has named the client ("": it is not known); the refusal by its network."""
+        relay = bool(address) and self.reception.policy.may_relay(address)
+        network = self._network(address, relay) if address else limits.TRUSTED
+        refusal = self.service.limits.move(session.network, network)
+        if refusal is not None:
+            network = limits.TRUSTED
+        session.network, session.relay = network, relay
+        session.address = address or session.address
+        return refusal
 
     def _turn_away(self, sock: socket.socket, refusal: bytes) -> None:
         self.service.refused += 1
@@ -129,7 +205,7 @@ class Listener:
             pass  # the client has gone already
         sock.close()
 
-    async def _connect(self, sock: socket.socket, session: Session) -> None:
+    async def _connect(self, sock: socket.socket, session: Session | Preamble) -> None:
         sock.setblocking(False)
         try:
             await self._loop.connect_accepted_socket(lambda: session, sock)
@@ -137,7 +213,7 @@ class Listener:
             sock.close()
             self.forget(session)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: Session | Preamble) -> None:
         """The session's connection has ended."""
         if session in self.sessions:
             self.sessions.discard(session)

@@ -15,7 +15,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mta.smtp.server import Closed, Content, Data, Hello, Mail, Rcpt, Reset, ServerCore
+from mta.smtp.server import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset, ServerCore
+from mta.smtpd import xclient
 from mta.smtpd.timeouts import NEVER
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ class Session(asyncio.BufferedProtocol):
     __slots__ = (
         "listener", "service", "core", "transport", "address", "network", "relay", "id", "name",
         "extended", "trace", "sender", "recipients", "asked", "deadline", "bucket", "cap", "ends",
-        "turning", "blocked", "paused", "ending", "eof", "errors", "told",
+        "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims",
     )  # fmt: skip
 
-    address: str  # IP address, or "unix"
+    address: str  # IP address, or "unix"; the client's, where a trusted proxy named it
     network: bytes  # the key of the session limit
     relay: bool  # may send to any domain
     id: str
@@ -55,12 +56,13 @@ class Session(asyncio.BufferedProtocol):
     eof: bool  # the client sends no more
     errors: int  # the core's, at the end of the last turn
     told: int  # contents too large that were taken down in this turn
+    claims: xclient.Claims | None  # what a trusted proxy said of its client
 
     def __init__(self, listener: Listener, address: str, network: bytes, relay: bool) -> None:
         self.listener, self.service = listener, listener.service
         self.address, self.network, self.relay = address, network, relay
         self.id = self.service.next_id()
-        self.core = ServerCore(listener.server)
+        self.core = ServerCore(listener.options_for(self))
         self.transport: asyncio.Transport | None = None
         self.name, self.extended, self.trace = "", False, b""
         self.sender, self.recipients, self.asked = None, None, None
@@ -68,9 +70,12 @@ class Session(asyncio.BufferedProtocol):
         self.cap = self.ends = NEVER
         self.turning = self.blocked = self.paused = self.ending = self.eof = False
         self.errors = self.told = 0
+        self.claims = None
 
     def __repr__(self) -> str:
         doing = "ends" if self.ending else self.core.state
+        if self.claims is not None:
+            doing += f", {self.claims}"
         return f"<Session {self.id} {self.name or '-'} [{self.address}] {doing}>"
 
     # What the transport calls.
@@ -85,7 +90,7 @@ class Session(asyncio.BufferedProtocol):
             self._extend(listener.command)
         if listener.draining:
             self.core.shutdown(listener.drain_text)
-        else:
+        elif not self.core.closing:  # else it was refused before
             self.core.greeting()
         self._turn()
 
@@ -98,6 +103,11 @@ class Session(asyncio.BufferedProtocol):
         if self.ending:
             return  # after the last reply
         self.core.feed(self.service.view[:nbytes])
+        self._turn()
+
+    def take(self, data: bytes) -> None:
+        """Octets that were read before the session took over its connection."""
+        self.core.feed(data)
         self._turn()
 
     def eof_received(self) -> bool:
@@ -205,6 +215,10 @@ class Session(asyncio.BufferedProtocol):
 
     def _hello(self, event: Hello) -> None:
         self.name, self.extended, self.trace = event.name, event.extended, b""
+        if (claims := self.claims) is not None:
+            self.name = claims.helo or event.name
+            self.extended = event.extended if not claims.proto else claims.proto == "ESMTP"
+            self.trace = xclient.trace_of(self, claims)
         self.sender = self.recipients = None
         core = self.core
         reception = self.listener.reception
@@ -237,6 +251,9 @@ class Session(asyncio.BufferedProtocol):
 
     def _closed(self, event: Closed) -> None:
         self.sender = self.recipients = None
+
+    def _command(self, event: Command) -> None:
+        xclient.answer(self, event)
 
     # Ends.
 
@@ -281,4 +298,5 @@ HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     Hello: Session._hello,
     Reset: Session._reset,
     Closed: Session._closed,
+    Command: Session._command,
 }

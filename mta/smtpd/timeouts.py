@@ -21,6 +21,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     command: float = 300  # next command of a transaction (RFC 5321 4.5.3.2.7: 5 minutes)
     idle: float = 300  # next command outside a transaction (RFC 5321 4.5.3.2.7)
     data_block: float = 180  # next octets of content (RFC 5321 4.5.3.2.5: 3 minutes)
+    header: float = 5  # for a PROXY protocol header
     linger: float = 5  # for the client to close after our last reply
     content: float = 1800  # whole content, against drip-feeding
     session: float = 0  # whole session

@@ -11,7 +11,7 @@ from mta.queues.ports import Settings
 from mta.queues.retry import RetryPolicy, exponential
 from mta.reception import parameters
 from mta.reception.control import ControlNames
-from mta.reception.policy import Policy
+from mta.reception.policy import Clients, Policy
 from mta.reception.reception import ReceptionOptions
 from mta.shaping.limits import Limits, LimitSpec
 from mta.smtp.client import ClientOptions
@@ -19,6 +19,7 @@ from mta.smtp.server import ServerOptions
 from mta.smtpd.limits import SessionLimits
 from mta.smtpd.listener import ListenerOptions
 from mta.smtpd.timeouts import Timeouts as SessionTimeouts
+from mta.smtpd.xclient import KEYWORD as XCLIENT
 from mta.spool.options import ShardOptions
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def shard_options(config: Config, shards: int) -> ShardOptions:
     )
 
 
-def server_options(config: Config, listener: Listener) -> ServerOptions:
-    """The SMTP server core's, for one listener."""
+def server_options(config: Config, listener: Listener, *, xclient: bool = False) -> ServerOptions:
+    """The SMTP server core's, for one listener; `xclient` for the proxies that may use it."""
     smtpd = config.smtpd
     return ServerOptions(
         hostname=config.hostname,
@@ -70,15 +71,16 @@ def server_options(config: Config, listener: Listener) -> ServerOptions:
         max_messages=smtpd.max_messages,
         pipeline_limit=smtpd.pipeline_limit,
         bare_newlines=listener.bare_newlines,
-        **extensions(config, listener),
+        commands=("XCLIENT",) if xclient else (),
+        **extensions(config, listener, xclient=xclient),
     )
 
 
-def extensions(config: Config, listener: Listener) -> dict[str, Any]:
+def extensions(config: Config, listener: Listener, *, xclient: bool) -> dict[str, Any]:
     """What the server core offers beyond plain SMTP."""
     smtpd = config.smtpd
     off = {name.upper() for name in smtpd.disable}
-    keywords: list[str] = []
+    keywords = [XCLIENT] if xclient else []
     mail: list[str] = []
     if "DSN" not in off:
         keywords.append("DSN")
@@ -111,8 +113,16 @@ def listener_options(config: Config, listener: Listener) -> ListenerOptions:
         data_block=smtpd.data_timeout,
         content=smtpd.content_timeout,
         session=smtpd.session_timeout,
+        header=smtpd.proxy_timeout,
     )
-    return ListenerOptions(server_options(config, listener), timeouts)
+    xclient = listener.xclient_from
+    return ListenerOptions(
+        server_options(config, listener),
+        timeouts,
+        proxies=Clients(listener.proxy_from) if listener.proxy_from else None,
+        xclient=Clients(xclient) if xclient else None,
+        server_xclient=server_options(config, listener, xclient=True) if xclient else None,
+    )
 
 
 def reception_options(config: Config, listener: Listener) -> ReceptionOptions:

@@ -43,7 +43,7 @@ def test_remembered_clients_are_bounded():
     made = policy()
     for number in range(CACHE + 10):
         made.may_relay(f"10.0.{number // 256}.{number % 256}")
-    assert len(made._known) <= CACHE
+    assert len(made._clients._known) <= CACHE
 
 
 @pytest.mark.parametrize(

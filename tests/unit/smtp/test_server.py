@@ -318,7 +318,9 @@ def test_errors_that_the_shell_says_count() -> None:
     assert core.closing and core.errors == 2
 
 
-@pytest.mark.parametrize(("what", "state"), [("command", "mail"), ("reset", "ready")])
+@pytest.mark.parametrize(
+    ("what", "state"), [("command", "mail"), ("reset", "ready"), ("start", "start")]
+)
 def test_ways_to_proceed(what: Any, state: str) -> None:
     core = session(commands=["RSET"])
     run(core, b"EHLO a\r\nMAIL FROM:<a@b>\r\n")
