@@ -36,6 +36,8 @@ class ClientOptions:
     """Send the next envelope with the final dot."""
     convert_8bit: str
     """8-bit content to a server without 8BITMIME: "bounce" it, or "convert" it (the caller does)."""
+    lmtp: bool
+    """Speak LMTP (RFC 2033): LHLO, and after the dot a reply for each recipient accepted."""
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class ClientOptions:
         pipelining: bool = True,
         overlap: bool = True,
         convert_8bit: str = "bounce",
+        lmtp: bool = False,
     ) -> None:
         """ValueError if the name cannot be sent or `convert_8bit` is neither word."""
 

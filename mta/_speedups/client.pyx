@@ -168,10 +168,11 @@ cdef class ClientOptions:
     cdef readonly bint pipelining
     cdef readonly bint overlap
     cdef readonly str convert_8bit
+    cdef readonly bint lmtp
 
     def __init__(
         self, str ehlo_name not None, *, bint pipelining=True, bint overlap=True,
-        str convert_8bit not None="bounce",
+        str convert_8bit not None="bounce", bint lmtp=False,
     ):
         if not ehlo_name or not ehlo_name.isascii() or not is_safe(ehlo_name):
             raise ValueError(f"{ehlo_name!r} is no name for EHLO")
@@ -181,6 +182,7 @@ cdef class ClientOptions:
         self.pipelining = pipelining
         self.overlap = overlap
         self.convert_8bit = convert_8bit
+        self.lmtp = lmtp
 
 
 cdef class Transaction:
@@ -228,6 +230,18 @@ cdef class Transaction:
         for i in range(len(self.results)):
             if self.results[i] is None:
                 self.results[i] = result
+
+    cdef bint _fill_next(self, tuple result):
+        # Decides the first that is undecided; True if more are.
+        cdef Py_ssize_t i
+        cdef bint given = False
+        for i in range(len(self.results)):
+            if self.results[i] is None:
+                if given:
+                    return True
+                self.results[i] = result
+                given = True
+        return False
 
     cdef Py_ssize_t _number(self, Py_ssize_t place):
         # The recipient's number of the place-th RCPT.
@@ -575,6 +589,9 @@ cdef class ClientCore:
             self._finish(reader.reply("DATA"))
             self._enter(IDLE)
         elif action == END:
+            # RFC 2033 4.2: after the dot a reply for each recipient accepted, in order
+            if self.options.lmtp and tx._fill_next(reader.reply(".")):
+                return 0
             self._finish(reader.reply("."))
             self._current, self._next = self._next, None
             self._enter(IDLE if self._current is None else MAIL)
@@ -591,9 +608,10 @@ cdef class ClientCore:
     cdef int _on_session(self, int action, ReplyReader reader) except -1:
         # Everything outside of transactions.
         if action == HELLO:
-            self._out.append(b"EHLO %b\r\n" % self.options.ehlo_name.encode("ascii"))
+            hello = b"LHLO" if self.options.lmtp else b"EHLO"  # RFC 2033 4.1
+            self._out.append(b"%b %b\r\n" % (hello, self.options.ehlo_name.encode("ascii")))
             self._enter(EHLO)
-        elif action == FALL_BACK:
+        elif action == FALL_BACK and not self.options.lmtp:
             # RFC 5321 3.2: a server without EHLO
             self._out.append(b"HELO %b\r\n" % self.options.ehlo_name.encode("ascii"))
             self._enter(HELO)
@@ -601,7 +619,7 @@ cdef class ClientCore:
             if self._state == EHLO:
                 self._learn(reader.texts())
             self._enter(IDLE)
-        elif action == REFUSE:
+        elif action == REFUSE or action == FALL_BACK:
             self._out.append(b"QUIT\r\n")  # RFC 5321 3.1
             self._end(reader.reply(COMMANDS[self._state]))
         elif action == OVER:
@@ -664,6 +682,9 @@ cdef class ClientCore:
     cdef int _on_content(self, Transaction tx) except -1:
         if tx._accepted:
             return self._enter(WANTED)
+        if self.options.lmtp:  # RFC 2033 4.2: it must be 503, and no reply would follow a dot
+            self._finish(None)
+            return self._malformed("354 though no recipient was accepted")
         # RFC 2920 3.1: 354 though no recipient was accepted: end it with a lone dot
         self._out.append(b".\r\n")
         self._finish(None)

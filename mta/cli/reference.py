@@ -33,7 +33,11 @@ marked *restart* is read once; everything else follows `mta config reload` or SI
 changes nothing.
 """
 VALUES = ("value", "list", "map")  # shapes that are settings, not tables of settings
-NEEDED = {"listen": '"127.0.0.1:2525"', "sources": "{ NAME = 1 }"}  # shown in the template
+NEEDED = {
+    "listen": '"127.0.0.1:2525"',
+    "sources": "{ NAME = 1 }",
+    "kind": '"discard"',
+}  # shown in the template
 COMMANDS = """\
 ## Commands
 

@@ -8,8 +8,9 @@ import re
 import socket
 from collections.abc import Iterator
 
-from mta.config import fields, values
+from mta.config import transports, values
 from mta.config.convert import nearest
+from mta.config.faults import fault
 from mta.config.schema import Config, Limit, Listener, Retry
 from mta.config.values import Endpoint
 from mta.errors import ConfigError
@@ -28,17 +29,12 @@ def problems(config: Config) -> list[ConfigError]:
     """Everything that would not work, each with its key."""
     found: list[ConfigError] = []
     parts = (
-        listeners, names, extensions, paths, memory, retries, routes, sources, pools, delivery,
-        nameservers, http,
+        listeners, names, extensions, paths, memory, retries, routes, ways, sources, pools,
+        delivery, nameservers, http,
     )  # fmt: skip
     for part in parts:
         found.extend(part(config))
     return found
-
-
-def fault(problem: str, *path: object, hint: str = "") -> ConfigError:
-    """A problem at a path."""
-    return ConfigError(problem, key=fields.join(tuple(str(part) for part in path)), hint=hint)
 
 
 def listeners(config: Config) -> Iterator[ConfigError]:
@@ -174,6 +170,22 @@ def routes(config: Config) -> Iterator[ConfigError]:
         if route.retry and route.retry not in config.retry.named:
             hint = nearest(route.retry, config.retry.named) or f"add a table [retry.{route.retry}]"
             yield fault(f'there is no "{route.retry}"', "route", number, "retry", hint=hint)
+
+
+def ways(config: Config) -> Iterator[ConfigError]:
+    """Transports that can work, and routes to those that exist."""
+    for name, transport in config.transport.items():
+        yield from transports.problems(name, transport)
+    for number, route in enumerate(config.route):
+        name = route.transport
+        if not name:
+            continue
+        if name not in config.transport:
+            hint = nearest(name, config.transport) or f"add a table [transport.{name}]"
+            yield fault(f'there is no "{name}"', "route", number, "transport", hint=hint)
+        for key in ("next_hop", "pool"):
+            if getattr(route, key):
+                yield fault("stands beside transport", "route", number, key, hint="keep either")
 
 
 def sources(config: Config) -> Iterator[ConfigError]:

@@ -130,7 +130,8 @@ def text(field: Field, value: Any) -> str:
     if value is None:
         return '"none"'
     if isinstance(value, dict):
-        pairs = ", ".join(f"{join((k,))} = {scalar_text('', v)}" for k, v in value.items())
+        kind = strip(field.item)[1]
+        pairs = ", ".join(f"{join((k,))} = {scalar_text(kind, v)}" for k, v in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, tuple | list):
         inner = strip(field.item)
@@ -140,6 +141,8 @@ def text(field: Field, value: Any) -> str:
 
 def scalar_text(kind: str, value: Any) -> str:
     """A single value as it is written in the file."""
+    if kind == "secret":
+        return '"***"' if value else '""'
     if kind == "duration":
         return json.dumps(values.duration_text(value))
     if kind == "size":

@@ -28,6 +28,7 @@ class Kind:
 Seconds = Annotated[float, Kind("duration", "duration (50ms, 30s, 5m, 2d)")]
 Octets = Annotated[int, Kind("size", "size (64KiB, 10MB)")]
 Path = Annotated[str, Kind("path", "path")]
+Secret = Annotated[str, Kind("secret", "text, shown as ***")]
 Rated = Annotated[Rate, Kind("rate", "rate (100/s, burst=400)")]
 
 
@@ -337,6 +338,10 @@ class Route(Section, frozen=True):
             unit="hosts",
         ),
     ] = ()
+    transport: Annotated[
+        str,
+        doc("name of a `[transport.NAME]` that takes the mail instead of a server", unit="name"),
+    ] = ""
     port: Annotated[
         int, doc("port where a next hop names none, and of MX hosts", ge=1, le=65535)
     ] = 25
@@ -347,6 +352,58 @@ class Route(Section, frozen=True):
         ClassName | None, doc("class; the message's own if not given", unit="class")
     ] = field(default=None, name="class")
     retry: Annotated[str, doc("name of a `[retry.NAME]`", unit="name")] = ""
+
+
+class Transport(Section, frozen=True):
+    """A way out other than SMTP; its connections and rate are limited as those of a site NAME."""
+
+    kind: Annotated[
+        Literal["lmtp", "maildir", "pipe", "http", "discard", "file"],
+        doc("what takes the mail; each has options of its own, named with it below"),
+    ]
+    address: Annotated[
+        tuple[str, ...],
+        doc(
+            "lmtp: servers in order, unix:/path or host:port (RFC 2033; port 24 if none is given)",
+            unit="servers",
+        ),
+    ] = ()
+    path: Annotated[
+        Path,
+        doc(
+            "maildir: folder; file: the mbox, or the folder of files; `{local}`, `{domain}` and"
+            " `{tenant}` stand for the recipient's, the local part in lower case; made if missing"
+        ),
+    ] = ""
+    append: Annotated[
+        bool, doc("file: append to an mbox (RFC 4155); else each message is a file NAME.eml")
+    ] = True
+    command: Annotated[
+        tuple[str, ...],
+        doc(
+            "pipe: program and arguments, no shell; the message is its standard input, the exit"
+            " code counts as in sysexits.h; `{recipient}`, `{sender}`, `{local}`, `{domain}`,"
+            " `{tenant}` and `{id}` are filled in",
+            unit="texts",
+        ),
+    ] = ()
+    user: Annotated[
+        str, doc("pipe: run as this user, where the server is root; its own user if not given")
+    ] = ""
+    url: Annotated[str, doc("http: where to POST", unit="URL")] = ""
+    format: Annotated[
+        Literal["raw", "json"],
+        doc("http: the message as it is, or a JSON document with its parts decoded"),
+    ] = "raw"
+    token: Annotated[Secret, doc("http: bearer token (RFC 6750)")] = ""
+    token_file: Annotated[
+        Path, doc("http: file that holds the bearer token, read at start and reload")
+    ] = ""
+    headers: Annotated[dict[str, Secret], doc("http: further header fields", unit="texts")] = {}
+    timeout: Annotated[
+        Seconds,
+        doc("pipe: for one run; http: for one request; file: for a lock on the mbox", ge=0.001),
+    ] = 60.0
 
 
 class Source(Section, frozen=True):
@@ -512,6 +569,7 @@ class Config(Section, frozen=True):
     disk: Disk = Disk()
     retry: RetryTable = RetryTable()
     route: tuple[Route, ...] = ()
+    transport: dict[str, Transport] = {}
     source: dict[str, Source] = {}
     pool: dict[str, Pool] = {}
     tenant: dict[str, Tenant] = {}

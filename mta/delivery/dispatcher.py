@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from mta.clock import Clock
-    from mta.delivery.pool import PooledConnection
+    from mta.delivery.pool import Connection
     from mta.model import Message
     from mta.queues.lanes import ReadyQueue
     from mta.queues.manager import QueueManager
@@ -43,7 +43,7 @@ class Dispatcher:
         hosts: HostBook,
         *,
         targets: Callable[[ReadyQueue], Awaitable[Targets]],
-        connection: Callable[[ReadyQueue, Target], PooledConnection],
+        connection: Callable[[ReadyQueue, Target], Connection],
         read_bodies: Callable[[list[Message], Callable[[bool], None]], None],
         no_overlap: Callable[[Target], None],
     ) -> None:
@@ -187,7 +187,7 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ the Feeder
 
-    def connection_ready(self, connection: PooledConnection) -> None:
+    def connection_ready(self, connection: Connection) -> None:
         """The session is up: it belongs to its pool now."""
         pool = connection.dial.pool
         pool.dialling -= 1
@@ -196,7 +196,7 @@ class Dispatcher:
         self.hosts.worked(target.address, target.port)
         self._wake_pool(pool)
 
-    def connection_idle(self, connection: PooledConnection) -> None:
+    def connection_idle(self, connection: Connection) -> None:
         """Nothing to send now."""
         pool = connection.dial.pool
         if self.draining or self.gate.should_yield(pool.ready.name):
@@ -204,7 +204,7 @@ class Dispatcher:
         elif connection not in pool.idle:
             pool.idle.append(connection)
 
-    def connection_closed(self, connection: PooledConnection, outcome: Outcome | None) -> None:
+    def connection_closed(self, connection: Connection, outcome: Outcome | None) -> None:
         """A session has ended; one that never became ready sends the dial to the next host."""
         dial = connection.dial
         pool = dial.pool
@@ -227,7 +227,7 @@ class Dispatcher:
             self.hosts.failed(target.address, outcome.text if outcome else "closed", target.port)
         self._next_target(dial)
 
-    def next_attempt(self, connection: PooledConnection) -> Attempt | None:
+    def next_attempt(self, connection: Connection) -> Attempt | None:
         """The next message for this connection, its tokens taken; None when there is none now."""
         pool = connection.dial.pool
         if self.draining or pool.paced:
@@ -264,7 +264,7 @@ class Dispatcher:
         self.wake(ready)
 
     def attempt_done(
-        self, connection: PooledConnection, attempt: Attempt, outcomes: list[Outcome]
+        self, connection: Connection, attempt: Attempt, outcomes: list[Outcome]
     ) -> None:
         """Record an attempt; unattempted recipients return and their token with them."""
         self.in_flight -= 1

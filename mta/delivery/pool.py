@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mta.delivery.transports.handover import HandoverConnection
 from mta.delivery.transports.smtp import SmtpConnection
 from mta.model import Kind, Outcome, Peer, Stages
 
@@ -41,6 +42,9 @@ class PooledConnection(SmtpConnection):
     local: tuple[str, int] | None  # address to connect from
 
 
+Connection = PooledConnection | HandoverConnection
+
+
 class Dial:
     """The hosts still to be tried for one new connection."""
 
@@ -62,8 +66,8 @@ class Pool:
 
     def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
         self.dispatcher, self.ready = dispatcher, ready
-        self.connections: set[PooledConnection] = set()
-        self.idle: deque[PooledConnection] = deque()
+        self.connections: set[Connection] = set()
+        self.idle: deque[Connection] = deque()
         self.dialling = 0  # connections being opened
         self.reading = 0  # batches of contents being read
         self.woken = False  # in the dispatcher's list of pools to work

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mta.routing.planner import Plan
 
 DEFAULT_NAME = "default"
+NO_CHOICE = {DEFAULT_NAME: 1}
 ROTATIONS = 100_000  # (pool, site) remembered
 REPORTED = 1000  # unknown pools remembered, so that each is told once
 
@@ -89,7 +90,7 @@ class Egress:
         self._sources = {DEFAULT_NAME: DEFAULT, **sources}
         # A source is a pool of its own: PowerMTA's X-virtual-MTA names either.
         self._pools = {name: {name: 1} for name in sources} | dict(pools)
-        self._default = self._pools.get(default_pool, {DEFAULT_NAME: 1})
+        self._default = self._pools.get(default_pool, NO_CHOICE)
         self._rotations: dict[tuple[str, str], Rotation] = {}
         self._report, self._unknown = report, set[str]()
 
@@ -118,6 +119,8 @@ class Egress:
         return rotation.next(room)
 
     def _weights(self, plan: Plan, message: Message) -> Mapping[str, int]:
+        if plan.route.transport:
+            return NO_CHOICE
         name = plan.route.pool or message.pool
         if not name:
             return self._default

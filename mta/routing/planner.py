@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mta.errors import ConfigError
@@ -32,6 +32,7 @@ class PlannerOptions:
     local_names: frozenset[str] = frozenset()  # host names that are this server, A-labels
     local_endpoints: frozenset[tuple[str, int]] = frozenset()  # (address, port) we listen on
     memo_size: int = 100_000  # plans remembered
+    transports: Mapping[str, SitePlan] = field(default_factory=dict)  # by name
 
 
 class Planner:
@@ -92,7 +93,9 @@ class Planner:
         return route
 
     def _fixed(self, route: Route, domain: str) -> Plan | Failure | None:
-        """A plan that needs no DNS: named servers, or an address literal."""
+        """A plan that needs no DNS: named servers, a transport, or an address literal."""
+        if route.transport:
+            return self._transport(route)
         if not route.next_hop:
             return self._literal(route, domain) if domain.startswith("[") else None
         plan = self._static.get(route)
@@ -100,6 +103,12 @@ class Planner:
             if len(self._static) >= self._options.memo_size:
                 self._static.clear()
             plan = self._static[route] = Plan(self._site(static_site(route.next_hop)), route)
+        return plan
+
+    def _transport(self, route: Route) -> Plan:
+        plan = self._static.get(route)
+        if plan is None:
+            plan = self._static[route] = Plan(self._options.transports[route.transport], route)
         return plan
 
     def _literal(self, route: Route, domain: str) -> Plan | Failure:

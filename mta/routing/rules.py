@@ -64,6 +64,7 @@ class RouteRule:
     klass: Class | None = None  # None leaves the message's own
     retry: str = ""  # name of a `[retry.NAME]`
     port: int = 25  # of MX hosts
+    transport: str = ""  # name of a `[transport.NAME]`, instead of a next hop
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +78,7 @@ class Route:
     klass: Class | None = None
     retry: str = ""
     port: int = 25
+    transport: str = ""
 
 
 MX_ROUTE = Route(-1, MX_KEYWORD)
@@ -144,7 +146,10 @@ def _from_section(section: RouteSection) -> RouteRule:
     given = Match(match.domain, match.tenant, match.campaign, match.sender)
     next_hop, port = parse_next_hop(section.next_hop, section.port)
     klass = None if section.klass is None else Class[section.klass.upper()]
-    return RouteRule(rule_name(given), given, next_hop, section.pool, klass, section.retry, port)
+    return RouteRule(
+        rule_name(given), given, next_hop, section.pool, klass, section.retry, port,
+        section.transport,
+    )  # fmt: skip
 
 
 def rule_name(match: Match) -> str:
@@ -206,7 +211,16 @@ class Router:
     def __init__(self, rules: Sequence[RouteRule] = (), memo: int = MEMO) -> None:
         self.rules = tuple(rules)
         self.routes = tuple(
-            Route(number, rule.name, rule.next_hop, rule.pool, rule.klass, rule.retry, rule.port)
+            Route(
+                number,
+                rule.name,
+                rule.next_hop,
+                rule.pool,
+                rule.klass,
+                rule.retry,
+                rule.port,
+                rule.transport,
+            )  # fmt: skip
             for number, rule in enumerate(self.rules)
         )
         self._tests = [_Tests.of(rule.match) for rule in self.rules]

@@ -57,6 +57,14 @@ def static_site(hops: Sequence[Hop]) -> SitePlan:
     return _fixed(",".join(texts), site_key("static", texts), hosts, hops)
 
 
+def transport_site(name: str, hops: Sequence[Hop]) -> SitePlan:
+    """The site of a transport; a hop of port 0 is a path or a name that is not looked up."""
+    hosts = tuple((number, hop.host) for number, hop in enumerate(hops))
+    site = _fixed(name, site_key("transport", [name]), hosts, hops)
+    known = tuple(hop.host for hop in hops if not hop.port)
+    return site._replace(addresses=site.addresses + known)
+
+
 def smarthost_site(name: str, found: Sequence[tuple[int, Hop]]) -> SitePlan:
     """The site of next hops whose MX were looked up: (preference, server), hop after hop."""
     texts = sorted(str(hop) for _, hop in found)

@@ -32,6 +32,9 @@ Refusals. MAIL refused: every recipient has that reply, and the rest of the grou
 read over. All RCPT refused and DATA refused: the server still holds the envelope, so RSET leads the
 next group. All RCPT refused but 354: a lone dot, whose reply means nothing.
 
+LMTP (RFC 2033), by option. LHLO instead of EHLO, without a fallback; after the dot the state
+stays until every recipient accepted has its reply; 354 is no answer to DATA if none was.
+
 What needs no server is decided here: more octets than its SIZE, 8-bit content without 8BITMIME (the
 shell converts before if it is to be converted), addresses that could break out of a command.
 """

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 from mta.delivery.deadlines import Deadlines
 from mta.delivery.pool import PooledConnection
+from mta.delivery.transports.handover import HandoverConnection
 from mta.model import Refusal
 from mta.resolver import Resolver, ResolverOptions
 from mta.routing import egress
 from mta.routing.hosts import HostBook, HostOptions
 from mta.routing.planner import Plan, Planner, PlannerOptions
 from mta.routing.rules import Router, from_config
-from mta.supervisor import wiring
+from mta.supervisor import ways, wiring
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mta.clock import Clock
     from mta.config.schema import Config
     from mta.delivery.dispatcher import Dispatcher
+    from mta.delivery.pool import Connection
     from mta.model import Message, Recipient
     from mta.queues.lanes import ReadyQueue
     from mta.routing.hosts import Target, Targets
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 READ_SIZE = 64 * 1024  # octets of one read; replies are short
 
 
+NO_SOURCE = egress.Source("")  # LMTP: the system chooses
 SLOW_HOSTS = 10_000  # servers remembered that cannot take what is sent ahead
 
 
@@ -45,6 +48,7 @@ class Paths:
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._tasks: set[asyncio.Task[None]] = set()
         self._sources = egress.Egress({}, {})
+        self._ways: dict[str, ways.Way] = {}
         self.resolver = Resolver(_resolver_options(config), clock)
         endpoints = _local_endpoints(config)
         self.hosts = HostBook(
@@ -56,17 +60,21 @@ class Paths:
         """Use other routes, limits and client settings from now on; ConfigError changes nothing."""
         router = Router(from_config(config.route))
         sources = egress.from_config(config)
+        found = ways.from_config(config, self._ways)
         self.resolver.reload(_resolver_options(config))
         options = PlannerOptions(
             local_names=frozenset((config.hostname.lower(),)),
             local_endpoints=_local_endpoints(config),
+            transports={name: way.site for name, way in found.items()},
         )
         self._planner = Planner(router, self.resolver, options)
+        self._renewed_ways, self._ways = ways.changed(self._ways, found), found
         self._renewed = sources.changed(self._sources)
         self._sources = sources
         self.egress = sources if config.source or config.pool else None
         self._clients = _clients(config, overlap=config.delivery.overlap)
         self._careful = _clients(config, overlap=False)
+        self._lmtp = wiring.client_options(config, overlap=False, lmtp=True)
         self._slow: set[Target] = set()
         self._timeouts = wiring.delivery_timeouts(config)
         self._max_messages = config.delivery.messages_per_connection
@@ -76,7 +84,8 @@ class Paths:
 
     def gone(self, ready: ReadyQueue) -> bool:
         """The last reload changed or took away what this queue's connections are made of."""
-        return ready.source in self._renewed
+        transport = ready.plan.route.transport
+        return transport in self._renewed_ways if transport else ready.source in self._renewed
 
     # ------------------------------------------------------------------ routes
 
@@ -133,21 +142,44 @@ class Paths:
             self._slow.clear()
         self._slow.add(target)
 
-    def connection(
-        self, dispatcher: Dispatcher, ready: ReadyQueue, target: Target
-    ) -> PooledConnection:
-        """A connection to a host that is yet to be opened."""
-        host = f"[{target.address}]" if ":" in target.address else target.address
+    def connection(self, dispatcher: Dispatcher, ready: ReadyQueue, target: Target) -> Connection:
+        """A connection that is yet to be opened: to a host, or what stands for one."""
+        if ready.plan.route.transport:
+            return self._handover(dispatcher, ready.plan.route.transport, target)
         source = self._sources.source(ready.source) or egress.DEFAULT
         clients = self._careful if target in self._slow else self._clients
+        return self._session(dispatcher, target, target.host, clients[source.name], source)
+
+    def _handover(self, dispatcher: Dispatcher, transport: str, target: Target) -> Connection:
+        way = self._ways[transport]
+        if way.handler is None:
+            return self._session(dispatcher, target, way.peer.name, self._lmtp, NO_SOURCE)
+        return HandoverConnection(
+            dispatcher,
+            self._loop,
+            way.handler,
+            way.peer,
+            self._deadlines,
+            self._max_messages,
+            self._idle_timeout,
+        )
+
+    def _session(
+        self,
+        dispatcher: Dispatcher,
+        target: Target,
+        name: str,
+        options: ClientOptions,
+        source: egress.Source,
+    ) -> PooledConnection:
         connection = PooledConnection(
             dispatcher,
             self._loop,
-            clients[source.name],
+            options,
             self._timeouts,
             self._deadlines,
-            target.host,
-            f"{host}:{target.port}",
+            name,
+            _address(target),
             source.name,
             self._max_messages,
             self._idle_timeout,
@@ -156,6 +188,14 @@ class Paths:
         address = source.local(target.address)
         connection.local = (address, 0) if address else None
         return connection
+
+
+def _address(target: Target) -> str:
+    """As the records have it."""
+    if not target.port:
+        return f"unix:{target.address}"
+    host = f"[{target.address}]" if ":" in target.address else target.address
+    return f"{host}:{target.port}"
 
 
 def _clients(config: Config, *, overlap: bool) -> dict[str, ClientOptions]:

@@ -191,11 +191,14 @@ def limits(config: Config) -> Limits:
     )
 
 
-def client_options(config: Config, ehlo: str = "", *, overlap: bool) -> ClientOptions:
+def client_options(
+    config: Config, ehlo: str = "", *, overlap: bool, lmtp: bool = False
+) -> ClientOptions:
     """The SMTP client core's; with `overlap` the dot travels with the next envelope."""
     return ClientOptions(
         ehlo or config.hostname,
         overlap=overlap,
+        lmtp=lmtp,
         convert_8bit=config.delivery.convert_8bit,
     )
 

@@ -121,7 +121,13 @@ def bare(result: Any) -> Any:
     return result if result is None or result[0] else (0, result[1], "", result[3])
 
 
-OPTIONS = st.builds(ClientOptions, st.just("me"), pipelining=st.booleans(), overlap=st.booleans())
+OPTIONS = st.builds(
+    ClientOptions,
+    st.just("me"),
+    pipelining=st.booleans(),
+    overlap=st.booleans(),
+    lmtp=st.booleans(),
+)
 
 
 @settings(max_examples=600, deadline=None)

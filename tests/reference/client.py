@@ -159,7 +159,10 @@ class ClientTwin:
         if body and not body.endswith(b"\r\n"):
             body += b"\r\n"
         self.out += body + b".\r\n"
-        self.expected.append((".", tx, 0))
+        if self.options.lmtp:
+            self.expected += [(".", tx, n) for n in self._open(tx)]
+        else:
+            self.expected.append((".", tx, 0))
         if ahead and self._admit(ahead):
             self.ahead.add(id(ahead))
             self._envelope(ahead)
@@ -311,9 +314,10 @@ class ClientTwin:
 
     def _session(self, command: str, reply: Reply) -> None:
         if command == "connect" and reply.code < 400:
-            self.out += f"EHLO {self.options.ehlo_name}\r\n".encode()
+            verb = "LHLO" if self.options.lmtp else "EHLO"
+            self.out += f"{verb} {self.options.ehlo_name}\r\n".encode()
             self.expected.append(("EHLO", None, 0))
-        elif command == "EHLO" and reply.code >= 500:
+        elif command == "EHLO" and reply.code >= 500 and not self.options.lmtp:
             self.out += f"HELO {self.options.ehlo_name}\r\n".encode()
             self.expected.append(("HELO", None, 0))
         elif reply.code >= 400:
@@ -344,14 +348,22 @@ class ClientTwin:
         elif command == "DATA":
             self._about_data(tx, reply)
         elif command == ".":
-            self._fill(tx, reply.result("."))
-            self._done(tx)
+            if self.options.lmtp:
+                self.results[key][n] = reply.result(".")
+            else:
+                self._fill(tx, reply.result("."))
+            if not self._open(tx):
+                self._done(tx)
         if not self.pipeline and command in ("MAIL", "RCPT"):
             self._one_by_one(tx, n if command == "RCPT" else -1)
 
     def _about_data(self, tx: Transaction, reply: Reply) -> None:
         if reply.code < 400 and id(tx) in self.accepted:
             self.wanted = True
+            return
+        if reply.code < 400 and self.options.lmtp:
+            self._done(tx)
+            self._close((0, "", "", "DATA"))
             return
         if reply.code < 400:
             self.out += b".\r\n"

@@ -48,6 +48,20 @@ class Timeouts(NamedTuple):
     late: float = 20
 
 
+def _socket(host: str, port: int) -> socket.socket:
+    """A socket to connect with; a host without a port is a path."""
+    if not port:
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if port else host
+
+
 class BindError(OSError):
     """The source's address cannot be used: no word about the server."""
 
@@ -130,7 +144,10 @@ class SmtpConnection(asyncio.BufferedProtocol):
     async def connect(
         self, host: str, port: int, local_addr: tuple[str, int] | None = None
     ) -> None:
-        """Open the connection to an IP address; a failure is told by `connection_closed`."""
+        """Open the connection to an IP address, or to the path of a socket with port 0.
+
+        A failure is told by `connection_closed`.
+        """
         self._began = self._loop.time()
         try:
             async with asyncio.timeout(self._timeouts.connect):
@@ -139,10 +156,10 @@ class SmtpConnection(asyncio.BufferedProtocol):
             self._tell_closed(Outcome(Kind.DEFERRED, 0, "4.3.5", str(error), "bind"))
         except OSError as error:  # TimeoutError too
             why = os.strerror(error.errno) if error.errno else "timed out"
-            text = f"cannot connect to [{host}]:{port}: {why}"
+            text = f"cannot connect to {_endpoint(host, port)}: {why}"
             self._tell_closed(Outcome(Kind.DEFERRED, 0, "", text, "connect"))
         except asyncio.CancelledError:
-            text = f"connecting to [{host}]:{port} was cancelled"
+            text = f"connecting to {_endpoint(host, port)} was cancelled"
             self._tell_closed(Outcome(Kind.DEFERRED, 0, "", text, "connect"))
             raise
 
@@ -220,13 +237,11 @@ class SmtpConnection(asyncio.BufferedProtocol):
     # Within
 
     async def _open(self, host: str, port: int, local_addr: tuple[str, int] | None) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = _socket(host, port)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if local_addr is not None:
                 self._bind(sock, local_addr)
-            await self._loop.sock_connect(sock, (host, port))
+            await self._loop.sock_connect(sock, (host, port) if port else host)
             await self._loop.create_connection(lambda: self, sock=sock)
         except BaseException:
             sock.close()

@@ -15,8 +15,9 @@ IP2 = Source("ip2", ("192.0.2.2", "2001:db8::2"), "two.example")
 POOLS = {"bulk": {"ip1": 3, "ip2": 1}, "one": {"ip2": 1}}
 
 
-def plan(pool: str = "", site: str = "k") -> Any:
-    return SimpleNamespace(route=SimpleNamespace(pool=pool), site=SimpleNamespace(key=site))
+def plan(pool: str = "", site: str = "k", transport: str = "") -> Any:
+    route = SimpleNamespace(pool=pool, transport=transport)
+    return SimpleNamespace(route=route, site=SimpleNamespace(key=site))
 
 
 def message(pool: str = "") -> Message:
@@ -66,6 +67,10 @@ def test_each_site_sees_the_weights_of_the_pool() -> None:
 )
 def test_whose_pool_counts(route: str, own: str, default: str, expected: tuple[str, ...]) -> None:
     assert tuple(egress(default).sources(plan(route), message(own))) == expected
+
+
+def test_a_transport_has_no_source() -> None:
+    assert egress("bulk").choose(plan(transport="box"), message("one"), anywhere) == "default"
 
 
 def test_an_unknown_pool_is_told_once() -> None:
