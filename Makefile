@@ -20,7 +20,7 @@ test: build      ## every test; those of peers that are not installed are skippe
 	@$(BIN)/python -m pytest -q tests
 
 test-unit: build ## the unit suite alone
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -n auto tests/unit
 
 check: build     ## ruff, mypy, import-linter, cython-lint
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .

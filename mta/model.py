@@ -7,7 +7,7 @@ and changed only by the queue manager (`mta.queues`), on the worker's loop.
 from __future__ import annotations
 
 import enum
-import secrets
+from random import getrandbits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ class Class(enum.IntEnum):
     BULK = 2
 
 
-class Flag(enum.IntFlag):
-    """What reception found out about the content; stored with the envelope."""
+class Flag:
+    """Bits of what reception found out about the content; plain integers, as each message is
+    looked at with them.
+    """
 
     EIGHT_BIT = 1  # the content has bytes over 127
     DOT_LINES = 2  # some line begins with a dot, so sending must stuff (RFC 5321 4.5.2)
@@ -250,7 +252,7 @@ class IdGenerator:
             self._last_ms, self._counter = self._last_ms + 1, 0
         else:
             self._counter += 1
-        low = (2 << 62) | (self._shard << 50) | secrets.randbits(50)
+        low = (2 << 62) | (self._shard << 50) | getrandbits(50)
         high = (self._last_ms << 16) | (7 << 12) | self._counter
         return ((high << 64) | low).to_bytes(16, "big")
 

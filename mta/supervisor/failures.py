@@ -83,7 +83,7 @@ class Failures:
             id_text(id),
             self._clock.wall_us(),
         )
-        flags = Flag.DOT_LINES if needs_stuffing(body) else Flag(0)
+        flags = Flag.DOT_LINES if needs_stuffing(body) else 0
         if not body.isascii():
             flags |= Flag.EIGHT_BIT | Flag.BODY_8BITMIME
         return Message(

@@ -125,10 +125,11 @@ def test_the_limit_of_sessions():
         assert listener.service.refused == 1
         await say(*first, b"QUIT\r\n")
         assert await first[0].read() == b""
+        first[1].close()
         await listener.wait_closed()
         third = await connect(sock)
         assert (await third[0].readline()).startswith(b"220 ")
-        for _, writer in (first, second, third):
+        for _, writer in (second, third):
             writer.close()
 
     serve(steps, limits=SessionLimits(1))
