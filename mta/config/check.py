@@ -175,7 +175,7 @@ def routes(config: Config) -> Iterator[ConfigError]:
 def ways(config: Config) -> Iterator[ConfigError]:
     """Transports that can work, and routes to those that exist."""
     for name, transport in config.transport.items():
-        yield from transports.problems(name, transport)
+        yield from transports.problems(name, transport, config.user)
     for number, route in enumerate(config.route):
         name = route.transport
         if not name:

@@ -36,8 +36,8 @@ _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _FIELD_VALUE = re.compile(r"[\t -~]*")
 
 
-def problems(name: str, transport: Transport) -> Iterator[ConfigError]:
-    """All of one transport."""
+def problems(name: str, transport: Transport, server: str) -> Iterator[ConfigError]:
+    """All of one transport; `server` is the user that the server becomes, "" for none."""
     kind, path = transport.kind, ("transport", name)
     for field in fields.fields(Transport).values():
         value = getattr(transport, field.attribute)
@@ -51,6 +51,8 @@ def problems(name: str, transport: Transport) -> Iterator[ConfigError]:
     checks = {"lmtp": lmtp, "maildir": folder, "file": folder, "pipe": pipe, "http": http}
     if kind in checks:
         yield from checks[kind](transport, path)
+    if transport.user:
+        yield from user(transport.user, server, (*path, "user"))
 
 
 def lmtp(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
@@ -91,12 +93,10 @@ def pipe(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
         yield fault(f"{program} cannot be run", *where, hint=hint)
     for place, text in enumerate(transport.command):
         yield from places(text, IN_ARGUMENTS, (*path, "command", str(place)))
-    if transport.user:
-        yield from user(transport.user, (*path, "user"))
 
 
-def user(name: str, path: fields.Path) -> Iterator[ConfigError]:
-    """A user of this machine that we may become."""
+def user(name: str, server: str, path: fields.Path) -> Iterator[ConfigError]:
+    """A user of this machine that the server may become."""
     try:
         uid = pwd.getpwnam(name).pw_uid
     except KeyError:
@@ -104,6 +104,9 @@ def user(name: str, path: fields.Path) -> Iterator[ConfigError]:
         return
     if os.geteuid() not in (0, uid):
         yield fault(f'only root can run commands as "{name}"', *path)
+    elif server and server != name:
+        yield fault(f'the server becomes "{server}", which cannot run commands as another', *path,
+                    hint="without the setting user it stays root")  # fmt: skip
 
 
 def http(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:

@@ -55,8 +55,12 @@ def _way(name: str, transport: Transport, old: Way | None) -> Way:
             return Way(site, peer, None, identity)
         site = transport_site(name, [Hop(peer.name, 0, False)])
         return Way(site, peer, _handler(name, transport), identity)
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise ConfigError(str(error), key=f"transport.{name}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        text = f"{transport.token_file} cannot be read: {error}"
+        raise ConfigError(text, key=f"transport.{name}.token_file") from None
+    except KeyError:
+        text = f'there is no user "{transport.user}" here'
+        raise ConfigError(text, key=f"transport.{name}.user") from None
 
 
 def _lmtp_hop(text: str) -> Hop:

@@ -7,6 +7,7 @@ import json
 import mailbox
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -305,3 +306,56 @@ def test_discarded_and_limited_as_a_site(tmp_path: Path) -> None:
         assert {(r["peer_name"], r["text"]) for r in records} == {("discard:out", "discarded")}
         assert times[-1] - times[0] > 800_000
         server.wait_empty()
+
+
+def test_a_reload_moves_what_waits_to_the_new_transport(tmp_path: Path) -> None:
+    file = tmp_path / "mailrace.toml"
+    table = '[[route]]\ntransport = "out"\n[transport.out]\n'
+    file.write_text(f'{table}kind = "lmtp"\naddress = "unix:{tmp_path}/none"\n')
+    flags = ("--config", str(file), "-o", 'retry.schedule=["1h"]')
+    with Server(tmp_path / "home", *flags) as server:
+        server.send("a@b.example")
+        server.wait_records(1, "TransientFailure")
+        file.write_text(f'{table}kind = "file"\npath = "{tmp_path}/mbox"\nurl = "http://x"\n')
+        with contextlib.suppress(RuntimeError):
+            server.ask("reload")
+            raise AssertionError("a bad file was taken")
+        file.write_text(f'{table}kind = "file"\npath = "{tmp_path}/mbox"\n')
+        server.ask("reload")
+        server.send("c@b.example")
+        [delivery] = server.wait_records(1, "Delivery")
+        assert delivery["peer_name"] == "file:out"
+        file.write_text('[[route]]\ntransport = "away"\n[transport.away]\nkind = "discard"\n')
+        server.ask("reload")
+        server.send("d@b.example")
+        assert server.wait_records(2, "Delivery")[1]["peer_name"] == "discard:away"
+
+
+def test_what_waits_for_its_rate_leaves_by_the_new_route(tmp_path: Path) -> None:
+    file = tmp_path / "mailrace.toml"
+    limits = '[limits.site.out]\nrate = "1/m, burst=1"\n'
+    file.write_text(f'{limits}[[route]]\ntransport = "out"\n[transport.out]\nkind = "discard"\n')
+    with Server(tmp_path / "home", "--config", str(file)) as server:
+        for number in range(5):
+            server.send(f"r{number}@b.example")
+        server.wait_records(1, "Delivery")
+        file.write_text('[[route]]\ntransport = "new"\n[transport.new]\nkind = "discard"\n')
+        server.ask("reload")
+        records = server.wait_records(5, "Delivery", timeout=10)
+        assert [r["site"] for r in records] == ["out"] + ["new"] * 4
+
+
+def test_a_command_that_runs_at_the_stop_is_ended_and_tried_again(tmp_path: Path) -> None:
+    command = json.dumps(["/bin/sh", "-c", f"echo $$ > {tmp_path}/pid; sleep 30"])
+    flags = transport(kind="pipe", command=command)
+    with Server(tmp_path / "home", *flags, "-o", "grace=200ms", *SOON) as server:
+        server.send("a@b.example")
+        pid = tmp_path / "pid"
+        while not (pid.exists() and pid.read_text().endswith("\n")):
+            time.sleep(0.02)
+        assert server.stop() == 0
+        assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+        server.flags = (*transport(kind="discard"), *SOON)
+        server.start()
+        [record] = server.wait_records(1, "Delivery")
+        assert record["attempts"] == 2

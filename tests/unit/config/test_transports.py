@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,17 @@ def test_mistakes_are_named(tmp_path: Path, text: str, expected: str) -> None:
     found = [str(error) for error in examine(path, (), "/h").problems]
     assert any("transport.x" in one and expected in one for one in found), found
     assert not any("u:p" in one for one in found if "password" not in one)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_server_that_gives_up_root_has_no_other_user(tmp_path: Path) -> None:
+    path = tmp_path / "mailrace.toml"
+    table = '[transport.x]\nkind = "pipe"\ncommand = "/bin/cat"\nuser = "nobody"\n'
+    for server, expected in (("", 0), ("nobody", 0), ("daemon", 1)):
+        path.write_text(f'user = "{server}"\n{table}')
+        problems = examine(path, (), "/h").problems
+        assert len(problems) == expected
+    assert 'transport.x.user: the server becomes "daemon"' in str(problems[0])
 
 
 def test_routes_to_transports(tmp_path: Path) -> None:

@@ -425,3 +425,17 @@ def test_connection_refused(run: Any) -> None:
     assert feeder.end.kind == Kind.DEFERRED
     assert feeder.end.text == f"cannot connect to [127.0.0.1]:{port}: Connection refused"
     assert feeder.told == ["closed"]
+
+
+def test_a_source_that_cannot_be_used_says_nothing_of_the_host() -> None:
+    async def main() -> WaitingFeeder:
+        feeder = WaitingFeeder(attempt())
+        conn = connection(feeder, Deadlines(asyncio.get_running_loop()))
+        await conn.connect("127.0.0.1", 9, ("192.0.2.7", 0))
+        return feeder
+
+    feeder = asyncio.run(main())
+    assert feeder.end is not None
+    assert (feeder.end.kind, feeder.end.command) == (Kind.DEFERRED, "bind")
+    assert feeder.end.text.startswith("cannot send from 192.0.2.7 (source ")
+    assert feeder.told == ["closed"]

@@ -99,7 +99,7 @@ class Desk:
     def plan(self, domain: str) -> Plan:
         """The plan of a domain."""
         site, route = SimpleNamespace(key=domain, name=domain), SimpleNamespace()
-        route.retry, route.pool, route.klass = "", "", None
+        route.retry, route.pool, route.klass, route.transport = "", "", None, ""
         return SimpleNamespace(site=site, route=route)  # type: ignore[return-value]
 
     def _peek(self, message: Message, recipient: Recipient) -> Plan | Refusal | None:
