@@ -217,6 +217,7 @@ class Peer(NamedTuple):
     name: str  # MX host name or the literal
     address: str  # IP address and port, or ""
     source: str  # egress source
+    success: str = "relayed"  # what a success DSN says of it; "" if it sends that itself (RFC 3461)
 
 
 class Stages(NamedTuple):

@@ -1,26 +1,12 @@
 """The SMTP client's state machine; mta/smtp/client.py has the theory of operation."""
 
+from collections.abc import Iterable
 from typing import Any
 
 Result = tuple[int, str, str, str]
 """Code, enhanced code, text, and the command that the reply answered."""
 
 Buffer = bytes | bytearray | memoryview
-
-UNATTEMPTED: str
-"""The command of a result (with code 0) for which nothing was decided by the server."""
-
-STATE_NAMES: tuple[str, ...]
-"""The names of `ClientCore.state`."""
-
-EVENT_NAMES: tuple[str, ...]
-"""The names of the events, by number."""
-
-KIND_NAMES: tuple[str, ...]
-"""The names of `ClientCore.deadline_kind`, by number."""
-
-KEYWORDS: dict[str, int]
-"""EHLO keyword to bit of `ClientCore.capabilities`."""
 
 class LocalProtocolError(Exception):
     """The caller did what the session's state does not allow: an error of ours."""
@@ -39,6 +25,14 @@ class ClientOptions:
     lmtp: bool
     """Speak LMTP (RFC 2033): LHLO, and after the dot a reply for each recipient accepted."""
 
+    convert_binary: str
+    """The same for BINARYMIME content to a server without BINARYMIME."""
+    chunking: str
+    """When content leaves by BDAT: "never", "needed" for BINARYMIME, "always" where the server has
+    CHUNKING, "eager" with its envelope, before any reply to it."""
+    disable: frozenset[str]
+    """EHLO keywords (upper case) of servers that are passed over."""
+
     def __init__(
         self,
         ehlo_name: str,
@@ -46,9 +40,12 @@ class ClientOptions:
         pipelining: bool = True,
         overlap: bool = True,
         convert_8bit: str = "bounce",
+        convert_binary: str = "bounce",
+        chunking: str = "needed",
+        disable: Iterable[str] = (),
         lmtp: bool = False,
     ) -> None:
-        """ValueError if the name cannot be sent or `convert_8bit` is neither word."""
+        """ValueError if the name cannot be sent or a word is none of those that are known."""
 
 class Transaction:
     """One message to some recipients; the core fills in `results`."""
@@ -58,7 +55,7 @@ class Transaction:
     body: bytes
     """The content, lines ended by CRLF, not dot-stuffed; a final CRLF is added if it lacks one."""
     flags: int
-    """`mta.model.Flag` bits: EIGHT_BIT and DOT_LINES matter here."""
+    """`mta.model.Flag` bits: EIGHT_BIT, DOT_LINES, SMTPUTF8 and BINARYMIME matter here."""
     tag: Any
     """The caller's own."""
     results: list[Result]
@@ -71,8 +68,16 @@ class Transaction:
     """It left with the final dot of the transaction before it."""
 
     def __init__(
-        self, sender: str, recipients: list[str], body: bytes, flags: int = 0, tag: Any = None
-    ) -> None: ...
+        self,
+        sender: str,
+        recipients: list[str],
+        body: bytes,
+        flags: int = 0,
+        tag: Any = None,
+        mail_params: bytes = b"",
+        rcpt_params: list[bytes] | None = None,
+    ) -> None:
+        """Parameters are given as they are sent, each behind a blank; `rcpt_params` by recipient."""
     @property
     def size(self) -> int:
         """Octets of the body."""
@@ -85,6 +90,8 @@ class ClientCore:
     """Bits of `KEYWORDS`; 0 after HELO."""
     size_limit: int
     """Octets that the server takes (RFC 1870), 0 for no limit."""
+    limits: dict[str, int]
+    """What LIMITS announced (RFC 9422): MAILMAX, RCPTMAX, RCPTDOMAINMAX."""
     transactions: int
     """Transactions to whose MAIL the server has replied."""
     replies: int
@@ -106,6 +113,10 @@ class ClientCore:
     @property
     def closed(self) -> bool:
         """The session has ended; feed does nothing more."""
+
+    @property
+    def takes_binary(self) -> bool:
+        """Whether BINARYMIME content can be sent (RFC 3030)."""
 
     @property
     def overlap_ok(self) -> bool:

@@ -2,52 +2,11 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from mta._speedups.client_words cimport *  # states and the like are written bare throughout
 from mta._speedups.reply cimport ReplyReader
 from mta._speedups.stuff cimport stuffed
 
-# What the session waits for. The order is that of ACTIONS, COMMANDS and KINDS.
-cdef enum State:
-    GREETING
-    EHLO
-    HELO
-    IDLE      # a transaction, from the shell
-    RSET
-    MAIL
-    RCPT
-    DATA
-    WANTED    # the content, from the shell, after 354
-    DOT
-    LONE_DOT  # the reply to a dot without content: no recipient was left
-    QUIT
-    CLOSED
-
-STATE_NAMES = (
-    "GREETING", "EHLO", "HELO", "IDLE", "RSET", "MAIL", "RCPT", "DATA", "WANTED", "DOT",
-    "LONE_DOT", "QUIT", "CLOSED",
-)
-
-# What a reply does.
-cdef enum Action:
-    BREAK        # no reply that this command may have: the session ends
-    REFUSE       # the host does not want us
-    HELLO        # say EHLO
-    FALL_BACK    # say HELO
-    OPEN         # the session is up
-    BEGIN        # the old transaction is gone, the new one begins
-    MAIL_OK
-    MAIL_NO
-    RCPT_OK
-    RCPT_NO
-    CONTENT      # content may come
-    DATA_NO
-    END          # the transaction is decided
-    BOUNDARY     # nothing is under way any more
-    OVER         # the session has ended as it should
-
-ACTION_NAMES = (
-    "BREAK", "REFUSE", "HELLO", "FALL_BACK", "OPEN", "BEGIN", "MAIL_OK", "MAIL_NO", "RCPT_OK",
-    "RCPT_NO", "CONTENT", "DATA_NO", "END", "BOUNDARY", "OVER",
-)
+from mta._speedups.client_words import ACTION_NAMES, KEYWORDS, STATE_NAMES, UNATTEMPTED
 
 # The transition table: what a 2xx, 3xx, 4xx, 5xx reply does in each state; 421 is seen before it.
 cdef int[13][4] ACTIONS = [
@@ -66,68 +25,10 @@ cdef int[13][4] ACTIONS = [
     [OVER, OVER, OVER, OVER],                  # CLOSED
 ]
 
-# What each state's reply answers, in results.
-cdef tuple COMMANDS = (
-    "connect", "EHLO", "HELO", "", "RSET", "MAIL", "RCPT", "DATA", "DATA", ".", ".", "QUIT", "",
-)
-UNATTEMPTED = "unattempted"
-
-# Deadline kinds: places in the shell's list of time-outs (RFC 5321 4.5.3.2).
-cdef enum Kind:
-    KIND_NONE      # idle or closed
-    KIND_GREETING
-    KIND_HELLO
-    KIND_MAIL
-    KIND_RCPT
-    KIND_DATA
-    KIND_BLOCK     # the shell's turn, or content that does not drain
-    KIND_DOT
-    KIND_RSET
-    KIND_QUIT
-    KIND_AHEAD     # MAIL that was sent ahead, overlap still on
-    KIND_LATE      # the same after overlap_off()
-
-KIND_NAMES = (
-    "none", "greeting", "hello", "mail", "rcpt", "data", "block", "dot", "rset", "quit", "ahead",
-    "late",
-)
 cdef int[13] KINDS = [
     KIND_GREETING, KIND_HELLO, KIND_HELLO, KIND_NONE, KIND_RSET, KIND_MAIL, KIND_RCPT, KIND_DATA,
     KIND_BLOCK, KIND_DOT, KIND_DOT, KIND_QUIT, KIND_NONE,
 ]
-
-cdef enum Event:
-    EVENT_READY = 1
-    EVENT_CONTENT_WANTED
-    EVENT_DONE
-    EVENT_CLOSED
-
-EVENT_NAMES = ("", "READY", "CONTENT_WANTED", "DONE", "CLOSED")
-
-cdef enum:  # bits of mta.model.Flag
-    FLAG_EIGHT_BIT = 1
-    FLAG_DOT_LINES = 2
-
-cdef enum Can:
-    CAN_PIPELINE = 1
-    CAN_8BITMIME = 2
-    CAN_SIZE = 4
-    CAN_ENHANCED = 8
-    CAN_STARTTLS = 16
-    CAN_SMTPUTF8 = 32
-    CAN_CHUNKING = 64
-    CAN_DSN = 128
-
-KEYWORDS = {
-    "PIPELINING": CAN_PIPELINE,
-    "8BITMIME": CAN_8BITMIME,
-    "SIZE": CAN_SIZE,
-    "ENHANCEDSTATUSCODES": CAN_ENHANCED,
-    "STARTTLS": CAN_STARTTLS,
-    "SMTPUTF8": CAN_SMTPUTF8,
-    "CHUNKING": CAN_CHUNKING,
-    "DSN": CAN_DSN,
-}
 
 cdef enum:
     MAX_HELD = 65536  # octets that may come between 354 and the content
@@ -137,52 +38,37 @@ class LocalProtocolError(Exception):
     pass
 
 
-cdef bint is_safe(str address):
-    # Printable ASCII; blank, < and > only in a quoted part: no address can add to its command.
-    cdef Py_UCS4 c
-    cdef bint quoted = False
-    cdef bint escaped = False
-    for c in address:
-        if c < 32 or c > 126:
-            return False
-        if escaped:
-            escaped = False
-        elif quoted and c == u"\\":
-            escaped = True
-        elif c == u'"':
-            quoted = not quoted
-        elif not quoted and (c == u" " or c == u"<" or c == u">"):
-            return False
-    return not quoted
-
-
-cdef tuple unsafe_reply(str address, str command):
-    if address.isascii():
-        return 553, "5.1.3", "the address cannot be sent: it is not well-formed", command
-    # RFC 6531 3.2: not to a server asked without SMTPUTF8
-    return 553, "5.6.7", "the address is not ASCII, and SMTPUTF8 is not spoken", command
-
-
 cdef class ClientOptions:
     cdef readonly str ehlo_name
     cdef readonly bint pipelining
     cdef readonly bint overlap
     cdef readonly str convert_8bit
     cdef readonly bint lmtp
+    cdef readonly str convert_binary
+    cdef readonly str chunking
+    cdef readonly frozenset disable
 
     def __init__(
         self, str ehlo_name not None, *, bint pipelining=True, bint overlap=True,
-        str convert_8bit not None="bounce", bint lmtp=False,
+        str convert_8bit not None="bounce", str convert_binary not None="bounce",
+        str chunking not None="needed", disable=(), bint lmtp=False,
     ):
-        if not ehlo_name or not ehlo_name.isascii() or not is_safe(ehlo_name):
+        if not ehlo_name or safety(ehlo_name) != SAFE:
             raise ValueError(f"{ehlo_name!r} is no name for EHLO")
         if convert_8bit not in ("bounce", "convert"):
             raise ValueError(f"convert_8bit is 'bounce' or 'convert', not {convert_8bit!r}")
+        if convert_binary not in ("bounce", "convert"):
+            raise ValueError(f"convert_binary is 'bounce' or 'convert', not {convert_binary!r}")
+        if chunking not in ("never", "needed", "always", "eager"):
+            raise ValueError(f"chunking cannot be {chunking!r}")
         self.ehlo_name = ehlo_name
+        self.chunking = chunking
+        self.disable = frozenset(disable)
         self.pipelining = pipelining
         self.overlap = overlap
         self.convert_8bit = convert_8bit
         self.lmtp = lmtp
+        self.convert_binary = convert_binary
 
 
 cdef class Transaction:
@@ -197,14 +83,21 @@ cdef class Transaction:
     cdef Py_ssize_t _cursor          # RCPT replies read
     cdef Py_ssize_t _accepted        # of them 2xx
     cdef bint _mail_refused
+    cdef bytes _mail_params          # further parameters, each with its leading blank
+    cdef list _rcpt_params           # the same by recipient, or None
+    cdef bint _wide                  # an address is not ASCII
+    cdef bint _chunked               # its content leaves by BDAT
+    cdef bint _eager                 # with the envelope
     cdef readonly bint ahead         # left with the dot of the one before
 
     def __init__(
         self, str sender not None, list recipients not None, bytes body not None, int flags=0,
-        tag=None,
+        tag=None, bytes mail_params not None=b"", list rcpt_params=None,
     ):
         if not recipients:
             raise ValueError("a transaction needs a recipient")
+        self._mail_params = mail_params
+        self._rcpt_params = rcpt_params
         self.sender = sender
         self.recipients = recipients
         self.body = body
@@ -212,6 +105,17 @@ cdef class Transaction:
         self.tag = tag
         self.results = [None] * len(recipients)
         self._to_send = len(recipients)
+        if mail_params or rcpt_params is not None:
+            self._check_params()
+
+    cdef int _check_params(self) except -1:
+        cdef list params = self._rcpt_params or []
+        if params and len(params) != len(self.recipients):
+            raise ValueError("parameters are needed for each recipient or for none")
+        for one in (self._mail_params, *params):
+            if b"\r" in one or b"\n" in one:
+                raise ValueError(f"{one!r} would add to its command")
+        return 0
 
     @property
     def size(self):
@@ -247,15 +151,18 @@ cdef class Transaction:
         # The recipient's number of the place-th RCPT.
         return place if self._sent is None else self._sent[place]
 
-    cdef bint _screen(self):
+    cdef bint _screen(self, bint utf8):
         # Decides recipients whose address must not be sent; False if none is left.
+        cdef Safety what
         cdef Py_ssize_t i
         cdef list sent = []
         for i in range(len(self.recipients)):
-            if is_safe(<str>self.recipients[i]):
+            what = safety(<str>self.recipients[i])
+            if what == SAFE or what == WIDE and utf8:
                 sent.append(i)
+                self._wide |= what == WIDE
             else:
-                self.results[i] = unsafe_reply(self.recipients[i], "RCPT")
+                self.results[i] = unsafe_reply(what, "RCPT")
         if len(sent) < len(self.recipients):
             self._sent = sent
             self._to_send = len(sent)
@@ -267,13 +174,11 @@ cdef class Transaction:
         return size if ends_line(self.body) else size + 2
 
     cdef bytes _rcpt(self, Py_ssize_t place):
-        return b"RCPT TO:<%b>\r\n" % (<str>self.recipients[self._number(place)]).encode("ascii")
-
-
-cdef bint ends_line(bytes body):
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
-    cdef const char *data = PyBytes_AS_STRING(body)
-    return size == 0 or (size > 1 and data[size - 2] == c"\r" and data[size - 1] == c"\n")
+        cdef Py_ssize_t number = self._number(place)
+        cdef bytes address = (<str>self.recipients[number]).encode("utf-8")
+        if self._rcpt_params is None:
+            return b"RCPT TO:<%b>\r\n" % address
+        return b"RCPT TO:<%b>%b\r\n" % (address, self._rcpt_params[number])
 
 
 cdef class ClientCore:
@@ -289,9 +194,12 @@ cdef class ClientCore:
     cdef bint _reset_needed           # the server may still hold the last envelope
     cdef bint _pipeline               # group commands in this session
     cdef bint _overlap                # send the next envelope with the dot
+    cdef bint _chunk_all              # content leaves by BDAT where it can
+    cdef bint _eager                  # with its envelope
     cdef readonly bint overlap_failed
     cdef readonly int capabilities    # Capability bits
     cdef readonly object size_limit   # octets, 0 for none
+    cdef readonly dict limits         # of LIMITS (RFC 9422), by name
     cdef readonly object transactions
     cdef readonly object replies
     cdef readonly tuple failure       # why the session ended: a result, or None
@@ -304,6 +212,7 @@ cdef class ClientCore:
         self._out = []
         self._done = []
         self.size_limit = 0
+        self.limits = {}
         self.transactions = 0
         self.replies = 0
 
@@ -320,6 +229,10 @@ cdef class ClientCore:
     @property
     def closed(self):
         return self._state == CLOSED
+
+    @property
+    def takes_binary(self):
+        return self._takes_binary()
 
     @property
     def overlap_ok(self):
@@ -391,7 +304,10 @@ cdef class ClientCore:
         cdef Transaction tx = self._current
         cdef bytes body = tx.body
         cdef bytes dot = b".\r\n" if ends_line(body) else b"\r\n.\r\n"
-        if tx.flags & FLAG_DOT_LINES:
+        if tx._chunked:
+            dot = b""
+            self._out.append(b"BDAT %d LAST\r\n" % tx.size)  # RFC 3030 2
+        elif tx.flags & FLAG_DOT_LINES:
             body = stuffed(body)  # RFC 5321 4.5.2
         if body:
             self._out.append(body)
@@ -400,7 +316,7 @@ cdef class ClientCore:
             next_one.ahead = True
             self._next = next_one
             self._send_envelope(next_one, dot)  # RFC 2920 3.1: dot and MAIL may share a group
-        else:
+        elif dot:
             self._out.append(dot)
         cdef bytes held = self._held
         if held is not None:
@@ -442,7 +358,7 @@ cdef class ClientCore:
             return 0
         cdef str where = COMMANDS[self._state]
         cdef str text
-        if self._state == DOT:
+        if self._state == DOT or self._sent_all():
             text = f"{what} after the final dot, delivery is unknown"
         elif self._state == GREETING:
             text = f"{what} waiting for the greeting"
@@ -452,6 +368,10 @@ cdef class ClientCore:
             text = f"{text}: {reason}"
         cdef bint quiet = self._state == IDLE or self._state == QUIT
         return self._end(None if quiet else (0, "", text, where))
+
+    cdef bint _sent_all(self):
+        # The content left with its envelope, whose replies are still being read.
+        return self._current is not None and self._current._eager
 
     cdef int _malformed(self, str text) except -1:
         cdef str where = COMMANDS[self._state] or "nothing"
@@ -467,7 +387,7 @@ cdef class ClientCore:
             untouched = self._state == MAIL or self._state == RSET
             # On a connection that has carried mail, loss before the first reply says nothing
             # about this message: the server may have closed it before MAIL came.
-            if untouched and (tx.ahead or self.transactions):
+            if untouched and not tx._eager and (tx.ahead or self.transactions):
                 self._finish(back)
             else:
                 self._finish(failure)
@@ -487,22 +407,51 @@ cdef class ClientCore:
         if self.size_limit and size > self.size_limit:
             text = f"the message has {size} octets, the server takes {self.size_limit}"
             tx._fill((552, "5.3.4", text, "MAIL"))  # RFC 1870 6.1
-        elif tx.flags & FLAG_EIGHT_BIT and not self.capabilities & CAN_8BITMIME:
+        elif tx.flags & FLAG_BINARYMIME and not self._takes_binary():
+            # RFC 3030 3
+            tx._fill((554, "5.6.1", "binary content, and the server has no BINARYMIME", "MAIL"))
+        elif tx.flags & (FLAG_EIGHT_BIT | FLAG_BINARYMIME) == FLAG_EIGHT_BIT \
+                and not self.capabilities & CAN_8BITMIME:
             # RFC 6152 3
             tx._fill((554, "5.6.3", "8-bit content, and the server has no 8BITMIME", "MAIL"))
-        elif not is_safe(tx.sender):
-            tx._fill(unsafe_reply(tx.sender, "MAIL"))
-        elif tx._screen():
+        elif self._admit_addresses(tx):
+            if self.capabilities & CAN_CHUNKING:
+                tx._chunked = self._chunk_all or tx.flags & FLAG_BINARYMIME != 0
+                tx._eager = self._eager and tx._chunked
             return True
         self._done.append(tx)
         return False
 
+    cdef bint _admit_addresses(self, Transaction tx):
+        # RFC 6531 3.2: nothing beyond ASCII to a server without SMTPUTF8.
+        cdef bint utf8 = self.capabilities & CAN_SMTPUTF8 != 0
+        cdef Safety what = safety(tx.sender)
+        if what == UNSAFE or what == WIDE and not utf8:
+            tx._fill(unsafe_reply(what, "MAIL"))
+            return False
+        if tx.flags & FLAG_SMTPUTF8 and not utf8 and has_wide_header(tx.body):
+            tx._fill((554, "5.6.7", "the header is not ASCII, and the server has no SMTPUTF8",
+                      "MAIL"))
+            return False
+        tx._wide = what == WIDE or tx.flags & FLAG_SMTPUTF8 and utf8
+        return tx._screen(utf8)
+
+    cdef bint _takes_binary(self):
+        cdef int needed = CAN_CHUNKING | CAN_BINARYMIME
+        return self.capabilities & needed == needed and self.options.chunking != "never"
+
     cdef bytes _mail(self, Transaction tx):
-        cdef bytes line = b"MAIL FROM:<%b>" % tx.sender.encode("ascii")
+        cdef bytes line = b"MAIL FROM:<%b>" % tx.sender.encode("utf-8")
         if self.capabilities & CAN_SIZE:
             line += b" SIZE=%d" % tx._wire_size()  # RFC 1870 5
-        if tx.flags & FLAG_EIGHT_BIT:
+        if tx.flags & FLAG_BINARYMIME:
+            line += b" BODY=BINARYMIME"  # RFC 3030 3
+        elif tx.flags & FLAG_EIGHT_BIT:
             line += b" BODY=8BITMIME"  # RFC 6152 2
+        if tx._wide:
+            line += b" SMTPUTF8"  # RFC 6531 3.4
+        if tx._mail_params:
+            line += tx._mail_params
         return line + b"\r\n"
 
     cdef int _send_envelope(self, Transaction tx, bytes before) except -1:
@@ -517,7 +466,14 @@ cdef class ClientCore:
         parts = [before, self._mail(tx)]
         for i in range(tx._to_send):
             parts.append(tx._rcpt(i))
-        parts.append(b"DATA\r\n")
+        if tx._eager:
+            parts.append(b"BDAT %d LAST\r\n" % tx.size)
+            self._out.append(b"".join(parts))
+            if tx.body:
+                self._out.append(tx.body)
+            return 0
+        if not tx._chunked:
+            parts.append(b"DATA\r\n")
         self._out.append(b"".join(parts))
         return 0
 
@@ -592,6 +548,8 @@ cdef class ClientCore:
             # RFC 2033 4.2: after the dot a reply for each recipient accepted, in order
             if self.options.lmtp and tx._fill_next(reader.reply(".")):
                 return 0
+            # RFC 3030 2: behind a refused chunk the server may hold the transaction
+            self._reset_needed = tx._chunked and reader.code > 299 and self._next is None
             self._finish(reader.reply("."))
             self._current, self._next = self._next, None
             self._enter(IDLE if self._current is None else MAIL)
@@ -634,13 +592,20 @@ cdef class ClientCore:
         for line in lines[1:]:
             keyword, _, params = line.strip().partition(" ")
             keyword = keyword.upper()
+            if keyword in self.options.disable:
+                continue
             self.capabilities |= KEYWORDS.get(keyword, 0)
+            if keyword == "LIMITS":
+                self.limits = limits_of(params)
             # RFC 1870 4: zero or nothing is no limit
             params = params.strip()
             if keyword == "SIZE" and params.isascii() and params.isdigit() and len(params) < 20:
                 self.size_limit = int(params)
         self._pipeline = self.options.pipelining and self.capabilities & CAN_PIPELINE
         self._overlap = self._pipeline and self.options.overlap
+        self._chunk_all = self.options.chunking in ("always", "eager")
+        # RFC 2033 4.2: how many replies follow depends on those to RCPT
+        self._eager = self._pipeline and self.options.chunking == "eager" and not self.options.lmtp
         return 0
 
     cdef int _on_mail(self, Transaction tx, ReplyReader reader, bint ok) except -1:
@@ -668,13 +633,17 @@ cdef class ClientCore:
         if tx._cursor < tx._to_send:
             if not self._pipeline:
                 self._out.append(tx._rcpt(tx._cursor))
-        elif self._pipeline:
+        elif tx._eager:
+            self._enter(DOT)
+        elif self._pipeline and not tx._chunked:
             self._enter(DATA)
+        elif tx._accepted and tx._chunked:
+            self._enter(WANTED)
         elif tx._accepted:
             self._out.append(b"DATA\r\n")
             self._enter(DATA)
         else:
-            self._reset_needed = True
+            self._reset_needed = not tx._mail_refused
             self._finish(None)
             self._enter(IDLE)
         return 0

@@ -9,23 +9,8 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr, memcpy, memmove
 
 from mta._speedups.command cimport (
-    V_BDAT,
-    V_DATA,
-    V_EHLO,
-    V_HELO,
-    V_HELP,
-    V_HTTP,
-    V_MAIL,
-    V_NOOP,
-    V_QUIT,
-    V_RCPT,
-    V_RSET,
-    V_UNKNOWN,
-    V_VRFY,
-    Verb,
-    parse_name,
-    parse_verb,
-    skip_word,
+    V_BDAT, V_DATA, V_EHLO, V_HELO, V_HELP, V_HTTP, V_MAIL, V_NOOP, V_QUIT, V_RCPT, V_RSET,
+    V_UNKNOWN, V_VRFY, Verb, parse_name, parse_verb, skip_word,
 )
 from mta._speedups.dots cimport ContentReader
 from mta._speedups.envelope cimport (

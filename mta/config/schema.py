@@ -224,6 +224,21 @@ class Delivery(Section, frozen=True):
             unit="name",
         ),
     ] = ""
+    convert_binary: Annotated[
+        Literal["bounce", "convert"],
+        doc("BINARYMIME content for a server without it: bounce with 5.6.1, or convert it"),
+    ] = "convert"
+    chunking: Annotated[
+        Literal["never", "needed", "always", "eager"],
+        doc(
+            "content leaves by BDAT (RFC 3030): never, where it is binary, where the server has"
+            " CHUNKING, or there together with its envelope"
+        ),
+    ] = "needed"
+    disable: Annotated[
+        tuple[str, ...],
+        doc("extensions of servers that are not used, by their EHLO keywords", unit="names"),
+    ] = ()
     ipv4: Annotated[bool, doc("connect over IPv4")] = True
     ipv6: Annotated[bool, doc("connect over IPv6")] = True
     connect_timeout: Annotated[Seconds, doc("to open a connection", ge=0.001)] = 30.0

@@ -264,6 +264,6 @@ class RecordWriter:
             record.code, record.enhanced = recipient.code, recipient.enhanced
             record.text = recipient.text
         if peer is not None:
-            record.peer_name, record.peer_address, record.source = peer
+            record.peer_name, record.peer_address, record.source, _ = peer
         record.queued, record.dns, record.connect, record.transfer = stages
         return record

@@ -35,8 +35,14 @@ next group. All RCPT refused but 354: a lone dot, whose reply means nothing.
 LMTP (RFC 2033), by option. LHLO instead of EHLO, without a fallback; after the dot the state
 stays until every recipient accepted has its reply; 354 is no answer to DATA if none was.
 
-What needs no server is decided here: more octets than its SIZE, 8-bit content without 8BITMIME (the
-shell converts before if it is to be converted), addresses that could break out of a command.
+BDAT (RFC 3030), as `ClientOptions.chunking` says: for binary content only, or for all. It takes the
+place of DATA, so the content is wanted when the last RCPT was answered and one was taken; the next
+envelope may leave behind it as it does behind a dot. "eager" sends it with its envelope, before any
+reply: then a loss at any reply leaves the delivery unknown.
+
+What needs no server is decided here: more octets than its SIZE, 8-bit content without 8BITMIME and
+binary content without BINARYMIME (the shell converts before if it is to be converted), addresses
+and headers beyond ASCII without SMTPUTF8, addresses that could break out of a command.
 """
 
 from __future__ import annotations
@@ -44,16 +50,13 @@ from __future__ import annotations
 import enum
 
 from mta._speedups.client import (
-    KEYWORDS,
-    KIND_NAMES,
-    STATE_NAMES,
-    UNATTEMPTED,
     ClientCore,
     ClientOptions,
     LocalProtocolError,
     Transaction,
     transitions,
 )
+from mta._speedups.client_words import KEYWORDS, KIND_NAMES, STATE_NAMES, UNATTEMPTED
 
 __all__ = [
     "KEYWORDS",
@@ -93,3 +96,6 @@ class Capability(enum.IntFlag):
     SMTPUTF8 = 32
     CHUNKING = 64
     DSN = 128
+    BINARYMIME = 256
+    PRIORITY = 512
+    LIMITS = 1024

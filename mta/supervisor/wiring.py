@@ -96,6 +96,7 @@ def extensions(config: Config, listener: Listener, *, xclient: bool) -> dict[str
         keywords.append(f"LIMITS {limits}RCPTMAX={most}")
     return {
         "chunking": "CHUNKING" not in off,
+        "binarymime": not off & {"CHUNKING", "BINARYMIME"},
         "smtputf8": "SMTPUTF8" not in off,
         "keywords": keywords,
         "mail_parameters": mail,
@@ -200,6 +201,9 @@ def client_options(
         overlap=overlap,
         lmtp=lmtp,
         convert_8bit=config.delivery.convert_8bit,
+        convert_binary=config.delivery.convert_binary,
+        chunking=config.delivery.chunking,
+        disable=[name.upper() for name in config.delivery.disable],
     )
 
 

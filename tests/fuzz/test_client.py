@@ -9,11 +9,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mta.smtp.client import KIND_NAMES, ClientCore, ClientOptions, Event, Transaction
-from tests.reference.client import ClientTwin
+from tests.reference.client import KINDS, ClientTwin
 
 GOOD = ["a@b.example", "c@d.example", '"x y"@b.example', '"a\\"b"@c']
-BAD = ["a b@c", "a>b@c", "é@b.example", 'q"@b', "a\r\nb@c", "<x@y>"]
-BODIES = [b"", b"x\r\n", b"x", b".\r\n..\r\n.", b"y" * 60, b"\r\n.\r\n", b".x\r\n.\r\n"]
+BAD = [
+    "a b@c",
+    "a>b@c",
+    "é@b.example",
+    '"é x"@b',
+    "\ud800@b",
+    'q"@b',
+    "a\x7f@b",
+    "a\r\nb@c",
+    "<x@y>",
+]
+BODIES = [
+    b"",
+    b"S: \xc3\xa9\r\n\r\nx",
+    b"S: x\r\n\r\n\xc3\xa9\r\n",
+    b"x\r\n",
+    b"x",
+    b".\r\n..\r\n.",
+    b"y" * 60,
+    b"\r\n.\r\n",
+    b".x\r\n.\r\n",
+]
 PLAUSIBLE = [
     b"450 4.2.0 later\r\n", b"452 full\r\n", b"550-5.1.1 no\r\n550 5.1.1 such\r\n", b"250\n",
     b"500 what\r\n",
@@ -32,6 +52,9 @@ EHLO = [
     b"250-x\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 50\r\n", b"250-x\r\n250 size\r\n",
     b"250-x\r\n250-pipelining\r\n250 SIZE 0\r\n", b"250 x\r\n", b"502 no\r\n",
     b"250-x\r\n250-PIPELINING\r\n250 SIZE 1000\r\n",
+    b"250-x\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 SMTPUTF8\r\n",
+    b"250-x\r\n250-CHUNKING\r\n250-SMTPUTF8\r\n250 8BITMIME\r\n",
+    b"250-x\r\n250-PIPELINING\r\n250-LIMITS RCPTMAX=2\r\n250 CHUNKING\r\n",
 ]  # fmt: skip
 
 
@@ -66,23 +89,31 @@ class Pair:
             core.quit()
             twin.quit()
         else:
-            self.feed(b"".join(self.reply() for _ in range(self.rng.choice([1, 1, 2, 3]))))
+            asked = [KINDS[command] for command, _, _ in twin.expected]
+            kinds = asked[: self.rng.choice([1, 1, 2, 3, 9])] + ["dot"] * (chance > 0.99)
+            self.feed(b"".join(map(self.reply, kinds)))
 
     def transaction(self) -> Transaction:
         rng = self.rng
         pool = GOOD * 3 + BAD if rng.random() < 0.2 else GOOD
         recipients = rng.choices(pool, k=rng.choice([1, 1, 2, 4]))
+        params = None
+        if rng.random() < 0.2:
+            params = (b" RET=FULL", [b" NOTIFY=%d" % n for n in range(len(recipients))])
         tx = Transaction(
-            rng.choice(["", *pool]), recipients, rng.choice(BODIES), rng.choice([0, 2, 2, 2, 3])
-        )
+            rng.choice(["", *pool]), recipients, rng.choice(BODIES),
+            rng.choice([0, 2, 2, 2, 3, 18, 34, 51]), None, *(params or ()),
+        )  # fmt: skip
+        if params:
+            self.twin.params[id(tx)] = params
         self.kept.append(tx)
         return tx
 
-    def reply(self) -> bytes:
-        chance, kind = self.rng.random(), self.twin.kind
-        if chance < 0.008:
+    def reply(self, kind: str) -> bytes:
+        chance = self.rng.random()
+        if chance < 0.004:
             return self.rng.choice(NONSENSE)
-        if chance < 0.25 and kind not in ("greeting", "hello"):
+        if chance < 0.15 and kind not in ("greeting", "hello"):
             return self.rng.choice(PLAUSIBLE)
         if kind == "hello":
             return self.rng.choice(EHLO)
@@ -127,6 +158,8 @@ OPTIONS = st.builds(
     pipelining=st.booleans(),
     overlap=st.booleans(),
     lmtp=st.booleans(),
+    chunking=st.sampled_from(["never", "needed", "always", "eager"]),
+    disable=st.sampled_from([(), ("SMTPUTF8",), ("PIPELINING", "SIZE")]),
 )
 
 

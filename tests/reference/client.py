@@ -13,7 +13,8 @@ from mta.smtp.client import ClientOptions, LocalProtocolError, Result, Transacti
 MAX_LINE, MAX_LINES, MAX_TEXT = 4096, 128, 4096
 LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.S)
 ENHANCED = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
-SAFE = re.compile(r'(?:[!#-;=?-~]|"(?:[ !#-\[\]-~]|\\[ -~])*")*')
+WIDE = "\x80-\ud7ff\ue000-\U0010ffff"
+SAFE = re.compile(rf'(?:[!#-;=?-~{WIDE}]|"(?:[ !#-\[\]-~{WIDE}]|\\[ -~{WIDE}])*")*')
 # A backslash outside of quotes stands for itself.
 KINDS = {
     "connect": "greeting", "EHLO": "hello", "HELO": "hello", "RSET": "rset", "MAIL": "mail",
@@ -102,6 +103,8 @@ class ClientTwin:
         self.pipeline = self.overlap = self.closed = self.dirty = self.wanted = False
         self.overlap_failed = False
         self.transactions = 0
+        self.params: dict[int, tuple[bytes, list[bytes]]] = {}  # by id of the transaction
+        self.last: dict[int, int] = {}  # number of the last RCPT sent
         self.failure: Result | None = None
         self.told: object = None
 
@@ -158,7 +161,7 @@ class ClientTwin:
         body = stuff(tx.body) if tx.flags & 2 else tx.body
         if body and not body.endswith(b"\r\n"):
             body += b"\r\n"
-        self.out += body + b".\r\n"
+        self.out += self._chunk(tx) if self._chunked(tx) else body + b".\r\n"
         if self.options.lmtp:
             self.expected += [(".", tx, n) for n in self._open(tx)]
         else:
@@ -204,15 +207,19 @@ class ClientTwin:
         if limit and size > limit:
             text = f"the message has {size} octets, the server takes {limit}"
             results = [(552, "5.3.4", text, "MAIL")] * len(results)
-        elif tx.flags & 1 and "8BITMIME" not in self.keywords:
+        elif tx.flags & 32 and not self._takes_binary():
+            text = "binary content, and the server has no BINARYMIME"
+            results = [(554, "5.6.1", text, "MAIL")] * len(results)
+        elif tx.flags & 1 and not tx.flags & 32 and "8BITMIME" not in self.keywords:
             text = "8-bit content, and the server has no 8BITMIME"
             results = [(554, "5.6.3", text, "MAIL")] * len(results)
-        elif not SAFE.fullmatch(tx.sender):
-            results = [self._unsafe(tx.sender, "MAIL")] * len(results)
+        elif refusal := self._unsafe(tx.sender, "MAIL"):
+            results = [refusal] * len(results)
+        elif tx.flags & 16 and not self._utf8 and not tx.body.partition(b"\r\n\r\n")[0].isascii():
+            text = "the header is not ASCII, and the server has no SMTPUTF8"
+            results = [(554, "5.6.7", text, "MAIL")] * len(results)
         else:
-            for n, address in enumerate(tx.recipients):
-                if not SAFE.fullmatch(address):
-                    results[n] = self._unsafe(address, "RCPT")
+            results = [self._unsafe(address, "RCPT") for address in tx.recipients]
         self.results[id(tx)] = results
         if None not in results:
             self._done(tx)
@@ -222,10 +229,30 @@ class ClientTwin:
         word = self.keywords.get("SIZE", "")
         return int(word) if re.fullmatch("[0-9]{1,19}", word) else 0
 
-    def _unsafe(self, address: str, command: str) -> Result:
-        if address.isascii():
+    @property
+    def _utf8(self) -> bool:
+        return "SMTPUTF8" in self.keywords
+
+    def _takes_binary(self) -> bool:
+        return {"CHUNKING", "BINARYMIME"} <= set(self.keywords) and self.options.chunking != "never"
+
+    def _chunked(self, tx: Transaction) -> bool:
+        by_option = self.options.chunking in ("always", "eager")
+        return "CHUNKING" in self.keywords and (by_option or bool(tx.flags & 32))
+
+    def _eager(self, tx: Transaction) -> bool:
+        eager = self.options.chunking == "eager" and not self.options.lmtp
+        return self._chunked(tx) and self.pipeline and eager
+
+    def _chunk(self, tx: Transaction) -> bytes:
+        return b"BDAT %d LAST\r\n" % len(tx.body) + tx.body
+
+    def _unsafe(self, address: str, command: str) -> Result | None:
+        if not SAFE.fullmatch(address):
             return 553, "5.1.3", "the address cannot be sent: it is not well-formed", command
-        return 553, "5.6.7", "the address is not ASCII, and SMTPUTF8 is not spoken", command
+        if address.isascii() or self._utf8:
+            return None
+        return 553, "5.6.7", "the address is not ASCII, and the server has no SMTPUTF8", command
 
     def _envelope(self, tx: Transaction) -> None:
         if tx not in self.live:
@@ -233,18 +260,29 @@ class ClientTwin:
         size = len(tx.body) + (0 if not tx.body or tx.body.endswith(b"\r\n") else 2)
         self.out += f"MAIL FROM:<{tx.sender}>".encode()
         self.out += f" SIZE={size}".encode() if "SIZE" in self.keywords else b""
-        self.out += b" BODY=8BITMIME\r\n" if tx.flags & 1 else b"\r\n"
+        body = b" BODY=8BITMIME" if tx.flags & 1 else b""
+        self.out += b" BODY=BINARYMIME" if tx.flags & 32 else body
+        wide = not "".join([tx.sender, *(tx.recipients[n] for n in self._open(tx))]).isascii()
+        self.out += b" SMTPUTF8" if self._utf8 and (wide or tx.flags & 16) else b""
+        self.out += self.params.get(id(tx), (b"", []))[0] + b"\r\n"
         self.expected.append(("MAIL", tx, 0))
         if self.pipeline:
             for n in self._open(tx):
                 self._rcpt(tx, n)
-            self._data(tx)
+            self.last[id(tx)] = self._open(tx)[-1]
+            if self._eager(tx):
+                self.out += self._chunk(tx)
+                self.expected.append((".", tx, 0))
+            elif not self._chunked(tx):
+                self._data(tx)
 
     def _open(self, tx: Transaction) -> list[int]:
         return [n for n, result in enumerate(self.results[id(tx)]) if result is None]
 
     def _rcpt(self, tx: Transaction, n: int) -> None:
-        self.out += f"RCPT TO:<{tx.recipients[n]}>\r\n".encode()
+        params = self.params.get(id(tx), (b"", []))[1]
+        self.out += f"RCPT TO:<{tx.recipients[n]}>".encode()
+        self.out += (params[n] if params else b"") + b"\r\n"
         self.expected.append(("RCPT", tx, n))
 
     def _data(self, tx: Transaction) -> None:
@@ -265,6 +303,7 @@ class ClientTwin:
         waits = self.expected[0][0] if self.expected else ""
         for place, tx in enumerate(list(self.live)):
             untouched = waits in ("MAIL", "RSET") and (id(tx) in self.ahead or self.transactions)
+            untouched = untouched and not self._eager(tx)
             self._fill(tx, back if place or untouched else failure)  # type: ignore[arg-type]
             self._done(tx)
         self.failure, self.closed, self.overlap, self.wanted = failure, True, False, False
@@ -326,6 +365,8 @@ class ClientTwin:
         elif command == "EHLO":
             for line in reply.lines[1:]:
                 word, _, rest = clean(line).strip().partition(" ")
+                if word.upper() in self.options.disable:
+                    continue
                 if word.upper() != "SIZE" or re.fullmatch("[0-9]{1,19}", rest.strip()):
                     self.keywords[word.upper()] = rest.strip()
                 else:
@@ -348,14 +389,25 @@ class ClientTwin:
         elif command == "DATA":
             self._about_data(tx, reply)
         elif command == ".":
+            self.dirty = self._chunked(tx) and not ok and len(self.live) == 1
             if self.options.lmtp:
                 self.results[key][n] = reply.result(".")
             else:
                 self._fill(tx, reply.result("."))
             if not self._open(tx):
                 self._done(tx)
+        if self.pipeline and command == "RCPT" and n == self.last[key]:
+            self._last_rcpt(tx)
         if not self.pipeline and command in ("MAIL", "RCPT"):
             self._one_by_one(tx, n if command == "RCPT" else -1)
+
+    def _last_rcpt(self, tx: Transaction) -> None:
+        if not self._chunked(tx) or self._eager(tx):
+            return
+        self.wanted = id(tx) in self.accepted
+        if not self.wanted:
+            self.dirty = id(tx) not in self.refused
+            self._done(tx)
 
     def _about_data(self, tx: Transaction, reply: Reply) -> None:
         if reply.code < 400 and id(tx) in self.accepted:
@@ -378,6 +430,8 @@ class ClientTwin:
         left = [n for n in self._open(tx) if n > after]
         if left and key not in self.refused:
             self._rcpt(tx, left[0])
+        elif key in self.accepted and self._chunked(tx):
+            self.wanted = True
         elif key in self.accepted:
             self._data(tx)
         else:

@@ -14,18 +14,25 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from mta._speedups.stuff import needs_stuffing
 from mta.delivery.deadlines import NEVER
 from mta.delivery.outcome import outcome, outcomes
-from mta.delivery.sevenbit import to_seven_bit
+from mta.delivery.parameters import SMTPUTF8, ascii_address, of_mail, of_rcpt
+from mta.delivery.sevenbit import to_seven_bit, to_text
 from mta.model import Flag, Kind, Outcome, Peer
 from mta.smtp.client import KIND_NAMES, Capability, ClientCore, Event, Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mta.delivery.deadlines import Deadlines
     from mta.delivery.transports import Attempt, Feeder
+    from mta.model import Recipient
     from mta.smtp.client import ClientOptions
 
 __all__ = ["SmtpConnection", "Timeouts"]
 
 READY, CONTENT_WANTED, DONE = int(Event.READY), int(Event.CONTENT_WANTED), int(Event.DONE)
+UTF8_FLAG = int(Flag.SMTPUTF8)
+CONTENT_KINDS = int(Flag.EIGHT_BIT | Flag.BINARYMIME)
+FEWER = Outcome(Kind.UNATTEMPTED, 0, "", "the server takes fewer recipients at once", "RCPT")
 KIND_AHEAD = KIND_NAMES.index("ahead")
 IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: one source port may serve many destinations
 MAX_LOCAL = 100  # transactions decided without the server before other connections have a turn
@@ -301,6 +308,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
         self._kicked = False
         if not self.ready:
             self.ready = True
+            self._learn()
             self._feeder.connection_ready(self)
         if not self.core.idle:
             return  # aborted by the feeder
@@ -332,30 +340,77 @@ class SmtpConnection(asyncio.BufferedProtocol):
         """As many messages were taken as one connection may carry."""
         return 0 < self._max_messages <= self._taken
 
+    def _learn(self) -> None:
+        """Heed what the server's greeting says of itself."""
+        if self.core.capabilities & Capability.DSN:
+            self.peer = self.peer._replace(success="")
+        most = self.core.limits.get("MAILMAX", 0)  # RFC 9422 4.1
+        if most and not 0 < self._max_messages <= most:
+            self._max_messages = most
+
     def _transaction(self, attempt: Attempt) -> Transaction:
         attempt.mail_at = self._now
         if not self._taken:
             attempt.connect_us = self.connect_us
         self._taken += 1
-        body, flags = attempt.body, attempt.flags
-        if flags & Flag.EIGHT_BIT and self._converts():
-            converted = to_seven_bit(body)
-            if converted is not None:
-                body, flags = converted, Flag.DOT_LINES if needs_stuffing(converted) else 0
-        recipients = [recipient.address for recipient in attempt.recipients]
-        return Transaction(attempt.message.sender, recipients, body, flags, attempt)
-
-    def _converts(self) -> bool:
-        """8-bit content is to be converted for this server (RFC 6152 3)."""
-        core = self.core
-        return core.options.convert_8bit == "convert" and not (
-            core.capabilities & Capability.EIGHT_BIT
+        core, message = self.core, attempt.message
+        body, flags, recipients = attempt.body, attempt.flags, attempt.recipients
+        if core.limits:
+            recipients = recipients[: self._share(recipients)]
+        if flags & CONTENT_KINDS:
+            body, flags = self._suited(body, flags)
+        sender, addresses = message.sender, [recipient.address for recipient in recipients]
+        capabilities = core.capabilities
+        if flags & UTF8_FLAG and not capabilities & SMTPUTF8:
+            sender, addresses = ascii_address(sender), [*map(ascii_address, addresses)]
+        return Transaction(
+            sender,
+            addresses,
+            body,
+            flags,
+            attempt,
+            of_mail(message, capabilities),
+            of_rcpt(recipients, capabilities),
         )
+
+    def _share(self, recipients: Sequence[Recipient]) -> int:
+        """How many of them the server takes in one transaction (RFC 9422 4.2, 4.3)."""
+        limits = self.core.limits
+        most = min(limits.get("RCPTMAX", len(recipients)), len(recipients))
+        domains: set[str] = set()
+        for place in range(most if "RCPTDOMAINMAX" in limits else 0):
+            domains.add(recipients[place].domain)
+            if len(domains) > limits["RCPTDOMAINMAX"]:
+                return place
+        return most
+
+    def _suited(self, body: bytes, flags: int) -> tuple[bytes, int]:
+        """Content as this server takes it, where it is to be converted (RFC 6152 3, RFC 3030 3)."""
+        core = self.core
+        converted = None
+        if flags & Flag.BINARYMIME:
+            if core.options.convert_binary == "convert" and not core.takes_binary:
+                converted = to_text(body)
+        elif self._needs_seven_bit():
+            converted = to_seven_bit(body)
+        if converted is None:
+            return body, flags
+        dots = Flag.DOT_LINES if needs_stuffing(converted) else 0
+        return converted, flags & Flag.SMTPUTF8 | dots
+
+    def _needs_seven_bit(self) -> bool:
+        core = self.core
+        offered = core.capabilities & Capability.EIGHT_BIT
+        return core.options.convert_8bit == "convert" and not offered
 
     def _on_done(self, transaction: Transaction) -> None:
         attempt: Attempt = transaction.tag
         attempt.transfer_us = int((self._now - attempt.mail_at) * 1e6)
-        self._feeder.attempt_done(self, attempt, outcomes(transaction.results))
+        found = outcomes(transaction.results)
+        left = len(attempt.recipients) - len(found)
+        if left:
+            found += [FEWER] * left
+        self._feeder.attempt_done(self, attempt, found)
 
     def _end(self) -> None:
         """The session has ended: close the connection and tell the feeder, once."""

@@ -6,7 +6,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from mta.delivery.sevenbit import to_seven_bit
+from mta.delivery.sevenbit import to_seven_bit, to_text
 
 TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
 CAFE = "café\r\n\r\n.dot\r\n".encode()
@@ -90,3 +90,40 @@ def test_only_the_parts_that_need_it_change() -> None:
 )
 def test_what_cannot_be_converted(data: bytes) -> None:
     assert to_seven_bit(data) is None
+
+
+@pytest.mark.parametrize("data", [b"\0\x01", b"bare\nlf", b"bare\rcr", b"\xff\r\n", b"x" * 999])
+def test_binary_octets_become_base64(data: bytes) -> None:
+    label = b"Content-Type: application/zip\r\nContent-Transfer-Encoding: binary\r\n"
+    out = to_text(label + b"\r\n" + data)
+    assert out is not None and content(out) == data
+    assert out.count(b"ransfer-") == 1 and b"binary" not in out and b"\0" not in out
+    assert b"\n" not in out.replace(b"\r\n", b"")
+
+
+def test_binary_text_keeps_its_newlines() -> None:
+    out = to_text(TEXT + b"\r\n" + b"one\ntwo\0")
+    assert out is not None and content(out) == b"one\ntwo\0"
+    out = to_text(TEXT + b"\r\n" + CAFE)
+    assert out is not None and content(out) == CAFE and b"quoted-printable" in out
+
+
+def test_what_was_called_binary_and_is_text_says_so() -> None:
+    out = to_text(TEXT + b"Content-Transfer-Encoding: BINARY\r\n\r\nplain\r\n")
+    assert out == TEXT + b"Content-Transfer-Encoding: 7bit\r\n\r\nplain\r\n"
+    said = TEXT + b"\r\nit is binary\r\n"
+    assert to_text(said) is said
+
+
+def test_parts_that_are_binary_change_alone() -> None:
+    plain = b"Content-Type: text/plain\r\n\r\nhello"
+    odd = b"Content-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\n\x89PNG\r\n\x1a\n\0"
+    out = to_text(nested(plain, odd, preamble=b"p\0", epilogue=b"e\n"))
+    assert out is not None and plain in out and out.isascii() and b"\0" not in out
+    parts = message_from_bytes(out, policy=policy.SMTP).get_payload()
+    assert parts[1].get_payload(decode=True) == b"\x89PNG\r\n\x1a\n\0"
+
+
+def test_a_header_that_is_not_text_cannot_be_converted() -> None:
+    assert to_text(b"Subject: \xff\r\n\r\n\0") is None
+    assert to_text(b"Subject: a\nb\r\n\r\n\0") is None

@@ -12,7 +12,7 @@ from aiosmtpd.smtp import SMTP
 
 from mta.delivery.deadlines import Deadlines
 from mta.delivery.transports.smtp import SmtpConnection, Timeouts
-from mta.model import Flag, Kind
+from mta.model import Flag, Kind, Notify
 from mta.smtp.client import KIND_NAMES, ClientOptions
 from tests.unit.delivery.fakes import FakeFeeder, FakeLoop, FakeTransport, attempt
 
@@ -439,3 +439,78 @@ def test_a_source_that_cannot_be_used_says_nothing_of_the_host() -> None:
     assert (feeder.end.kind, feeder.end.command) == (Kind.DEFERRED, "bind")
     assert feeder.end.text.startswith("cannot send from 192.0.2.7 (source ")
     assert feeder.told == ["closed"]
+
+
+LIMITED = b"250-mx\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=2 RCPTMAX=2 RCPTDOMAINMAX=1\r\n"
+
+
+def test_a_server_that_takes_few_recipients_gets_them_in_shares() -> None:
+    rig = Rig(FakeFeeder(attempt("a@y", "b@y", "c@y"), attempt("a@y", "b@z")))
+    [envelope] = rig.open(LIMITED).transport.writes
+    assert envelope == b"MAIL FROM:<a@x>\r\nRCPT TO:<a@y>\r\nRCPT TO:<b@y>\r\nDATA\r\n"
+    [out] = rig.read(b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n")
+    assert out.endswith(b"MAIL FROM:<a@x>\r\nRCPT TO:<a@y>\r\nDATA\r\n")
+    rig.read(b"250 taken\r\n")
+    assert rig.kinds() == [[Kind.DELIVERED, Kind.BOUNCED, Kind.UNATTEMPTED]]
+
+
+def test_a_server_that_takes_few_messages_is_left_after_them() -> None:
+    rig = Rig(FakeFeeder(attempt(), attempt(), attempt())).open(LIMITED)
+    rig.read(TAKEN)
+    assert rig.read(b"250 one\r\n" + TAKEN) == [b"x\r\n.\r\n"]
+    assert rig.read(b"250 two\r\n") == [b"QUIT\r\n"]
+    assert len(rig.feeder.waiting) == 1
+
+
+def asking(**more: Any) -> Any:
+    one = attempt("b@y", "c@y", **more)
+    one.message.ret, one.message.envid, one.message.priority = "HDRS", "QQ+2B", -3
+    one.recipients[1].notify = Notify.SUCCESS | Notify.DELAY | Notify.DELAYED
+    one.recipients[1].orcpt = "utf-8;\u00e9@y"
+    return one
+
+
+def test_what_the_client_asked_is_passed_on() -> None:
+    rig = Rig(FakeFeeder(asking()))
+    rig.open(b"250-mx\r\n250-PIPELINING\r\n250-DSN\r\n250 MT-PRIORITY\r\n")
+    assert rig.transport.writes == [
+        b"MAIL FROM:<a@x> RET=HDRS ENVID=QQ+2B MT-PRIORITY=-3\r\nRCPT TO:<b@y>\r\n"
+        b"RCPT TO:<c@y> NOTIFY=SUCCESS,DELAY ORCPT=utf-8;\\x{E9}@y\r\nDATA\r\n"
+    ]
+    assert rig.conn.peer.success == ""
+
+
+def test_nothing_is_passed_on_where_it_is_not_offered() -> None:
+    rig = Rig(FakeFeeder(asking()), disable=["DSN"])
+    rig.open(b"250-mx\r\n250-PIPELINING\r\n250 DSN\r\n")
+    assert rig.transport.writes == [
+        b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nRCPT TO:<c@y>\r\nDATA\r\n"
+    ]
+    assert rig.conn.peer.success == "relayed"
+
+
+def test_binary_content_is_sent_as_it_is_or_converted() -> None:
+    odd = {"body": b"Subject: x\r\n\r\n\0\n", "flags": Flag.BINARYMIME | Flag.EIGHT_BIT}
+    rig = Rig(FakeFeeder(attempt(**odd)), convert_binary="convert")
+    rig.open(b"250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n")
+    assert rig.read(b"250 ok\r\n250 ok\r\n") == [b"BDAT 16 LAST\r\n" + odd["body"]]
+    rig = Rig(FakeFeeder(attempt(**odd)), convert_binary="convert").open()
+    [out] = rig.read(TAKEN)
+    assert b"Content-Transfer-Encoding: base64\r\n\r\nAAo=\r\n.\r\n" in out
+    rig = Rig(FakeFeeder(attempt(**odd))).open()
+    [(_, [outcome])] = rig.feeder.done
+    assert (outcome.kind, outcome.enhanced) == (Kind.BOUNCED, "5.6.1")
+
+
+def test_an_internationalized_domain_is_sent_as_a_labels_where_that_is_enough() -> None:
+    to = ["b@b\u00fccher.example", "\u00e9@b\u00fccher.example"]
+    rig = Rig(FakeFeeder(attempt(*to, sender="a@\u00e9", flags=Flag.SMTPUTF8))).open()
+    [envelope] = rig.transport.writes
+    assert envelope.startswith(b"MAIL FROM:<a@xn--9ca> SIZE=3\r\n")
+    assert b"RCPT TO:<b@xn--bcher-kva.example>\r\nDATA" in envelope
+    rig.read(TAKEN + b"250 ok\r\n")
+    [(_, outcomes)] = rig.feeder.done
+    assert [one.enhanced for one in outcomes] == ["", "5.6.7"]
+    rig = Rig(FakeFeeder(attempt(*to, sender="a@\u00e9", flags=Flag.SMTPUTF8)))
+    rig.open(b"250-mx\r\n250-PIPELINING\r\n250 SMTPUTF8\r\n")
+    assert rig.transport.writes[0].startswith("MAIL FROM:<a@\u00e9> SMTPUTF8\r\n".encode())

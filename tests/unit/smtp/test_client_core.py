@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mta._speedups.client import EVENT_NAMES, KEYWORDS
+from mta._speedups.client_words import EVENT_NAMES, KEYWORDS
 from mta.model import Flag
 from mta.smtp.client import (
     KIND_NAMES,

@@ -1,9 +1,10 @@
 """tests/dialogs/client/*.smtp against the core and its twin, in pieces of every size.
 
-T: a transaction, sender, recipients, `|`, content in escapes; "8bit" in it sets the flag
-O: options, `pipelining=off` or `overlap=off`
+T: a transaction, sender, recipients, `|`, content in escapes; "8bit", "utf8" or "binary" in it
+   sets the flag
+O: options, `pipelining=off`, `overlap=off`, `chunking=always`, `disable=SMTPUTF8`
 S: a line of the server; lines in a row are fed together
-C: a line of ours; all that was written since the last S: must stand here
+C: a line of ours; all that was written since the last S: must stand here; C| octets in escapes
 R: a result (transaction, code, enhanced, command, text), in the order in which they are taken
 !  an act of the shell: quit, connection_lost, time_out, overlap_off
 END: the failure, "none" for a normal end, "open" if the session lasts (the default)
@@ -39,6 +40,7 @@ def transaction(text: str) -> Transaction:
     paths = RECIPIENT.findall(envelope)
     body = unescaped(content)
     flags = (1 if "8bit" in content else 0) | (2 if needs_stuffing(body) else 0)
+    flags |= (16 if "utf8" in content else 0) | (32 if "binary" in content else 0)
     return Transaction(paths[0], [path.replace("\\n", "\n") for path in paths[1:]], body, flags)
 
 
@@ -117,7 +119,11 @@ def wire(line: str) -> bytes:
 
 
 def run(lines: list[tuple[str, str]], how: str, make: Any) -> None:
-    options = {name: value == "on" for k, v in lines if k == "O" for name, value in [v.split("=")]}
+    words: dict[str, Any] = {"on": True, "off": False}
+    given = [text.split("=") for kind, text in lines if kind == "O"]
+    options = {name: words.get(value, value) for name, value in given}
+    if "disable" in options:
+        options["disable"] = [options["disable"]]
     core = make(ClientOptions("me.example", **options))
     session = Session(core, [transaction(text) for kind, text in lines if kind == "T"])
     session.pump()
@@ -135,6 +141,8 @@ def run(lines: list[tuple[str, str]], how: str, make: Any) -> None:
             said += wire(text)
         elif kind == "C":
             expected += text.encode() + b"\r\n"
+        elif kind == "C|":
+            expected += unescaped(text)
         elif kind == "!":
             getattr(core, text)()
             session.pump()
@@ -165,7 +173,7 @@ def test_dialog(path: Path, how: str, make: Any) -> None:
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line or line.startswith("#"):
             continue
-        found = re.fullmatch(r"(T|O|S|C|R|END|!):? (.*)", line)
+        found = re.fullmatch(r"(T|O|S|C\||C|R|END|!):? (.*)", line)
         assert found, f"{path.name}:{number}: {line!r} is no line of a dialog"
         lines.append((found[1], found[2]))
     run(lines, how, make)
