@@ -72,6 +72,8 @@ METRICS: tuple[Metric, ...] = (
     _counter("sessions_refused", "sessions_refused", "connections turned away by a limit"),
     _counter("sessions_timed_out", "sessions_timed_out", "sessions ended by a time-out"),
     _counter("accept_pauses", "accept_pauses", "pauses of accepting for want of descriptors"),
+    _counter("pickup_files", "pickup_files", "files of the pickup folder whose message was taken"),
+    _counter("pickup_bad_files", "pickup_bad", "files of the pickup folder that went to bad/"),
     _labelled(
         "connections",
         "state",

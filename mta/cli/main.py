@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mta.cli import doctor, load, logs, queues, serve, settings, status
+from mta.cli import doctor, legacy, load, logs, queues, serve, settings, status
 from mta.errors import MailraceError
 
 app = typer.Typer(
@@ -39,12 +39,16 @@ def start(
     """Mailrace: a mail transfer agent for email service providers."""
 
 
-for module in (serve, load, status, queues, logs, settings, doctor):
+for module in (serve, load, status, queues, logs, settings, doctor, legacy):
     module.register(app)
 
 
 def main() -> None:
     """Run the command line: 0 fine, 1 failed, 2 not understood."""
+    if sys.argv[1:2] == ["sendmail"] and "--help" not in sys.argv:
+        from mta.cli import sendmail  # its words are its own: `--` among them
+
+        sys.exit(sendmail.run(sys.argv[2:]))
     try:
         app(prog_name="mta")
     except MailraceError as error:

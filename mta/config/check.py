@@ -122,6 +122,9 @@ def paths(config: Config) -> Iterator[ConfigError]:
     """Folders and the control socket."""
     if config.spool == config.log_dir:
         yield fault("is the folder of the spool", "log_dir", hint="give each its own")
+    if config.pickup.folder in (config.spool, config.log_dir, config.home):
+        yield fault("is a folder of the server itself", "pickup", "folder",
+                    hint="give it its own")  # fmt: skip
     length = len(config.control.socket.encode())
     if length > SOCKET_PATH:
         yield fault(

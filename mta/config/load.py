@@ -228,7 +228,7 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
     base = absolute(home or config.home or default_home())
     name = config.hostname or os.uname().nodename
     workers = config.workers or min(64, len(os.sched_getaffinity(0)))
-    dsn, queue, control = config.dsn, config.queue, config.control
+    dsn, queue, control, pickup = config.dsn, config.queue, config.control, config.pickup
     bodies = queue.body_memory or min(256_000_000, config.memory.cap // 4)
     replace = msgspec.structs.replace
     return replace(
@@ -245,6 +245,7 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
             postmaster=dsn.postmaster or f"postmaster@{name}",
         ),
         queue=replace(queue, body_memory=bodies),
+        pickup=replace(pickup, folder=str(absolute(pickup.folder or base / "pickup"))),
         control=replace(control, socket=str(absolute(control.socket or base / "control.sock"))),
     )
 

@@ -287,6 +287,21 @@ class Queue(Section, frozen=True):
     ] = 14
 
 
+class Pickup(Section, frozen=True):
+    """A folder whose files are taken as messages (docs/service.md); `mta sendmail` uses it too."""
+
+    folder: Annotated[
+        Path,
+        doc("the folder; HOME/pickup if not given. Who may write in it may relay", static=True),
+    ] = ""
+    interval: Annotated[
+        Seconds, doc("time between two looks; 0 does not look", static=True, ge=0)
+    ] = 1.0
+    control_headers: Annotated[
+        bool, doc("believe the control headers of its files; removed anyway")
+    ] = False
+
+
 class Memory(Section, frozen=True):
     """The bound on memory."""
 
@@ -580,6 +595,7 @@ class Config(Section, frozen=True):
     control_headers: ControlHeaders = ControlHeaders()
     delivery: Delivery = Delivery()
     queue: Queue = Queue()
+    pickup: Pickup = Pickup()
     memory: Memory = Memory()
     disk: Disk = Disk()
     retry: RetryTable = RetryTable()

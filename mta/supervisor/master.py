@@ -67,7 +67,9 @@ class Supervisor:
         """Serve until a signal; the exit code."""
         journal.install()
         who = privileges.identity(self.config.user, self.config.group)
-        folders = (self.home.path, self.home.spool, self.home.log)
+        folders = [self.home.path, self.home.spool, self.home.log]
+        if self.config.pickup.interval:
+            folders.append(Path(self.config.pickup.folder))
         if who is not None:
             privileges.make_folders(folders, who)
         with privileges.acting_as(who):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mta.supervisor.master import Supervisor
 
 GROUPS = ("site", "domain", "tenant", "campaign", "queue")  # what `queue.top` counts by
+STATUS_PATIENCE = 5.0  # seconds for a worker to tell its figures
 
 
 class Questions:
@@ -62,9 +63,11 @@ class Questions:
 
     async def _status(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         master = self._master
-        workers = await master.ask("status")
+        asked = (self._worker_status(number) for number in range(master.count))
+        workers = await asyncio.gather(*asked)
         for worker in workers:
-            master.ledger.take(worker["pid"], worker, time.monotonic())
+            if "pid" in worker:
+                master.ledger.take(worker["pid"], worker, time.monotonic())
         return {
             "pid": os.getpid(),
             "hostname": master.config.hostname,
@@ -75,6 +78,15 @@ class Questions:
             "totals": await asyncio.to_thread(figures.gather, master),
             "workers": workers,
         }
+
+    async def _worker_status(self, number: int) -> dict[str, Any]:
+        """A worker's figures, or why there are none; the status is wanted most when one hangs."""
+        try:
+            async with asyncio.timeout(STATUS_PATIENCE):
+                found: dict[str, Any] = await self._request(number, "status", {})
+                return found
+        except (ControlError, TimeoutError) as error:
+            return {"number": number, "problem": f"worker {number}: {error or 'no answer'}"}
 
     async def _queue_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         limit = _limit(args, 100)

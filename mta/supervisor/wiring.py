@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mta.config.schema import Listener
 from mta.delivery.transports.smtp import Timeouts as DeliveryTimeouts
 from mta.model import Recipient
 from mta.queues.ports import Settings
@@ -24,7 +25,7 @@ from mta.spool.options import ShardOptions
 
 if TYPE_CHECKING:
     from mta._speedups.sharedtable import SharedTable
-    from mta.config.schema import Config, Listener, Retry
+    from mta.config.schema import Config, Retry
     from mta.model import Message
 
 SPOOL_SHARE = 0.25  # of the memory cap, for RocksDB
@@ -141,6 +142,16 @@ def reception_options(config: Config, listener: Listener) -> ReceptionOptions:
             transactional=config.smtpd.priority_transactional,
             bulk=config.smtpd.priority_bulk,
         ),
+    )
+
+
+def pickup_listener(config: Config) -> Listener:
+    """What files of the pickup folder are treated as: a local client that may relay."""
+    return Listener(
+        listen="unix:pickup",
+        relay_from=("unix",),
+        control_headers=config.pickup.control_headers,
+        add_headers=True,
     )
 
 

@@ -33,6 +33,7 @@ from mta.queues.loader import Loader
 from mta.queues.manager import QueueManager
 from mta.queues.ports import Ports
 from mta.queues.sweeper import Sweeper
+from mta.reception.pickup import Folder
 from mta.reception.reception import Reception
 from mta.shaping.gate import Gate
 from mta.smtpd.listener import Listener
@@ -44,6 +45,7 @@ from mta.supervisor.faults import Faults
 from mta.supervisor.figures import REPORT_EVERY
 from mta.supervisor.follow import Followers
 from mta.supervisor.paths import Paths
+from mta.supervisor.pickup import Pickup
 from mta.supervisor.shards import open_shards
 from mta.supervisor.workers import Orders
 
@@ -168,6 +170,16 @@ class Worker:
             )
             listener.start()
             self.listeners.append(listener)
+        self.pickup: Pickup | None = None
+        if self.orders.number == 0 and self.config.pickup.interval:
+            self.pickup = Pickup(
+                Folder(Path(self.config.pickup.folder)),
+                self.config.pickup.interval,
+                self._reception(wiring.pickup_listener(self.config)),
+                self.config.smtpd.max_size,
+                self.loop,
+            )
+            self.pickup.start()
 
     def _reception(self, options: Any) -> Reception:
         return Reception(
@@ -299,6 +311,8 @@ class Worker:
             "accept_pauses": self.service.starved,
             **self.manager.figures(),
             **self.dispatcher.figures(),
+            "pickup_files": self.pickup.taken if self.pickup else 0,
+            "pickup_bad": self.pickup.bad if self.pickup else 0,
             **self.census.figures(self.dispatcher.flying),
             **shards,
             "oldest": self.census.oldest_us(),
@@ -339,6 +353,9 @@ class Worker:
         self.service.limits.reload(wiring.session_limits(config))
         for listener, reception, options in zip(self.listeners, receptions, parts, strict=True):
             listener.reload(options, reception)
+        if self.pickup is not None:
+            dropped = self._reception(wiring.pickup_listener(config))
+            self.pickup.reload(dropped, config.smtpd.max_size)
         for opened in self.opened:
             opened.shard.require_free(config.disk.min_free)
         self.gate.reload(wiring.limits(config))
@@ -357,6 +374,8 @@ class Worker:
         self.dispatcher.drain()
         ended = [listener.wait_closed() for listener in self.listeners]
         ended.append(self.dispatcher.wait_idle())
+        if self.pickup is not None:
+            ended.append(self.pickup.stop())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await asyncio.gather(*ended)
