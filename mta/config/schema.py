@@ -88,6 +88,13 @@ class Listener(Section, frozen=True):
         Literal["reject", "fix"],
         doc("a CR or LF that stands alone: refuse the message, or mend it to CRLF"),
     ] = "reject"
+    handler: Annotated[
+        str | None,
+        doc(
+            "policy in Python, written for aiosmtpd: `module:Class` or `/path/file.py:Class`;"
+            " a file is read again at a reload (docs/aiosmtpd.md)"
+        ),
+    ] = None
     add_headers: Annotated[bool, doc("add Date and Message-ID where they are missing")] = False
     max_size: Annotated[
         Octets | None, doc("largest message here; as `smtpd.max_size` if not given", ge=1)

@@ -237,9 +237,11 @@ class Reception:
             message.klass = klass_of(asked.priority, self.options.parameters)
         return asked.wishes
 
-    def refused(self, session: Client, answer: bytes, command: str) -> None:
-        """Take down a refusal that was given before reception was asked."""
-        self._refuse(session, answer, command, session.sender)
+    def refused(
+        self, session: Client, answer: bytes, command: str, recipient: str = "", reason: str = ""
+    ) -> None:
+        """Take down a refusal that was given without reception."""
+        self._refuse(session, answer, command, session.sender, recipient, reason=reason)
 
     def _judge(self, scan: headers.HeaderScan) -> Control | bytes:
         """What the control headers say, or the refusal of the content."""
@@ -330,12 +332,13 @@ class Reception:
         sender: str | None,
         recipient: str = "",
         size: int = 0,
+        reason: str = "",
     ) -> bytes:
         """Take down a refusal; the same reply."""
         outcome = outcome_of(answer, command)
         record = self._records.rejection(
             outcome,
-            reason=REASONS.get(outcome.enhanced, "content"),
+            reason=reason or REASONS.get(outcome.enhanced, "content"),
             sender=sender,
             recipient=recipient,
             peer_name=session.name,

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import math
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -38,6 +38,7 @@ class ListenerOptions(msgspec.Struct, frozen=True):
     proxies: Clients | None = None  # whose connections begin with a PROXY header; no others come
     xclient: Clients | None = None  # who may use XCLIENT
     server_xclient: ServerOptions | None = None  # what they are offered
+    session: type[Session] | Callable[..., Session] = Session  # what serves a connection
     drain_text: str = "Service is shutting down, try again later"
 
 
@@ -126,7 +127,7 @@ class Listener:
         if proxies is not None:
             self._serve(sock, Preamble(self, address, network))
         else:
-            self._serve(sock, Session(self, address, network, relay))
+            self._serve(sock, self._options.session(self, address, network, relay))
 
     def _may_relay(self, address: str) -> bool:
         """A proxy that may use XCLIENT speaks for others: its own address grants nothing."""
@@ -174,7 +175,7 @@ class Listener:
             if refusal is not None:
                 self.service.refused += 1
                 network = limits.TRUSTED
-        session = Session(self, address, network, relay)
+        session = self._options.session(self, address, network, relay)
         if refusal is not None:
             session.core.refuse(refusal)
         self.sessions.discard(preamble)

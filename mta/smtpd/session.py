@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mta.smtp.server import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset, ServerCore
 from mta.smtpd import xclient
@@ -35,6 +35,7 @@ class Session(asyncio.BufferedProtocol):
         "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims",
     )  # fmt: skip
 
+    handlers: ClassVar[Handlers]  # by event; below
     address: str  # IP address, or "unix"; the client's, where a trusted proxy named it
     network: bytes  # the key of the session limit
     relay: bool  # may send to any domain
@@ -137,7 +138,7 @@ class Session(asyncio.BufferedProtocol):
         core, transport = self.core, self.transport
         self.turning = True
         while (event := core.next_event()) is not None:
-            HANDLERS[type(event)](self, event)
+            self.handlers[type(event)](self, event)
         self.turning = False
         output = core.output()
         if core.errors != self.errors:
@@ -214,6 +215,10 @@ class Session(asyncio.BufferedProtocol):
             self._turn()
 
     def _hello(self, event: Hello) -> None:
+        self.core.verdict(self._greeted(event))
+
+    def _greeted(self, event: Hello) -> bytes | None:
+        """Begin anew under the name that was given; the reply, None for the standard one."""
         self.name, self.extended, self.trace = event.name, event.extended, b""
         if (claims := self.claims) is not None:
             self.name = claims.helo or event.name
@@ -222,7 +227,7 @@ class Session(asyncio.BufferedProtocol):
         self.sender = self.recipients = None
         core = self.core
         reception = self.listener.reception
-        core.verdict(reception.hello(self, event.extended, core.options.extended))
+        return reception.hello(self, event.extended, core.options.extended)
 
     def _mail(self, event: Mail) -> None:
         self.core.verdict(self.listener.reception.mail(self, event))
@@ -290,7 +295,8 @@ class Session(asyncio.BufferedProtocol):
             self.transport.abort()
 
 
-HANDLERS: dict[type, Callable[[Session, Any], None]] = {
+Handlers = dict[type, Callable[[Any, Any], None]]
+Session.handlers = {
     Mail: Session._mail,
     Rcpt: Session._rcpt,
     Data: Session._data,

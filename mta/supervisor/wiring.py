@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from mta.smtp.client import ClientOptions
 from mta.smtp.server import ServerOptions
 from mta.smtpd.limits import SessionLimits
 from mta.smtpd.listener import ListenerOptions
+from mta.smtpd.session import Session
 from mta.smtpd.timeouts import Timeouts as SessionTimeouts
 from mta.smtpd.xclient import KEYWORD as XCLIENT
 from mta.spool.options import ShardOptions
@@ -59,8 +62,13 @@ def shard_options(config: Config, shards: int) -> ShardOptions:
     )
 
 
-def server_options(config: Config, listener: Listener, *, xclient: bool = False) -> ServerOptions:
-    """The SMTP server core's, for one listener; `xclient` for the proxies that may use it."""
+def server_options(
+    config: Config, listener: Listener, *, xclient: bool = False, verbs: Iterable[str] = ()
+) -> ServerOptions:
+    """The SMTP server core's, for one listener.
+
+    `xclient` is for the proxies that may use it, `verbs` are those that the handler answers.
+    """
     smtpd = config.smtpd
     return ServerOptions(
         hostname=config.hostname,
@@ -72,7 +80,7 @@ def server_options(config: Config, listener: Listener, *, xclient: bool = False)
         max_messages=smtpd.max_messages,
         pipeline_limit=smtpd.pipeline_limit,
         bare_newlines=listener.bare_newlines,
-        commands=("XCLIENT",) if xclient else (),
+        commands=(*verbs, "XCLIENT") if xclient else verbs,
         **extensions(config, listener, xclient=xclient),
     )
 
@@ -118,13 +126,27 @@ def listener_options(config: Config, listener: Listener) -> ListenerOptions:
         header=smtpd.proxy_timeout,
     )
     xclient = listener.xclient_from
+    session, verbs = sessions(listener)
     return ListenerOptions(
-        server_options(config, listener),
+        server_options(config, listener, verbs=verbs),
         timeouts,
+        session=session,
         proxies=Clients(listener.proxy_from) if listener.proxy_from else None,
         xclient=Clients(xclient) if xclient else None,
-        server_xclient=server_options(config, listener, xclient=True) if xclient else None,
+        server_xclient=server_options(config, listener, xclient=True, verbs=verbs)
+        if xclient
+        else None,
     )
+
+
+def sessions(listener: Listener) -> tuple[Callable[..., Session], Iterable[str]]:
+    """What serves a connection, and the commands that its handler answers."""
+    if not listener.handler:
+        return Session, ()
+    from mta.smtpd import handled, handlers  # with a handler alone: they import aiosmtpd
+
+    handler = handlers.load(listener.handler)
+    return partial(handled.HandledSession, handler), handled.commands(handler)
 
 
 def reception_options(config: Config, listener: Listener) -> ReceptionOptions:

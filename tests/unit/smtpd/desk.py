@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from mta.maillog.records import RecordWriter, decode
@@ -10,6 +11,7 @@ from mta.model import IdGenerator, Message
 from mta.reception.policy import Policy
 from mta.reception.reception import Reception, ReceptionOptions
 from mta.smtp.server import ServerOptions
+from mta.smtpd.handled import HandledSession, commands
 from mta.smtpd.limits import SessionLimits
 from mta.smtpd.listener import Listener, ListenerOptions
 from mta.smtpd.service import Service
@@ -49,6 +51,9 @@ class FakeTransport:
         self.writes: list[bytes] = []
         self.reading, self.eof, self.closed, self.aborted = True, False, False, False
 
+    def get_extra_info(self, name: str) -> None:
+        return None
+
     def write(self, data: bytes) -> None:
         assert not self.eof and not self.closed and not self.aborted
         self.writes.append(data)
@@ -81,6 +86,7 @@ class Desk:
         rule: dict[str, Any] | None = None,
         at_once: bool = True,
         limits: SessionLimits | None = None,
+        handler: Any = None,
         **server: Any,
     ) -> None:
         self.loop = FakeLoop()
@@ -95,6 +101,10 @@ class Desk:
             self.submit, self.reject, clock, lambda: self.room,
             records=RecordWriter("n1", 0, clock),
         )  # fmt: skip
+        self.session: Callable[..., Session] = Session
+        if handler is not None:
+            self.session = partial(HandledSession, handler)
+            server["commands"] = commands(handler)
         options = ListenerOptions(ServerOptions(HOST, **server), timeouts or Timeouts())
         self.listener = Listener(
             options, [], reception=self.reception, service=self.service, loop=cast(Any, self.loop)
@@ -129,7 +139,7 @@ class Talk:
         network = desk.service.limits.network(address)
         assert desk.service.limits.admit(network) is None
         relay = desk.reception.policy.may_relay(address)
-        self.session = Session(desk.listener, address, network, relay)
+        self.session = desk.session(desk.listener, address, network, relay)
         desk.listener.sessions.add(self.session)
         self.session.connection_made(cast(Any, self.transport))
 
