@@ -26,6 +26,7 @@ EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
+_TRANSPORT = re.compile(r"[a-z]+:[^:]+")  # KIND:NAME, which is no host
 _SUBJECT = re.compile(rb"^subject:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.I | re.M)
 
 # What a reply code says where no enhanced code came with it (RFC 5248, RFC 7504).
@@ -180,7 +181,8 @@ def _recipient_fields(
         f"Status: {status(outcome)}",
     ]
     if peer is not None and peer.name:
-        lines += _field("Remote-MTA", f"dns; {peer.name}")
+        kind = "x-mailrace" if _TRANSPORT.fullmatch(peer.name) else "dns"
+        lines += _field("Remote-MTA", f"{kind}; {peer.name}")
     lines += _diagnostic(recipient, outcome, peer)
     if outcome.command not in ("expire", "admin"):
         lines.append(f"Last-Attempt-Date: {_date(now_us)}")

@@ -28,8 +28,9 @@ FIELDS = {
     "queue": "scheduled queue, campaign:tenant@domain!route",
     "site": "destination site",
     "source": "egress source",
-    "peer_name": "MX host of an attempt; of a Reception or Rejection what the client said in EHLO",
-    "peer_address": "address and port of that server or client",
+    "peer_name": "MX host of an attempt, or KIND:NAME of a transport;"
+    " of a Reception or Rejection what the client said in EHLO",
+    "peer_address": "address and port of that server or client; a transport's path or URL",
     "code": "reply code; none if no reply was read",
     "enhanced": "enhanced status code (RFC 3463)",
     "text": "reply text, lines joined by a blank, or why there was no reply",

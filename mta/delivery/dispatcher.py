@@ -177,7 +177,8 @@ class Dispatcher:
 
     def rested_until(self, dial: Dial) -> float:
         """The monotonic time when one of the hosts that failed may be tried again."""
-        dead = [self.hosts.dead(target.address, target.port) for target in dial.tried]
+        source = dial.pool.ready.source
+        dead = [self.hosts.dead(target.address, target.port, source) for target in dial.tried]
         return min((d.until for d in dead if d), default=self.clock.monotonic() + REST)
 
     def _release(self, pool: Pool) -> None:
@@ -193,7 +194,7 @@ class Dispatcher:
         pool.dialling -= 1
         pool.connections.add(connection)
         target = connection.dial.tried[-1]
-        self.hosts.worked(target.address, target.port)
+        self.hosts.worked(target.address, target.port, pool.ready.source)
         self._wake_pool(pool)
 
     def connection_idle(self, connection: Connection) -> None:
@@ -224,7 +225,8 @@ class Dispatcher:
         dial.last = outcome or dial.last
         target = dial.tried[-1]
         if outcome is None or outcome.command != "bind":  # that says nothing of the host
-            self.hosts.failed(target.address, outcome.text if outcome else "closed", target.port)
+            why = outcome.text if outcome else "closed"
+            self.hosts.failed(target.address, why, target.port, pool.ready.source)
         self._next_target(dial)
 
     def next_attempt(self, connection: Connection) -> Attempt | None:

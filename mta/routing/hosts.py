@@ -68,33 +68,36 @@ class HostBook:
     ) -> None:
         self._resolver, self._clock = resolver, clock or SystemClock()
         self._options, self._random = options or HostOptions(), random or Random()
-        self._dead: OrderedDict[tuple[str, int], Dead] = OrderedDict()
+        self._dead: OrderedDict[tuple[str, int, str], Dead] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<HostBook {len(self._dead)} addresses noted>"
 
-    def failed(self, address: str, reason: str, port: int = 0) -> None:
-        """No connection to an address, or to one port of it: leave it alone for a while."""
+    def failed(self, address: str, reason: str, port: int = 0, source: str = "") -> None:
+        """No connection to an address, or to one port of it: leave it alone for a while.
+
+        What one egress source meets says nothing of another: hosts block addresses.
+        """
         now = self._clock.monotonic()
-        dead = self._dead.pop((address, port), None)
+        dead = self._dead.pop((address, port, source), None)
         failures = 0 if dead is None else dead.failures
         if dead is None or dead.until <= now:  # many connections fail at once, that counts once
             period = min(self._options.dead_initial * 2**failures, self._options.dead_max)
             dead = Dead(now + period, min(failures + 1, 32), reason)
-        self._dead[address, port] = dead
+        self._dead[address, port, source] = dead
         if len(self._dead) > self._options.size:
             self._dead.popitem(last=False)
 
-    def worked(self, address: str, port: int = 0) -> None:
+    def worked(self, address: str, port: int = 0, source: str = "") -> None:
         """The address answered: forget what was wrong with it, and with that port of it."""
         if self._dead:
-            self._dead.pop((address, 0), None)
-            self._dead.pop((address, port), None)
+            self._dead.pop((address, 0, source), None)
+            self._dead.pop((address, port, source), None)
 
-    def dead(self, address: str, port: int = 0) -> Dead | None:
+    def dead(self, address: str, port: int = 0, source: str = "") -> Dead | None:
         """What is wrong with an address now, if anything."""
         now = self._clock.monotonic()
-        for key in ((address, port), (address, 0)):
+        for key in ((address, port, source), (address, 0, source)):
             dead = self._dead.get(key)
             if dead is not None and dead.until > now:
                 return dead
@@ -108,7 +111,7 @@ class HostBook:
         ]
         return self._living(found) or self._soonest(found)
 
-    async def connect_targets(self, site: SitePlan) -> Targets:
+    async def connect_targets(self, site: SitePlan, source: str = "") -> Targets:
         """Targets to try in order, addresses looked up as far as they are needed."""
         targets, found = Targets(), list[tuple[int, Target]]()
         ordered = order(site.hosts, self._random)
@@ -125,10 +128,10 @@ class HostBook:
             mine = self._own_preference(site, found)
             if mine is not None:
                 looped, found = True, [pair for pair in found if pair[0] < mine]
-            if looped or len(self._living([t for _, t in found])) >= ENOUGH:
+            if looped or len(self._living([t for _, t in found], source)) >= ENOUGH:
                 break
         every = [target for _, target in found]
-        targets += self._living(every) or self._soonest(every)
+        targets += self._living(every, source) or self._soonest(every, source)
         if not targets:
             targets.outcome = _nowhere(site, targets.notes, temporary=temporary, looped=looped)
         return targets
@@ -170,18 +173,19 @@ class HostBook:
         self._random.shuffle(second)
         return [a for pair in zip_longest(first, second) for a in pair if a]  # RFC 8305 4
 
-    def _living(self, targets: Sequence[Target]) -> list[Target]:
+    def _living(self, targets: Sequence[Target], source: str = "") -> list[Target]:
         if not self._dead:
             return list(targets)
-        return [t for t in targets if self.dead(t.address, t.port) is None]
+        return [t for t in targets if self.dead(t.address, t.port, source) is None]
 
-    def _soonest(self, targets: Sequence[Target]) -> list[Target]:
+    def _soonest(self, targets: Sequence[Target], source: str = "") -> list[Target]:
         """The dead, those first whose time is over first."""
-        return sorted(targets, key=self._until)
 
-    def _until(self, target: Target) -> float:
-        dead = self.dead(target.address, target.port)
-        return dead.until if dead else 0.0
+        def until(target: Target) -> float:
+            dead = self.dead(target.address, target.port, source)
+            return dead.until if dead else 0.0
+
+        return sorted(targets, key=until)
 
 
 def _nowhere(site: SitePlan, notes: Mapping[str, str], *, temporary: bool, looped: bool) -> Outcome:

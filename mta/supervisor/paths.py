@@ -128,7 +128,7 @@ class Paths:
 
     async def targets(self, ready: ReadyQueue) -> Targets:
         """The hosts of a ready queue's site that its source can reach, in the order to try."""
-        targets = await self.hosts.connect_targets(ready.plan.site)
+        targets = await self.hosts.connect_targets(ready.plan.site, ready.source)
         source = self._sources.source(ready.source)
         if source is None:  # a reload took it away in this very moment
             targets.clear()

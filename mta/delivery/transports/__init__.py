@@ -54,7 +54,7 @@ class Attempt:
 class Feeder(Protocol):
     """What a connection asks and tells its dispatcher, always from within a callback of the loop.
 
-    `conn` is the `SmtpConnection`, or what the dispatcher made of it. The dispatcher may call its
+    `conn` is a `SmtpConnection` or `HandoverConnection`. The dispatcher may call its
     `kick`, `close` and `abort` from any of these, but for `abort` in a `next_attempt` that gives an
     attempt.
     """

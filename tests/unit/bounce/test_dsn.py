@@ -151,6 +151,14 @@ def test_what_no_remote_said_is_not_put_in_its_mouth() -> None:
     assert "No mail server could be found" in text(parts[0]) and " said" not in text(parts[0])
 
 
+def test_a_transport_is_no_host() -> None:
+    peer = Peer("pipe:filter", "/usr/bin/filter", "")
+    found = failure(code=0, enhanced="5.1.1", text="exit code 67", command="pipe", peer=peer)
+    fields = blocks(made(found)[1][1])[1]
+    assert fields["Remote-MTA"] == "x-mailrace; pipe:filter"
+    assert fields["Diagnostic-Code"] == "X-Mailrace; 5.1.1 exit code 67"
+
+
 def test_several_recipients_share_a_notification() -> None:
     second = failure("carol@example.org", 552, "", "mailbox full", "DATA")
     parsed, parts = made(failure(), second)

@@ -196,3 +196,15 @@ def test_our_own_address_is_fine_on_another_port_and_by_name() -> None:
     assert addresses(targets(book(), mx("ours.example", port=2525))) == ["192.0.2.7"]
     named = static_site([Hop("192.0.2.7", 25, False)])
     assert addresses(targets(book(), named)) == ["192.0.2.7"]
+
+
+def test_what_one_source_meets_says_nothing_of_another() -> None:
+    hosts, site = book(), mx("b.example", "h1.example")
+    hosts.failed("192.0.2.3", "refused", 25, "ip1")
+    assert addresses(asyncio.run(hosts.connect_targets(site, "ip1"))) == ["198.51.100.1"]
+    assert addresses(asyncio.run(hosts.connect_targets(site, "ip2"))) == [
+        "192.0.2.3", "198.51.100.1",
+    ]  # fmt: skip
+    assert hosts.dead("192.0.2.3", 25, "ip2") is None
+    hosts.worked("192.0.2.3", 25, "ip2")
+    assert hosts.dead("192.0.2.3", 25, "ip1") is not None
