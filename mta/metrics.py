@@ -71,6 +71,9 @@ METRICS: tuple[Metric, ...] = (
     _counter("sessions_accepted", "sessions_accepted", "SMTP sessions taken"),
     _counter("sessions_refused", "sessions_refused", "connections turned away by a limit"),
     _counter("sessions_timed_out", "sessions_timed_out", "sessions ended by a time-out"),
+    _counter(
+        "sessions_handed_over", "sessions_handed_over", "connections passed to another worker"
+    ),
     _counter("accept_pauses", "accept_pauses", "pauses of accepting for want of descriptors"),
     _counter("pickup_files", "pickup_files", "files of the pickup folder whose message was taken"),
     _counter("pickup_bad_files", "pickup_bad", "files of the pickup folder that went to bad/"),

@@ -101,6 +101,9 @@ class SharedTable:
     def enter(self, worker: int) -> None:
         """Mark a worker as alive, for `loads`."""
 
+    def leave(self, worker: int) -> None:
+        """Mark a worker as one that takes nothing more."""
+
     def reclaim(self, worker: int) -> int:
         """After a worker died: give back what it held; the mask of workers to wake (all others).
 
@@ -116,8 +119,54 @@ class SharedTable:
     def loads(self) -> list[tuple[bool, int, int]]:
         """(alive, sessions, queued recipients) of each worker."""
 
+    def hand_to(self, slot: int, worker: int, away: bool = False) -> int:
+        """The worker that should have this worker's newest session, counted as coming; or -1.
+
+        Sessions are counted by the columns of `slot`. That is the one with the fewest, if this
+        worker has more than its share with the new one, or wants it `away`.
+        """
+
+    def handed(self, worker: int) -> None:
+        """A connection that was counted by `hand_to` has been taken out, or was not sent."""
+
+    def memory(self) -> int:
+        """Octets taken by all workers."""
+
+    def take_memory(self, worker: int, octets: int, limit: int) -> bool:
+        """Take octets if all workers then have at most `limit`, or if nobody has any."""
+
+    def add_memory(self, worker: int, octets: int) -> None:
+        """Take octets that are there, whatever the limit."""
+
+    def give_memory(self, worker: int, octets: int) -> None:
+        """Give octets back; ValueError if the worker has not taken so many."""
+
+    def take_elder(self, worker: int) -> bool:
+        """Become the one worker that may use what is kept back; False if there is one."""
+
+    def give_elder(self, worker: int) -> None:
+        """Be that no longer."""
+
+    def has_elder(self) -> bool:
+        """Whether some worker is."""
+
+    def hand(self, worker: int, number: int) -> Hand:
+        """One of a worker's four hands."""
+
+    def in_hand(self, worker: int) -> list[bytes]:
+        """The message ids that a worker has, or had when it died, in its hands."""
+
     def bump(self, which: int) -> int:
         """Count a generation counter (0 to GENERATIONS - 1) up; its new value."""
 
     def generation(self, which: int) -> int:
         """The value of a generation counter."""
+
+class Hand:
+    """Where a worker notes the message that it handles at this instant."""
+
+    def hold(self, id: bytes) -> None:
+        """Note a message id, 16 bytes."""
+
+    def drop(self) -> None:
+        """Nothing is in this hand."""

@@ -1,6 +1,7 @@
 """Counters that all workers of a node share, in one memory map, without a lock.
 
-Theory of operation. The map is: a header page, a page of worker lines (64 bytes each), then slots.
+Theory of operation. The map is: a header page, a page of worker lines (64 bytes each), two pages of
+hands (see `Hand`), then slots.
 A key's slot is the first in a window of WINDOW slots, from its hash on, that holds the hash or is
 empty; empty ones are claimed by compare-and-swap. Slots are never moved or freed, so a full window
 stays full, and a key that finds no place falls, for every worker alike, into one of the overflow
@@ -18,12 +19,16 @@ the others keeps it right, as each changes both by the same.
 Nothing is lost between a refused `acquire` and `wait`: the waiter sets its bit, then looks at total
 again; the giver lowers total, then reads the bits. Both orders are sequentially consistent, so one
 of them sees the other.
+
+Memory is counted in the worker lines alone: `take_memory` adds to its own line, then sums all of
+them, and takes it back if that is too much. So no two workers can both have passed the limit, and a
+dead worker's part goes with its line.
 """
 
 from hashlib import blake2b
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from mta._speedups.gcra cimport gcra_step, gcra_valid
 
@@ -72,10 +77,13 @@ cdef extern from *:
     int sched_yield() noexcept nogil
 
 cdef enum:
-    VERSION = 1
+    VERSION = 2
     PAGE = 4096
     WORKER_LINE = 64     # bytes for each worker
-    SLOTS_AT = 8192      # header page, then the page of 64 worker lines
+    HANDS_AT = 8192      # header page, then the page of 64 worker lines
+    HAND = 32            # bytes of a hand
+    HANDS = 4            # of a worker
+    SLOTS_AT = 16384     # 64 workers with HANDS hands each
     WINDOW = 64          # slots that a key may fall into
     SNAPSHOT_TRIES = 20000
 
@@ -95,6 +103,7 @@ cdef struct Header:
     uint64_t seed            # key of the hash: nobody outside can aim at a slot
     uint64_t used            # slots claimed
     uint64_t generations[8]  # change counters of the node's state
+    uint32_t elder           # worker + 1 that may use the memory kept back, 0 = none
 
 
 cdef struct Worker:
@@ -104,6 +113,14 @@ cdef struct Worker:
     uint64_t queue      # load: recipients in the queue
     uint32_t sessions   # load: SMTP sessions
     uint32_t alive
+    uint64_t memory     # octets of content in memory, or promised to it
+    uint32_t coming     # connections handed to it that it has not taken out yet
+
+
+cdef struct Held:
+    uint32_t full   # 1 while `id` is whole
+    uint32_t pad
+    uint8_t id[16]  # message id
 
 
 cdef struct Slot:
@@ -169,7 +186,7 @@ cdef class SharedTable:
     def __init__(self, uint8_t[::1] buffer, int workers=0):
         cdef Header *head
         if buffer.shape[0] < SLOTS_AT or <size_t>&buffer[0] % 8:
-            raise ValueError("a shared table needs 8192 bytes or more, aligned to 8")
+            raise ValueError("a shared table needs 16384 bytes or more, aligned to 8")
         head = <Header *>&buffer[0]
         if load64(&head.magic) != MAGIC:
             raise ValueError("this memory is not a shared table")
@@ -372,10 +389,15 @@ cdef class SharedTable:
         self._check(worker)
         store32(&self._line(worker).alive, 1)
 
+    def leave(self, int worker):
+        self._check(worker)
+        store32(&self._line(worker).alive, 0)
+
     def reclaim(self, int worker):
         cdef Worker *line
         cdef uint64_t index, bit
         cdef uint32_t held
+        cdef int hand
         cdef Slot *slot
         self._check(worker)
         line, bit = self._line(worker), <uint64_t>1 << worker
@@ -391,6 +413,11 @@ cdef class SharedTable:
             store64(&line.broken, line.slot + 1)
             store64(&line.sequence, line.sequence + 1)
         line.sessions, line.queue = 0, 0
+        store64(&line.memory, 0)
+        store32(&line.coming, 0)
+        cas32(&self._head.elder, worker + 1, 0)
+        for hand in range(HANDS):
+            store32(&self._held(worker, hand).full, 0)
         store32(&line.alive, 0)
         self.repair()
         # It may have died after it cleared the waiters' bits and before it woke them: wake all.
@@ -460,6 +487,110 @@ cdef class SharedTable:
             figures.append((load32(&line.alive) != 0, load32(&line.sessions), load64(&line.queue)))
         return figures
 
+    # sessions handed on
+
+    cdef inline uint64_t _sessions(self, Slot *slot, int worker) noexcept nogil:
+        return <uint64_t>load32(&slot.columns[worker]) + load32(&self._line(worker).coming)
+
+    def hand_to(self, uint64_t slot, int worker, bint away=False):
+        cdef Slot *at = self._slot(slot)
+        cdef uint64_t mine, least = 0, other
+        cdef int best = -1, peer
+        self._check(worker)
+        mine = self._sessions(at, worker) + 1
+        for peer in range(self.workers):
+            if peer != worker and load32(&self._line(peer).alive):
+                other = self._sessions(at, peer)
+                if best < 0 or other < least:
+                    best, least = peer, other
+        if best < 0 or not away and mine <= least + 1 + least // 8:
+            return -1
+        add32(&self._line(best).coming, 1)
+        return best
+
+    def handed(self, int worker):
+        cdef uint32_t *coming
+        cdef uint32_t count
+        self._check(worker)
+        coming = &self._line(worker).coming
+        while True:  # never below 0: a dead worker's count was cleared, its connections were not
+            count = load32(coming)
+            if count == 0 or cas32(coming, count, count - 1):
+                return
+
+    # memory
+
+    cdef inline uint64_t _memory(self) noexcept nogil:
+        cdef uint64_t total = 0
+        cdef int worker
+        for worker in range(self.workers):
+            total += load64(&self._line(worker).memory)
+        return total
+
+    def memory(self):
+        return self._memory()
+
+    def take_memory(self, int worker, uint64_t octets, uint64_t limit):
+        cdef uint64_t *mine
+        cdef uint64_t before, total
+        self._check(worker)
+        mine = &self._line(worker).memory
+        before = add64(mine, octets) - octets
+        total = self._memory()
+        if total <= limit or total == octets and before == 0:
+            return True
+        add64(mine, -octets)
+        return False
+
+    def add_memory(self, int worker, uint64_t octets):
+        self._check(worker)
+        add64(&self._line(worker).memory, octets)
+
+    def give_memory(self, int worker, uint64_t octets):
+        cdef uint64_t *mine
+        self._check(worker)
+        mine = &self._line(worker).memory
+        if octets > load64(mine):
+            raise ValueError(f"worker {worker} has not taken {octets} octets")
+        add64(mine, -octets)
+
+    def take_elder(self, int worker):
+        self._check(worker)
+        return bool(cas32(&self._head.elder, 0, worker + 1))
+
+    def give_elder(self, int worker):
+        self._check(worker)
+        cas32(&self._head.elder, worker + 1, 0)
+
+    def has_elder(self):
+        return load32(&self._head.elder) != 0
+
+    # items in hand
+
+    cdef inline Held *_held(self, int worker, int hand) noexcept nogil:
+        return <Held *>(<uint8_t *>self._head + HANDS_AT + (worker * HANDS + hand) * HAND)
+
+    def hand(self, int worker, int number):
+        cdef Hand hand = Hand.__new__(Hand)
+        self._check(worker)
+        if not 0 <= number < HANDS:
+            raise IndexError(f"hand {number} is not between 0 and {HANDS - 1}")
+        hand._view, hand._held = self._view, self._held(worker, number)
+        return hand
+
+    def in_hand(self, int worker):
+        cdef Held *held
+        cdef int number
+        self._check(worker)
+        found = []
+        for number in range(HANDS):
+            held = self._held(worker, number)
+            if load32(&held.full):
+                found.append(held.id[:16])
+        return found
+
+    # generations
+
     def bump(self, int which):
         if not 0 <= which < GENERATIONS:
             raise IndexError(f"generation {which} is not between 0 and {GENERATIONS - 1}")
@@ -469,3 +600,18 @@ cdef class SharedTable:
         if not 0 <= which < GENERATIONS:
             raise IndexError(f"generation {which} is not between 0 and {GENERATIONS - 1}")
         return load64(&self._head.generations[which])
+
+
+cdef class Hand:
+    cdef uint8_t[::1] _view  # keeps the map alive
+    cdef Held *_held         # in the map, valid as long as _view
+
+    def hold(self, bytes id not None):
+        if len(id) != 16:
+            raise ValueError(f"{id!r} is no message id")
+        self._held.full = 0
+        memcpy(self._held.id, <const char *>id, 16)
+        store32(&self._held.full, 1)
+
+    def drop(self):
+        self._held.full = 0

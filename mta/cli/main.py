@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mta.cli import doctor, legacy, load, logs, queues, serve, settings, status
+from mta.cli import doctor, legacy, load, logs, queues, serve, settings, status, workers
 from mta.errors import MailraceError
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def start(
     """Mailrace: a mail transfer agent for email service providers."""
 
 
-for module in (serve, load, status, queues, logs, settings, doctor, legacy):
+for module in (serve, load, status, queues, logs, settings, doctor, legacy, workers):
     module.register(app)
 
 

@@ -19,6 +19,7 @@ from mta.reception.reception import Reception
 from mta.smtp.replies import reply
 from mta.smtp.server import ServerOptions
 from mta.smtpd import limits
+from mta.smtpd.handover import Handover
 from mta.smtpd.proxy import Origin, Preamble
 from mta.smtpd.service import Service
 from mta.smtpd.session import Session
@@ -48,7 +49,7 @@ class Listener:
     __slots__ = (
         "reception", "service", "server", "sessions", "command", "idle", "data_block", "linger",
         "content", "whole", "header", "drain_text", "draining",
-        "_options", "_loop", "_sockets", "_tasks", "_paused",
+        "number", "handover", "_options", "_loop", "_sockets", "_tasks", "_paused",
         "_ended",
     )  # fmt: skip
 
@@ -60,8 +61,11 @@ class Listener:
         reception: Reception,
         service: Service,
         loop: asyncio.AbstractEventLoop,
+        number: int = 0,
+        handover: Handover | None = None,
     ) -> None:
         self.service = service
+        self.number, self.handover = number, handover  # as the other workers count listeners
         self.sessions: set[Session | Preamble] = set()
         self.draining = False
         self.reload(options, reception)
@@ -98,7 +102,10 @@ class Listener:
                     self._pause(listening)
                     return
                 continue  # accept(2): an error of that connection, which is gone
-            self.take(sock, peer[0] if listening.family != socket.AF_UNIX else UNIX)
+            address = peer[0] if listening.family != socket.AF_UNIX else UNIX
+            handover = self.handover
+            if handover is None or not handover.offer(self.number, sock, address):
+                self.take(sock, address)
 
     def _pause(self, listening: socket.socket) -> None:
         """Out of descriptors: the socket stays readable, so polling on would be a busy loop."""
@@ -231,8 +238,12 @@ class Listener:
         self._sockets.clear()
 
     def drain(self) -> None:
-        """Accept no more, and end each session at its next boundary with 421 4.3.2."""
-        self.close()
+        """Accept no more, and end each session at its next boundary with 421 4.3.2.
+
+        With a hand-over that is retired, what comes is still accepted and passed on.
+        """
+        if self.handover is None or not self.handover.away:
+            self.close()
         self.draining = True
         for session in list(self.sessions):
             session.drain()

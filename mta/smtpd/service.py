@@ -49,6 +49,10 @@ class Service:
         self.starved = 0  # times that accepting paused for want of descriptors
         self._prefix = f"{int(time.time()) if started is None else started:x}-{worker:x}-"
 
+    def starve(self) -> None:
+        """A connection could not be taken for want of descriptors."""
+        self.starved += 1
+
     def next_id(self) -> str:
         """The text that names a session: start, worker, count; unique on the node."""
         self.accepted += 1

@@ -2,7 +2,8 @@
 
 It binds the listeners (one socket per TCP listener and worker), makes the shared table, starts the
 workers and answers the command line by asking them. SIGTERM and SIGINT drain: no new mail, what is
-in flight ends within `grace`; a second one ends at once. SIGHUP reloads.
+in flight ends within `grace`; a second one ends at once. SIGHUP reloads, SIGUSR2 replaces the
+workers one after another.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mta.supervisor.faults import Faults
 from mta.supervisor.figures import Ledger
 from mta.supervisor.health import Health
 from mta.supervisor.home import Home
+from mta.supervisor.inboxes import Inboxes
 from mta.supervisor.notify import Notifier
 from mta.supervisor.questions import Questions
 from mta.supervisor.sockets import open_all
@@ -61,6 +63,7 @@ class Supervisor:
         self.notifier = Notifier(os.environ)
         self.stopping = False
         self._stop = asyncio.Event()
+        self._replacing = asyncio.Lock()
         self._stops = 0
 
     async def run(self) -> int:
@@ -109,6 +112,7 @@ class Supervisor:
         self.health.server.close()
         for keeper in keepers:
             keeper.cancel()
+        self.inboxes.close()
         self.state.close()
         return 0
 
@@ -120,6 +124,7 @@ class Supervisor:
         )
         self.table_fd, self.table = sharedmem.create(TABLE_SLOTS, self.count)
         self.wakers = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(self.count)]
+        self.inboxes = Inboxes(self.table, self.count)
         shards = self.home.shards(self.config.shards)
         self.shards = [shards[number :: self.count] for number in range(self.count)]
         self.questions = Questions(self)
@@ -131,6 +136,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._on_hangup()))
+        loop.add_signal_handler(signal.SIGUSR2, lambda: loop.create_task(self._on_replace()))
 
     async def _start_workers(self) -> bool:
         """True when all are ready; False when one has ended, or too late after a signal."""
@@ -188,6 +194,8 @@ class Supervisor:
             listeners=[by_worker[number].fileno() for by_worker in self.sockets],
             table=self.table_fd,
             wakers=self.wakers,
+            inboxes=self.inboxes.to,
+            inbox=self.inboxes.out[number],
             config=msgspec.Raw(to_json(self.config)),
             acts=msgspec.Raw(msgspec.json.encode(self.state.acts())),
         )
@@ -216,6 +224,8 @@ class Supervisor:
         assert process is not None
         self.ledger.ended(process.pid)
         waiters = self.table.reclaim(number)
+        if not self.stopping:
+            self.inboxes.died(number)
         for other, waker in enumerate(self.wakers):
             if waiters >> other & 1:
                 with contextlib.suppress(BlockingIOError):  # it has not slept since the last one
@@ -271,6 +281,29 @@ class Supervisor:
             await self.tell("reload", {"config": msgspec.Raw(to_json(old))})
             raise
         return []
+
+    async def replace_workers(self, numbers: Sequence[int] = ()) -> list[int]:
+        """Replace workers one after another, all if none is named; those that were.
+
+        Their sessions end at their next boundary, new ones go to the other workers or wait.
+        """
+        if self._replacing.locked():
+            raise ControlError("workers are being replaced already")
+        async with self._replacing:
+            for number in numbers or range(self.count):
+                if self.stopping:
+                    break
+                if not await self.workers[number].replace(self.config.grace):
+                    raise ControlError(f"worker {number} is not ready")
+        return list(numbers or range(self.count))
+
+    async def _on_replace(self) -> None:
+        try:
+            await self.replace_workers()
+        except ControlError as error:
+            say(f"not all workers were replaced: {error}")
+        else:
+            print("workers replaced", flush=True)
 
     async def _on_hangup(self) -> None:
         self.notifier.reloading()

@@ -50,6 +50,7 @@ class Questions:
             "reload": self._reload,
             "config.show": self._config_show,
             "message.follow": self._follow,
+            "worker.restart": self._worker_restart,
         }
 
     async def answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
@@ -197,6 +198,16 @@ class Questions:
         for name in names:
             await self._request(0, "dead.requeue", {"id": name})
         return {"requeued": names}
+
+    # ------------------------------------------------------------------ workers
+
+    async def _worker_restart(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        """Replace workers, all of them if none is named."""
+        master, numbers = self._master, args.get("workers") or []
+        for number in numbers:
+            if not isinstance(number, int) or not 0 <= number < master.count:
+                raise ControlError(f"there is no worker {number}: 0 to {master.count - 1}")
+        return {"restarted": await master.replace_workers(numbers)}
 
     # ------------------------------------------------------------------ configuration
 

@@ -19,6 +19,7 @@ from mta.reception.reception import ReceptionOptions
 from mta.shaping.limits import Limits, LimitSpec
 from mta.smtp.client import ClientOptions
 from mta.smtp.server import ServerOptions
+from mta.smtpd.handover import SESSIONS
 from mta.smtpd.limits import SessionLimits
 from mta.smtpd.listener import ListenerOptions
 from mta.smtpd.session import Session
@@ -189,7 +190,7 @@ class NodeSessions:
 
     def __init__(self, table: SharedTable, worker: int) -> None:
         self._table, self._worker = table, worker
-        self._slot = table.slot(b"sessions")
+        self._slot = table.slot(SESSIONS)
 
     def take(self, limit: int) -> bool:
         """One more, if all workers together have fewer than `limit`."""

@@ -36,6 +36,7 @@ from mta.queues.sweeper import Sweeper
 from mta.reception.pickup import Folder
 from mta.reception.reception import Reception
 from mta.shaping.gate import Gate
+from mta.smtpd.handover import Handover
 from mta.smtpd.listener import Listener
 from mta.smtpd.service import Service
 from mta.supervisor import journal, wiring
@@ -84,6 +85,7 @@ class Worker:
         self.gate = Gate(
             self.table, orders.number, wiring.limits(config), self.clock, orders.wakers
         )
+        self.table.leave(orders.number)  # until it can take connections
         self.paths = Paths(config, self.gate, self.clock, self.loop)
         self.acts = Acts(self.paths.site_of)
         self.ids = {number: IdGenerator(number, self.clock) for number in orders.shards}
@@ -160,16 +162,25 @@ class Worker:
         places = wiring.NodeSessions(self.table, number)
         limits = wiring.session_limits(self.config, places)
         self.service = Service(self.loop, limits, worker=number)
-        for options, fd in zip(self.config.listener, self.orders.listeners, strict=True):
+        inboxes = [socket.socket(fileno=fd) for fd in self.orders.inboxes]
+        inbox = socket.socket(fileno=self.orders.inbox)
+        self.handover = Handover(self.table, number, inboxes, inbox)
+        pairs = zip(self.config.listener, self.orders.listeners, strict=True)
+        for place, (options, fd) in enumerate(pairs):
             listener = Listener(
                 wiring.listener_options(self.config, options),
                 [socket.socket(fileno=fd)],
                 reception=self._reception(options),
                 service=self.service,
                 loop=self.loop,
+                number=place,
+                handover=self.handover,
             )
             listener.start()
             self.listeners.append(listener)
+        self.handover.start(
+            self.loop, lambda place, *one: self.listeners[place].take(*one), self.service.starve
+        )
         self.pickup: Pickup | None = None
         if self.orders.number == 0 and self.config.pickup.interval:
             self.pickup = Pickup(
@@ -285,7 +296,7 @@ class Worker:
         if op == "dead.requeue":
             return await self.failures.requeue(args["id"], self.manager.submit)
         if op == "drain":
-            return await self._drain(args["grace"])
+            return await self._drain(args["grace"], away=args.get("away", False))
         raise ControlError(f"a worker knows no request {op!r}")
 
     def status(self) -> dict[str, Any]:
@@ -309,6 +320,7 @@ class Worker:
             "sessions_refused": self.service.refused,
             "sessions_timed_out": self.service.timed_out,
             "accept_pauses": self.service.starved,
+            "sessions_handed_over": self.handover.passed,
             **self.manager.figures(),
             **self.dispatcher.figures(),
             "pickup_files": self.pickup.taken if self.pickup else 0,
@@ -362,9 +374,14 @@ class Worker:
         self.dispatcher.renew(self.paths.gone)
         self.dispatcher.reloaded()
 
-    async def _drain(self, grace: float) -> None:
-        """End: no new mail, sessions and attempts to their boundary, then sync and close."""
+    async def _drain(self, grace: float, *, away: bool = False) -> None:
+        """End: no new mail, sessions and attempts to their boundary, then sync and close.
+
+        `away`: this worker alone ends, and passes connections on to the others meanwhile.
+        """
         deadline = self.loop.time() + grace
+        if away:
+            self.handover.retire(self.loop)
         for listener in self.listeners:
             listener.drain()
         for loader in self.loaders.values():

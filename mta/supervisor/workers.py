@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ class Orders(msgspec.Struct):
     listeners: list[int]  # one socket's descriptor per listener of the configuration
     table: int  # descriptor of the shared table
     wakers: list[int]  # eventfd of every worker, by number
+    inboxes: list[int]  # where connections are handed to, by worker
+    inbox: int  # where this one takes them out
     config: msgspec.Raw
     acts: msgspec.Raw
 
@@ -54,12 +57,15 @@ class WorkerProcess:
         self.restarts = 0
         self.stopping = False
         self.told = False  # it said itself why it ends
+        self._began_anew = asyncio.Event()
+        self.leaving = False  # it was asked to end, to be replaced
 
     async def start(self) -> None:
         """Start a process and hand it its descriptors; `wait_ready` waits for its word."""
         ours, theirs = socket.socketpair()
         orders = self._orders(self.number)
         passed = [theirs.fileno(), orders.table, *orders.listeners, *orders.wakers]
+        passed += [*orders.inboxes, orders.inbox]
         self.told = False
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mta.supervisor.worker", str(theirs.fileno()),
@@ -70,6 +76,7 @@ class WorkerProcess:
         ours.setblocking(False)
         self.channel = await Channel.over(ours, self._answer)
         self.channel.notify("orders", **msgspec.structs.asdict(orders))
+        self._began_anew.set()
 
     async def _answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         if op == "ready":
@@ -89,16 +96,20 @@ class WorkerProcess:
             self._died(self.number)
             if self.is_stopping():
                 return
+            if self.leaving:
+                await self._start_again()
+                continue
             crashes = 0 if loop.time() - began > HEALTHY_AFTER else crashes + 1
             wait = BACKOFF[min(crashes, len(BACKOFF)) - 1] if crashes else BACKOFF[0]
             say(f"worker {self.number} ended ({ending(code)}), starts again in {wait:g} s")
             await asyncio.sleep(wait)
             if not self.is_stopping():
+                self.restarts += 1
                 await self._start_again()
 
     async def _start_again(self) -> None:
         """Start a process, however often that fails."""
-        self.restarts += 1
+        self.leaving = False
         while True:
             try:
                 return await self.start()
@@ -126,6 +137,25 @@ class WorkerProcess:
             say(f"worker {self.number} ended while it was starting ({ending(ended.result())})")
         ended.cancel()
         return self.ready.is_set()
+
+    async def replace(self, grace: float) -> bool:
+        """Let the process end as at a stop, and start another; True when that is ready.
+
+        One that does not end within `grace` and 10 s is killed: nothing is lost.
+        """
+        process = self.process
+        if self.channel is None or process is None or not self.ready.is_set():
+            return False
+        self.leaving = True
+        self._began_anew.clear()
+        self.channel.notify("drain", grace=grace, away=True)
+        try:
+            await asyncio.wait_for(process.wait(), grace + 10)
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await process.wait()
+        await self._began_anew.wait()  # `keep` starts the next one
+        return await self.wait_ready()
 
     def signal(self, number: int) -> None:
         """Send a signal to the process if it lives."""

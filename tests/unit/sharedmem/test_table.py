@@ -60,7 +60,7 @@ def test_a_death_between_two_steps_leaks_nothing(total: int, column: int) -> Non
     memory, table = make()
     for _ in range(2):
         table.acquire(5, 1, 9)
-    SLOT.pack_into(memory, 8192 + 5 * LINE, 0, 0, 0, 2 + total, column, 2)
+    SLOT.pack_into(memory, 16384 + 5 * LINE, 0, 0, 0, 2 + total, column, 2)
     WORKER.pack_into(memory, 4096, 7, 5, 0, 0, 0, 1)  # an odd sequence
     table.reclaim(0)
     assert table.counts(5)[:2] == (2, (0, 2))
@@ -69,7 +69,7 @@ def test_a_death_between_two_steps_leaks_nothing(total: int, column: int) -> Non
 
 def test_a_leak_is_mended_later_if_another_worker_was_inside_the_slot() -> None:
     memory, table = make()
-    SLOT.pack_into(memory, 8192 + 5 * LINE, 0, 0, 0, 2, 1, 0)
+    SLOT.pack_into(memory, 16384 + 5 * LINE, 0, 0, 0, 2, 1, 0)
     WORKER.pack_into(memory, 4096, 7, 5, 0, 0, 0, 1)
     WORKER.pack_into(memory, 4096 + LINE, 3, 5, 0, 0, 0, 1)  # stopped in the middle
     table.reclaim(0)
@@ -144,7 +144,7 @@ def test_wrong_use_is_refused() -> None:
         lambda: table.take_rates((Bucket(0, 1, 1, ""),), 0.0, 2),
         lambda: Bucket(0, 0, 1, ""),
         lambda: SharedTable(memory, 3),
-        lambda: SharedTable(bytearray(8192)),
+        lambda: SharedTable(bytearray(16384)),
         lambda: SharedTable(bytearray(memory[:9000])),
         lambda: format_table(bytearray(100), 64, 2, 0),
         lambda: format_table(bytearray(100000), 64, 65, 0),

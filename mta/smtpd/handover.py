@@ -1,0 +1,130 @@
+"""Passing accepted connections between workers, before the greeting.
+
+The kernel spreads connections over the workers' listening sockets by a hash, so four injectors may
+all meet one worker. A worker that has more than its share with a new connection sends it to the
+one with the fewest, by SCM_RIGHTS through that worker's *inbox*: one end of a socket pair that the
+supervisor keeps open. What is in an inbox whose worker dies is not lost: the supervisor passes it
+on, or its successor takes it out.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from mta._speedups.sharedtable import SharedTable
+
+SESSIONS = b"sessions"  # the key of the slot that counts sessions
+LABEL = 512  # octets of a label at most: the listener's number, a blank, the client's address
+TAKES = 32  # connections taken per wake-up, so that sessions get their turn
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """An inbox: the end to send to, and the one to take out of."""
+    to, out = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    to.setblocking(False)
+    out.setblocking(False)
+    return to, out
+
+
+def send(inbox: socket.socket, label: bytes, fd: int) -> bool:
+    """Put a connection into an inbox; False if it is full."""
+    try:
+        socket.send_fds(inbox, [label], [fd])
+    except OSError:  # full, or too many descriptors under way: whoever has it keeps it
+        return False
+    return True
+
+
+def receive(inbox: socket.socket) -> tuple[bytes, int] | None:
+    """A connection from an inbox, with its label; None when it is empty.
+
+    The descriptor is -1 if there was none free to receive it: the connection is lost.
+    """
+    try:
+        label, fds, _, _ = socket.recv_fds(inbox, LABEL, 1, socket.MSG_CMSG_CLOEXEC)
+    except (BlockingIOError, InterruptedError):
+        return None
+    return label, fds[0] if fds else -1
+
+
+class Handover:
+    """One worker's part: what it passes on, and what it takes out of its inbox."""
+
+    __slots__ = ("passed", "taken", "away", "_table", "_worker", "_slot", "_to", "_inbox")
+
+    def __init__(
+        self,
+        table: SharedTable,
+        worker: int,
+        inboxes: Sequence[socket.socket],
+        inbox: socket.socket,
+    ) -> None:
+        """`inboxes` are the sending ends, by worker; `inbox` is where this one takes out."""
+        self._table, self._worker = table, worker
+        self._slot = table.slot(SESSIONS)
+        self._to, self._inbox = inboxes, inbox
+        self.passed = self.taken = 0
+        self.away = False  # everything is passed on: this worker is about to end
+
+    def offer(self, listener: int, sock: socket.socket, address: str) -> bool:
+        """Hand an accepted connection on if another worker should have it; True closes it here."""
+        target = self._table.hand_to(self._slot, self._worker, self.away)
+        if target < 0:
+            return False
+        if not send(self._to[target], b"%d %b" % (listener, address.encode()), sock.fileno()):
+            self._table.handed(target)
+            return False
+        sock.close()
+        self.passed += 1
+        return True
+
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        take: Callable[[int, socket.socket, str], None],
+        starved: Callable[[], None],
+    ) -> None:
+        """Take connections out of the inbox from now on, by `take(listener, socket, address)`.
+
+        `starved` is called for one that is lost, as no descriptor was free for it.
+        """
+        self._table.enter(self._worker)
+        loop.add_reader(self._inbox.fileno(), self._take_some, take, starved)
+
+    def _take_some(
+        self, take: Callable[[int, socket.socket, str], None], starved: Callable[[], None]
+    ) -> None:
+        for _ in range(TAKES):
+            found = receive(self._inbox)
+            if found is None:
+                return
+            label, fd = found
+            if fd < 0:
+                starved()
+            else:
+                number, _, address = label.partition(b" ")
+                self.taken += 1
+                take(int(number), socket.socket(fileno=fd), address.decode())
+            self._table.handed(self._worker)
+
+    def retire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take out no more; while there is another worker, pass on all that is accepted."""
+        loop.remove_reader(self._inbox.fileno())
+        self._table.leave(self._worker)
+        self.away = any(alive for alive, _, _ in self._table.loads())
+
+
+def turn_away(fd: int, text: bytes) -> None:
+    """Refuse a connection that nobody is left to serve."""
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    try:
+        sock.send(text)
+    except OSError:
+        pass  # the client has gone already
+    sock.close()

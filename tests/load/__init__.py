@@ -1,0 +1,1 @@
+"""Clients for load that a worker's end must not trouble."""

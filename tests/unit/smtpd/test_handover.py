@@ -1,0 +1,195 @@
+"""Handing accepted connections to the worker that has the fewest sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import socket
+
+import uvloop
+
+from mta._speedups.sharedtable import SharedTable, format_table, table_size
+from mta.smtpd.handover import SESSIONS, Handover, pair, receive
+from mta.supervisor.inboxes import Inboxes
+
+
+class Node:
+    """A table and the inboxes of workers that are all alive."""
+
+    def __init__(self, workers: int = 2) -> None:
+        memory = mmap.mmap(-1, table_size(64, workers))
+        format_table(memory, 64, workers, 7)
+        self.table = SharedTable(memory, workers)
+        self.pairs = [pair() for _ in range(workers)]
+        self.slot = self.table.slot(SESSIONS)
+        to = [one for one, _ in self.pairs]
+        self.workers = [Handover(self.table, n, to, self.pairs[n][1]) for n in range(workers)]
+        for number in range(workers):
+            self.table.enter(number)
+
+    def connect(self, worker: int) -> tuple[socket.socket, bool]:
+        """A client that meets this worker; whether it was handed on."""
+        client, accepted = socket.socketpair()
+        handed = self.workers[worker].offer(3, accepted, "192.0.2.1")
+        if not handed:
+            self.table.acquire(self.slot, worker, 1000)
+            client.close()
+            accepted.close()
+        return client, handed
+
+    def sessions(self) -> tuple[int, ...]:
+        return self.table.counts(self.slot)[1]
+
+    def take_all(self, worker: int) -> list[bytes]:
+        labels = []
+        while (found := receive(self.pairs[worker][1])) is not None:
+            label, fd = found
+            socket.socket(fileno=fd).close()
+            self.table.acquire(self.slot, worker, 1000)
+            self.table.handed(worker)
+            labels.append(label)
+        return labels
+
+
+def test_each_gets_its_share_wherever_connections_arrive() -> None:
+    for arrivals in range(256):
+        node = Node()
+        for bit in range(8):
+            node.connect(arrivals >> bit & 1)
+            if bit % 3 == 0:  # taken out sooner or later: what is under way counts too
+                node.take_all(0)
+                node.take_all(1)
+        node.take_all(0)
+        node.take_all(1)
+        assert abs(node.sessions()[0] - node.sessions()[1]) <= 1, arrivals
+
+
+def test_four_connections_that_meet_one_worker_are_two_and_two() -> None:
+    node = Node()
+    assert [node.connect(0)[1] for _ in range(4)] == [False, True, False, True]
+    assert node.take_all(1) == [b"3 192.0.2.1"] * 2
+    assert node.sessions() == (2, 2)
+
+
+def test_a_small_surplus_of_many_stays() -> None:
+    node = Node()
+    for _ in range(80):
+        node.table.acquire(node.slot, 1, 1000)
+    for _ in range(90):
+        node.table.acquire(node.slot, 0, 1000)
+    assert node.connect(0)[1] is False
+    assert node.connect(0)[1] is True
+
+
+def test_a_worker_that_is_gone_gets_nothing() -> None:
+    node = Node(3)
+    node.table.leave(1)
+    assert [node.connect(0)[1] for _ in range(3)] == [False, True, False]
+    assert len(node.take_all(2)) == 1
+    node.table.leave(2)
+    assert not any(node.connect(0)[1] for _ in range(3))
+
+
+def test_a_full_inbox_keeps_the_connection_where_it_is() -> None:
+    node = Node()
+    node.workers[0].away = True
+    kept = [node.connect(0) for _ in range(2000)]
+    handed = [client for client, done in kept if done]
+    assert 0 < len(handed) < 2000
+    assert node.workers[0].passed == len(handed)
+    assert len(node.take_all(1)) == len(handed)
+    assert node.connect(0)[1] is True
+    for client in handed:
+        assert client.recv(1) == b""
+        client.close()
+
+
+def test_what_is_taken_out_is_served() -> None:
+    node = Node()
+    node.connect(0)
+    client, handed = node.connect(0)
+    assert handed
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[tuple[int, str]] = loop.create_future()
+
+        def take(listener: int, sock: socket.socket, address: str) -> None:
+            node.table.acquire(node.slot, 1, 1000)
+            sock.send(b"220 here\r\n")
+            sock.close()
+            arrived.set_result((listener, address))
+
+        node.workers[1].start(loop, take, lambda: None)
+        assert await asyncio.wait_for(arrived, 5) == (3, "192.0.2.1")
+        node.workers[1].retire(loop)
+
+    uvloop.run(run())
+    assert client.recv(100) == b"220 here\r\n"
+    client.close()
+    assert node.workers[1].away is True
+    assert node.connect(0)[1] is False
+    assert node.connect(1)[1] is True, "one that retires passes everything on"
+
+
+def test_the_last_worker_passes_nothing_on() -> None:
+    node = Node()
+    node.table.leave(0)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        node.workers[1].start(loop, lambda *one: None, lambda: None)
+        node.workers[1].retire(loop)
+
+    uvloop.run(run())
+    assert node.workers[1].away is False
+
+
+def node_of_inboxes() -> tuple[Node, Inboxes]:
+    node = Node(3)
+    inboxes = Inboxes(node.table, 3)
+    node.pairs = [
+        (socket.socket(fileno=socket.dup(to)), socket.socket(fileno=socket.dup(out)))
+        for to, out in zip(inboxes.to, inboxes.out, strict=True)
+    ]
+    to = [one for one, _ in node.pairs]
+    node.workers = [Handover(node.table, n, to, node.pairs[n][1]) for n in range(3)]
+    return node, inboxes
+
+
+def test_what_a_dead_worker_did_not_take_out_is_passed_on() -> None:
+    node, inboxes = node_of_inboxes()
+    node.workers[0].away = True
+    clients = [node.connect(0)[0] for _ in range(6)]
+    node.table.reclaim(1)
+    inboxes.died(1)
+    assert receive(node.pairs[1][1]) is None
+    assert len(node.take_all(0)) == 3 and len(node.take_all(2)) == 3
+    assert node.sessions() == (3, 0, 3)
+    for client in clients:
+        client.close()
+    inboxes.close()
+
+
+def test_the_successor_takes_what_nobody_else_can() -> None:
+    node, inboxes = node_of_inboxes()
+    node.workers[0].away = True
+    client, _ = node.connect(0)
+    for worker in range(3):
+        node.table.reclaim(worker)
+    inboxes.died(1)
+    node.table.enter(1)
+    assert node.take_all(1) == [b"3 192.0.2.1"]
+    node.table.handed(1)
+    assert node.table.hand_to(node.slot, 1) == -1
+    client.close()
+    inboxes.close()
+
+
+def test_at_the_end_those_who_wait_are_told() -> None:
+    node, inboxes = node_of_inboxes()
+    node.workers[0].away = True
+    client, _ = node.connect(0)
+    inboxes.close()
+    assert client.recv(100).startswith(b"421 4.3.2 ")
+    client.close()
