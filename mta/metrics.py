@@ -40,8 +40,14 @@ def _labelled(name: str, label: str, figures: dict[str, str], doc: str) -> Metri
 
 
 METRICS: tuple[Metric, ...] = (
-    _counter("accepted_recipients", "received", "recipients that were promised delivery"),
-    _counter("accepted_messages", "messages", "messages stored durably, DSNs too"),
+    _counter(
+        "accepted_recipients",
+        "received",
+        "recipients that were promised delivery, those of our DSNs too",
+    ),
+    _counter(
+        "accepted_messages", "messages", "messages taken and synced; DSNs come with their bounces"
+    ),
     _counter("delivered_recipients", "delivered", "recipients that a server took"),
     _counter("deferred_attempts", "deferred", "attempts that failed for now"),
     _counter("bounced_recipients", "bounced", "recipients refused for good, or bounced by hand"),

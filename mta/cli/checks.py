@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import pwd
 import resource
 import socket
 import statistics
@@ -48,6 +49,7 @@ class Probe:
         """All checks by name, in order."""
         return [
             ("relay", self.relay),
+            ("user", self.user),
             ("descriptors", self.descriptors),
             ("ports", self.ports),
             ("memory", self.memory),
@@ -73,6 +75,15 @@ class Probe:
                     )  # fmt: skip
         if not found:
             yield Finding("relay", "ok", "only named networks may relay")
+
+    def user(self) -> Iterator[Finding]:
+        """Whom the server would run as."""
+        if os.geteuid() or self.config.user:
+            name = self.config.user or pwd.getpwuid(os.geteuid()).pw_name
+            yield Finding("user", "ok", f"the server runs as {name}")
+            return
+        advice = 'set `user = "mailrace"`: it is become once the addresses are bound'
+        yield Finding("user", "warn", "the server would run as root", advice)
 
     def descriptors(self) -> Iterator[Finding]:
         """The limit of open files against what the settings allow."""

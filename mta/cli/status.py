@@ -29,13 +29,19 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
     totals, workers = found.pop("totals", {}), found.pop("workers", [])
     problems = [worker["problem"] for worker in workers if worker.get("problem")]
     common.print_facts(found | ({"problems": problems} if problems else {}))
-    sums = {name: value for name, value in totals.items() if ":" not in name}
+    sums = {name: rounded(value) for name, value in totals.items() if ":" not in name}
+    workers = [{name: rounded(value) for name, value in one.items()} for one in workers]
     times = [sums.pop(f"commit_time_{at}", 0) for at in range(len(COMMIT_TIMES) + 1)]
     common.print_figures(sums, workers, [f"worker {n}" for n in range(len(workers))])
     if sum(times):
         common.print_facts({"commits by time": commits(times)})
     if rows := parts(totals):
         common.print_facts({"by part": rows})
+
+
+def rounded(value: Any) -> Any:
+    """Seconds to the microsecond."""
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def commits(times: list[float]) -> list[dict[str, Any]]:

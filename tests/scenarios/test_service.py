@@ -25,14 +25,17 @@ NOBODY = pwd.getpwnam("nobody")
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give it up")
 
 
-IS_READABLE = "import os, sys, decimal; sys.exit(not os.access(sys.executable, os.R_OK))"
+IS_READABLE = (
+    "import os, sys, decimal;"
+    "sys.exit(not all(os.access(path, os.R_OK) for path in (sys.executable, *sys.argv[1:])))"
+)
 
 
 def readable_python() -> str:
     """An interpreter of our version that everybody may run, or nothing."""
     become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
     for path in (sys.executable, f"/usr/bin/python3.{sys.version_info[1]}"):
-        command = [*become, path, "-c", IS_READABLE]
+        command = [*become, path, "-c", IS_READABLE, mta.__file__]
         if Path(path).exists() and not subprocess.run(command, capture_output=True).returncode:
             return path
     return ""

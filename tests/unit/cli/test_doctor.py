@@ -63,6 +63,18 @@ def test_relay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("uid", "user", "level"), [(0, "", "warn"), (0, "nobody", "ok"), (65534, "", "ok")]
+)
+def test_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, user: str, level: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    found = only(probe(tmp_path, ("user", user)).user())
+    assert found.level == level
+    assert ("root" in found.text) == (level == "warn")
+
+
+@pytest.mark.parametrize(
     ("hard", "level"),
     [(100_000, "ok"), (-1, "ok"), (1024, "warn"), (31_499, "warn"), (31_500, "ok")],
 )
@@ -213,7 +225,8 @@ def test_command(run: Run, tmp_path: Path, resolving: Callable[..., Any]) -> Non
         )  # fmt: skip
     rows = ran.json
     assert [row["check"] for row in rows] == [
-        "relay", "descriptors", "ports", "memory", "disk", "sync", "dns", "name", "ptr", "port 25",
+        "relay", "user", "descriptors", "ports", "memory", "disk", "sync", "dns", "name", "ptr",
+        "port 25",
     ]  # fmt: skip
     assert ran.code == int(any(row["level"] == "fail" for row in rows))
     assert all(row["advice"] for row in rows if row["level"] != "ok")
