@@ -121,6 +121,20 @@ def account(
     return lines + _led(f"{lead}:", _quote(outcome.code, outcome.enhanced, outcome.text))
 
 
+def taken(recipient: Recipient, outcome: Outcome, peer: Peer | None, action: str) -> list[str]:
+    """That a recipient's message was delivered or handed on, and what the remote server said."""
+    lines = [f"  <{plain(recipient.address)}>", ""]
+    if action == "delivered":
+        lines += wrap("The message was delivered.", "  ")
+    else:
+        lines += wrap(
+            "The message was handed to the server of this recipient, which sends no notice of its"
+            " own when it has delivered.", "  ",
+        )  # fmt: skip
+    lead = f"{_server(peer)} said" if peer and peer.name and outcome.code else "Details"
+    return lines + _led(f"{lead}:", _quote(outcome.code, outcome.enhanced, outcome.text))
+
+
 def _server(peer: Peer) -> str:
     return f"{plain(peer.name)} ({peer.address})" if peer.address else plain(peer.name)
 

@@ -477,7 +477,7 @@ class Tenant(Section, frozen=True):
     """What holds for the mail of one tenant."""
 
     rate: Annotated[Rated | None, doc("messages that leave, all destinations")] = None
-    dsn: Annotated[Literal["on", "off"], doc("failure notifications to its senders")] = "on"
+    dsn: Annotated[Literal["on", "off"], doc("notifications to its senders")] = "on"
 
 
 class Limit(Section, frozen=True):
@@ -527,7 +527,7 @@ class Log(Section, frozen=True):
 
 
 class Dsn(Section, frozen=True):
-    """Failure notifications (RFC 3464)."""
+    """Notifications of failure, delay and success (RFC 3464)."""
 
     sender: Annotated[str, doc("From address; mailer-daemon@HOSTNAME if not given")] = field(
         default="", name="from"
@@ -535,10 +535,18 @@ class Dsn(Section, frozen=True):
     postmaster: Annotated[
         str, doc("whom the text says to ask; postmaster@HOSTNAME if not given")
     ] = ""
-    content: Annotated[Literal["headers", "full"], doc("how much of the message goes back")] = (
-        field(default="headers", name="return")
-    )
+    content: Annotated[
+        Literal["headers", "full"],
+        doc("how much of a failed message goes back, if RET does not say"),
+    ] = field(default="headers", name="return")
     max_body: Annotated[Octets, doc("most of the message that goes back", ge=0)] = 65_536
+    delay_after: Annotated[
+        Seconds,
+        doc("age at which a delay is reported, once, to senders who asked for it; 0: never", ge=0),
+    ] = 14_400.0
+    delay_unasked: Annotated[
+        bool, doc("report delays also where the client did not say what is wanted (NOTIFY)")
+    ] = False
 
 
 class Http(Section, frozen=True):

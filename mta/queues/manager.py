@@ -29,6 +29,7 @@ from mta.model import (
 from mta.queues.acts import obey
 from mta.queues.lanes import Parcel, ReadyQueue
 from mta.queues.names import format_name
+from mta.queues.notices import SUCCESS, close_delivered, close_failed, tell_delay
 from mta.queues.ports import Counters
 from mta.queues.retry import next_attempt_us
 
@@ -142,8 +143,8 @@ class QueueManager:
         message.open = message.total = len(recipients)
         self._follow_route(message, recipients[0])
         for recipient in recipients:
-            self._set_expiry(recipient)
-            self._choose_row(recipient)
+            self.set_expiry(recipient)
+            self.choose_row(recipient)
         self.home.accept(message, recipients, _Accepted(self, message, recipients, done))
         self.arriving.add(message.id)
         self.body_bytes += message.size
@@ -156,14 +157,14 @@ class QueueManager:
         if plan.route.klass is not None:
             message.klass = plan.route.klass
 
-    def _set_expiry(self, recipient: Recipient) -> None:
+    def set_expiry(self, recipient: Recipient) -> None:
         """By the retry policy of its route, as far as that is known now."""
         message = recipient.message
         max_age = self._policy_for(recipient).max_age
         begins = max(message.received_us, message.release_us)
         recipient.expires_us = begins + round(max_age * 1_000_000)
 
-    def _choose_row(self, recipient: Recipient) -> None:
+    def choose_row(self, recipient: Recipient) -> None:
         """FRESH if its lane has room, else BACKLOG; HELD by an operator, DUE by its release."""
         message = recipient.message
         if self.acts.standing and self.acts.holds(recipient):
@@ -479,12 +480,15 @@ class QueueManager:
                 self.counters.delivered += 1
                 queue = _queue_name(recipient)
                 line = lines.delivery(recipient, outcome, peer, stages, queue=queue, site=site)
-                self._close(recipient, line)
+                if recipient.notify & SUCCESS:
+                    close_delivered(self, recipient, line, outcome, peer)
+                else:
+                    self.close(recipient, line)
             elif kind == Kind.BOUNCED:
                 self.counters.bounced += 1
                 queue = _queue_name(recipient)
                 line = lines.bounce(recipient, outcome, peer, stages, queue=queue, site=site)
-                self._close_failed(recipient, line, outcome, peer)
+                close_failed(self, recipient, line, outcome, peer)
             else:
                 self._defer(recipient, outcome, peer, stages, site)
         if again:
@@ -503,57 +507,18 @@ class QueueManager:
             return self._lines[self.home.number]
         return self._lines[id_shard(message.id)]
 
-    def _close(
+    def close(
         self,
         recipient: Recipient,
         line: bytes,
         dsn: tuple[Message, list[Recipient], Any] | None = None,
     ) -> None:
+        """End a recipient with its terminal record, and store its DSN in the same batch."""
         if self.on_record is not None:
             self.on_record(recipient.message.id, line)
         self.shard_of(recipient.message).close(recipient, line, dsn)
         was, recipient.where = recipient.where, Where.CLOSED
         self._leave(recipient, was)
-
-    def _close_failed(
-        self, recipient: Recipient, line: bytes, outcome: Outcome, peer: Peer | None
-    ) -> None:
-        """Close with a failure DSN in the same batch where one is due (RFC 3461 6.2)."""
-        if not recipient.message.sender:
-            self._bury(recipient, line, outcome)
-            return
-        built = self.ports.failed(recipient.message, recipient, outcome, peer)
-        if built is None:
-            self._close(recipient, line)
-            return
-        message, address = built, recipient.message.sender
-        message.open = message.total = 1
-        to = Recipient(message, 0, address, due_us=self.stamp())
-        self._set_expiry(to)
-        self._choose_row(to)
-        self.arriving.add(message.id)
-        self.body_bytes += message.size
-
-        def stored(error: BaseException | None) -> None:
-            if error is None:
-                self.accepted(message, [to])
-
-        self._close(recipient, line, (message, [to], stored))
-
-    def _bury(self, recipient: Recipient, line: bytes, outcome: Outcome) -> None:
-        """A bounce of a bounce: close when it is among the dead letters (RFC 5321 6.1)."""
-        message, key = recipient.message, (recipient.message.id, recipient.number)
-        if key not in self.memory:
-            self.waiting[recipient.where] -= 1
-            self.memory[key] = recipient
-            message.uses += 1
-        recipient.flying = True
-
-        def buried() -> None:
-            recipient.flying = False
-            self._close(recipient, line)
-
-        self.ports.bury(message, recipient, outcome, buried)
 
     def _policy_for(self, recipient: Recipient) -> RetryPolicy:
         """The retry policy that its route names, or the default."""
@@ -589,6 +554,8 @@ class QueueManager:
             self.shard_of(message).log(line)
             self.expire(recipient, outcome, peer)
             return
+        if recipient.notify or self.settings.delay_unasked:
+            tell_delay(self, recipient, outcome, peer, now)
         self.shard_of(message).defer(recipient, line, Where.DUE, due)
         self._leave(recipient)
         self._follow_orders(recipient)
@@ -615,7 +582,7 @@ class QueueManager:
         outcome = Outcome(Kind.BOUNCED, 0, "4.4.7", text, "expire")
         queue = _queue_name(recipient)
         line = self.lines(recipient.message).expiration(recipient, last, peer, queue=queue)
-        self._close_failed(recipient, line, outcome, peer)
+        close_failed(self, recipient, line, outcome, peer)
 
     def remove(self, recipient: Recipient, reason: str, act: int = 0) -> None:
         """Close a recipient by an operator's delete: Removed, no DSN."""
@@ -623,7 +590,7 @@ class QueueManager:
             return
         self.counters.removed += 1
         lines, queue = self.lines(recipient.message), _queue_name(recipient)
-        self._close(recipient, lines.removed(recipient, reason=reason, act=act, queue=queue))
+        self.close(recipient, lines.removed(recipient, reason=reason, act=act, queue=queue))
 
     def admin_bounce(self, recipient: Recipient, reason: str, act: int = 0) -> None:
         """Close a recipient by an operator's bounce: AdminBounce, and a DSN."""
@@ -633,7 +600,7 @@ class QueueManager:
         outcome = Outcome(Kind.BOUNCED, 550, "5.7.0", reason, "admin")
         lines, queue = self.lines(recipient.message), _queue_name(recipient)
         line = lines.admin_bounce(recipient, reason=reason, act=act, queue=queue)
-        self._close_failed(recipient, line, outcome, None)
+        close_failed(self, recipient, line, outcome, None)
 
     def shift(self, recipient: Recipient, where: Where) -> None:
         """Move a recipient that is not in flight to another row, due now, out of memory."""

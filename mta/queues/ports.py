@@ -59,6 +59,22 @@ class Settings:
     body_memory: int = 256 << 20  # octets of content in memory
     per_transaction: int = 100  # recipients of one parcel
     retries: dict[str, RetryPolicy] = field(default_factory=dict)  # "" is the default
+    delay_after: float = 0  # seconds after which a sender is told of a delay; 0: never
+    delay_unasked: bool = False  # also where nothing was said of notifications
+
+
+class Failed(Protocol):
+    """Makes the notification of an outcome, or None where its sender wants none."""
+
+    def __call__(
+        self,
+        message: Message,
+        recipient: Recipient,
+        outcome: Outcome,
+        peer: Peer | None,
+        action: str = "failed",
+        /,
+    ) -> Message | None: ...
 
 
 @dataclass(slots=True)
@@ -70,7 +86,7 @@ class Ports:
     peek: Callable[[Message, Recipient], Plan | Refusal | None]
     resolve: Callable[[Message, Recipient, Callable[[Plan | Refusal], None]], None]
     wake: Callable[[ReadyQueue], None]
-    failed: Callable[[Message, Recipient, Outcome, Peer | None], Message | None]
+    failed: Failed
     bury: Callable[[Message, Recipient, Outcome, Callable[[], None]], None]
     egress: Egress | None = None  # None: everything leaves from the default source
 

@@ -1,4 +1,4 @@
-"""What a failed recipient leads to: a DSN, or a dead letter.
+"""What an outcome leads to: a notification of failure, delay or success, or a dead letter.
 
 A DSN goes into the batch that closes its recipient (`QueueManager`); here it is only built. A
 bounce of a bounce is written to the dead letters by a thread before its recipient is closed.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mta._speedups.stuff import needs_stuffing
 from mta.bounce import dsn
 from mta.bounce.deadletters import DeadLetters
 from mta.errors import ControlError
-from mta.model import Class, Flag, Message, id_shard, id_text
+from mta.model import Class, Flag, Message, Notify, id_shard, id_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mta.model import IdGenerator, Outcome, Peer, Recipient
 
 PURGE_EVERY = 3600.0  # seconds between purges of old dead letters
+DELAYED = int(Notify.DELAYED)  # ours, not the client's
 AGAIN = 5.0  # seconds until a dead letter that could not be written is tried again
 
 
@@ -58,10 +59,15 @@ class Failures:
         )
 
     def failed(
-        self, message: Message, recipient: Recipient, outcome: Outcome, peer: Peer | None
+        self,
+        message: Message,
+        recipient: Recipient,
+        outcome: Outcome,
+        peer: Peer | None,
+        action: str = "failed",
     ) -> Message | None:
-        """The failure DSN to the sender of `message`, or None where its tenant wants none."""
-        return self.failed_with(message, recipient, outcome, peer, self._body_of)
+        """The DSN to the sender of `message`; None where its tenant or the client wants none."""
+        return self.failed_with(message, recipient, outcome, peer, self._body_of, action)
 
     def failed_with(
         self,
@@ -70,9 +76,11 @@ class Failures:
         outcome: Outcome,
         peer: Peer | None,
         body_of: Callable[[Message], bytes | None],
+        action: str = "failed",
     ) -> Message | None:
         """As `failed`, with the content from elsewhere: while a shard recovers."""
-        if message.tenant in self._silent:
+        unwanted = action == "failed" and recipient.notify & ~DELAYED
+        if message.tenant in self._silent or unwanted and not unwanted & Notify.FAILURE:
             return None
         id = self._ids[id_shard(message.id)].next()
         body = dsn.build(
@@ -82,10 +90,13 @@ class Failures:
             self._options,
             id_text(id),
             self._clock.wall_us(),
+            cast("dsn.Action", action),
         )
         flags = Flag.DOT_LINES if needs_stuffing(body) else 0
         if not body.isascii():
             flags |= Flag.EIGHT_BIT | Flag.BODY_8BITMIME
+        if not message.sender.isascii():
+            flags |= Flag.SMTPUTF8
         return Message(
             id,
             "",

@@ -49,7 +49,8 @@ def _way(name: str, transport: Transport, old: Way | None) -> Way:
         if old is not None and old.identity == identity:
             return old
         kind = transport.kind
-        peer = Peer(f"{kind}:{name}", _place(transport), "")
+        success = "relayed" if kind == "http" else "delivered"
+        peer = Peer(f"{kind}:{name}", _place(transport), "", success)
         if kind == "lmtp":
             site = transport_site(name, [_lmtp_hop(text) for text in transport.address])
             return Way(site, peer, None, identity)

@@ -50,6 +50,8 @@ def queue_settings(config: Config) -> Settings:
         body_memory=config.queue.body_memory // config.workers,
         per_transaction=config.delivery.recipients_per_transaction,
         retries={"": retry_policy(config.retry), **retries},
+        delay_after=config.dsn.delay_after,
+        delay_unasked=config.dsn.delay_unasked,
     )
 
 

@@ -361,6 +361,8 @@ class Worker:
         self.manager.ports.egress = self.paths.egress
         self.manager.settings.retries = settings.retries
         self.manager.settings.per_transaction = settings.per_transaction
+        self.manager.settings.delay_after = settings.delay_after
+        self.manager.settings.delay_unasked = settings.delay_unasked
         self.failures.reload(config)
         self.service.limits.reload(wiring.session_limits(config))
         for listener, reception, options in zip(self.listeners, receptions, parts, strict=True):

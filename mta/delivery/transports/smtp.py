@@ -111,7 +111,9 @@ class SmtpConnection(asyncio.BufferedProtocol):
         """`buffer` is shared by all connections of the worker; `max_messages` 0 is no limit."""
         self.core = ClientCore(options)
         self.host_name, self.address, self.source = host_name, address, source
-        self.peer = Peer(host_name, address, source)
+        # RFC 2033 1: an LMTP server delivers at once
+        success = "delivered" if options.lmtp else "relayed"
+        self.peer = Peer(host_name, address, source, success)
         self.deadline = self.armed = NEVER
         self.ready, self.idle_since, self.connect_us = False, 0.0, 0
         self._feeder, self._loop, self._timeouts = feeder, loop, timeouts

@@ -9,7 +9,7 @@ import pytest
 
 from mta.bounce.dsn import Failure, Options, build, status
 from mta.bounce.words import duration, fold, reason
-from mta.model import Kind, Message, Outcome, Peer, Recipient
+from mta.model import Flag, Kind, Message, Outcome, Peer, Recipient
 
 ID, RECEIVED, DAY = "ab" * 16, 1_767_225_600_000_000, 86_400_000_000
 NOW = RECEIVED + 2 * DAY
@@ -274,3 +274,111 @@ def test_folding_keeps_words_whole() -> None:
     assert fold("aa bb cccccccccc dd", 8, "X: ", " ") == ["X: aa bb", " cccccccccc", " dd"]
     assert fold("aaaaaaaaaaaa bb", 8, "X: ", " ") == ["X: aaaaaaaaaaaa", " bb"]
     assert (fold("", 8), fold("a b", 8, "> ")) == ([], ["> a b"])
+
+
+def about(wide: bool = False, **more: object) -> tuple[Message, Recipient]:
+    of = message(ret="FULL", envid="QQ+2B31", flags=Flag.SMTPUTF8 if wide else 0, **more)  # type: ignore[arg-type]
+    return of, Recipient(of, 0, "bob@example.net", expires_us=RECEIVED + 5 * DAY)
+
+
+def report(of: Message, failure: Failure, action: str, original: bytes = ORIGINAL) -> bytes:
+    raw = build(of, [failure], original, Options("mail.example.com"), ID, NOW, action)  # type: ignore[arg-type]
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    return raw
+
+
+def parsed_report(raw: bytes) -> tuple[EmailMessage, list[EmailMessage]]:
+    parsed = email.message_from_bytes(raw, policy=email.policy.SMTP)
+    assert isinstance(parsed, EmailMessage)
+    return parsed, list(parsed.iter_parts())
+
+
+def test_a_delay_tells_how_long_it_will_be_tried_and_returns_the_header_only() -> None:
+    of, recipient = about()
+    outcome = Outcome(Kind.DEFERRED, 451, "4.7.1", "Greylisted", "RCPT")
+    parsed, parts = parsed_report(report(of, (recipient, outcome, PEER), "delayed"))
+    assert parsed["Subject"] == "Not yet delivered: your message to bob@example.net"
+    assert "has not yet been delivered" in text(parts[0])
+    assert "it will be tried until Tue, 06 Jan 2026 00:00:00 +0000" in text(parts[0])
+    whole, fields = blocks(parts[1])
+    assert whole["Original-Envelope-Id"] == "QQ+31"
+    assert (fields["Action"], fields["Status"]) == ("delayed", "4.7.1")
+    assert fields["Will-Retry-Until"] == "Tue, 06 Jan 2026 00:00:00 +0000"
+    assert parts[2].get_content_type() == "text/rfc822-headers"
+
+
+@pytest.mark.parametrize(
+    ("action", "enhanced", "status", "words"),
+    [
+        ("delivered", "2.1.5", "2.1.5", "The message was delivered."),
+        ("relayed", "", "2.0.0", "which sends no notice of its own"),
+    ],
+)
+def test_success(action: str, enhanced: str, status: str, words: str) -> None:
+    of, recipient = about()
+    recipient.orcpt = "rfc822;Bob+2Bx@old.example"
+    outcome = Outcome(Kind.DELIVERED, 250, enhanced, "queued", ".")
+    _, parts = parsed_report(report(of, (recipient, outcome, PEER), action))
+    assert words in text(parts[0]) and "queued" in text(parts[0])
+    fields = blocks(parts[1])[1]
+    assert (fields["Action"], fields["Status"]) == (action, status)
+    assert fields["Original-Recipient"] == "rfc822; Bob+x@old.example"
+    assert parts[2].get_content_type() == "text/rfc822-headers"
+
+
+@pytest.mark.parametrize(
+    ("ret", "content", "kind"),
+    [
+        ("FULL", "headers", "message/rfc822"),
+        ("HDRS", "full", "text/rfc822-headers"),
+        ("", "full", "message/rfc822"),
+        ("", "headers", "text/rfc822-headers"),
+    ],
+)
+def test_ret_goes_before_the_setting(ret: str, content: str, kind: str) -> None:
+    options = Options("mail.example.com", content=content)  # type: ignore[arg-type]
+    _, parts = made(of=message(ret=ret), options=options)
+    assert parts[2].get_content_type() == kind
+
+
+WIDE = "Subject: Gr\u00fc\u00dfe\r\n\r\nx\r\n".encode()
+
+
+def test_utf8_mail_is_reported_in_utf8() -> None:
+    of, recipient = about(wide=True)
+    of.sender, recipient.address = "\u00e9@b\u00fccher.example", "j\u00f6rg@b.example"
+    recipient.orcpt = "utf-8;j\\x{F6}rg@old.example"
+    raw = report(of, (recipient, failure()[1], PEER), "failed", WIDE)
+    assert "\r\nTo: \u00e9@b\u00fccher.example\r\n".encode() in raw
+    assert b"\r\nContent-Type: message/global-delivery-status\r\n" in raw
+    assert "\r\nOriginal-Recipient: utf-8; j\u00f6rg@old.example\r\n".encode() in raw
+    assert "\r\nFinal-Recipient: utf-8; j\u00f6rg@b.example\r\n".encode() in raw
+    assert b"\r\nContent-Type: message/global\r\n" in raw
+    raw = report(of, (recipient, failure()[1], PEER), "delayed", WIDE)
+    assert b"\r\nContent-Type: message/global-headers\r\n" in raw
+
+
+def test_to_a_sender_of_other_mail_utf8_is_escaped() -> None:
+    of, recipient = about()
+    recipient.address, recipient.orcpt = "j\u00f6rg@b.example", "utf-8;j\u00f6rg@old.example"
+    raw = report(of, (recipient, failure()[1], PEER), "failed", b"Subject: x\r\n\r\n")
+    assert b"\r\nContent-Type: message/delivery-status\r\n" in raw
+    assert b"\r\nOriginal-Recipient: utf-8; j\\x{F6}rg@old.example\r\n" in raw
+    assert b"\r\nFinal-Recipient: utf-8; j\\x{F6}rg@b.example\r\n" in raw
+
+
+def test_what_the_client_named_cannot_forge_fields() -> None:
+    of, recipient = about(wide=True)
+    of.envid, recipient.orcpt = "a+0D+0AAction:+20x", "rfc822;b+0D+0AStatus:+202.0.0"
+    _, parts = parsed_report(report(of, (recipient, failure()[1], PEER), "failed"))
+    whole, fields = blocks(parts[1])
+    assert whole["Original-Envelope-Id"] == "a Action: x"
+    assert fields["Original-Recipient"] == "rfc822; b Status: 2.0.0"
+    assert fields["Status"] == "5.1.1"
+
+
+def test_binary_content_does_not_go_back() -> None:
+    of, recipient = about()
+    of.flags = Flag.BINARYMIME
+    raw = report(of, (recipient, failure()[1], PEER), "failed", b"Subject: x\r\n\r\n\0\n")
+    assert b"\0" not in raw and b"text/rfc822-headers" in raw

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mta.maillog.records import TERMINAL, RecordWriter
-from mta.model import Kind, Message, Outcome, Peer, Recipient, Refusal, Stages, id_text
+from mta.model import Kind, Message, Outcome, Peer, Recipient, Refusal, Stages, Wish, id_text
 from mta.queues.acts import Act, Acts, Select, Verb
 from mta.queues.lanes import Parcel, ReadyQueue
 from mta.queues.loader import Loader
@@ -40,6 +40,8 @@ class Desk:
         self.swept: list[int] = []
         self.acts: list[Act] = []
         self.dsns = False
+        self.wishes: dict[int, Wish] | None = None  # of the messages submitted from now on
+        self.told: list[tuple[str, str]] = []  # the notifications made
         self.start()
 
     # -- a run
@@ -111,10 +113,16 @@ class Desk:
         return "" if plan is None else plan.site.name  # type: ignore[union-attr]
 
     def _failed(
-        self, message: Message, recipient: Recipient, outcome: Outcome, peer: Peer | None
+        self,
+        message: Message,
+        recipient: Recipient,
+        outcome: Outcome,
+        peer: Peer | None,
+        action: str = "failed",
     ) -> Message | None:
         if not self.dsns:
             return None
+        self.told.append((action, recipient.address))
         dsn = Message(self.bench.ids.next(), "", received_us=self.clock.wall_us(), size=3)
         dsn.body = b"dsn"
         return dsn
@@ -132,7 +140,7 @@ class Desk:
             self.bench.ids.next(), fields.pop("sender", "s@a.example"), klass=klass, size=size,
             received_us=self.clock.wall_us(), body=b"x" * size, **fields,
         )  # fmt: skip
-        self.manager.submit(message, addresses, lambda error: None)
+        self.manager.submit(message, addresses, lambda error: None, self.wishes)
         return message
 
     def accept(self, *addresses: str, **fields: Any) -> Message:
@@ -152,12 +160,12 @@ class Desk:
             recipient.flying = True
         return parcel
 
-    def end(self, parcel: Parcel | None, *outcomes: Outcome) -> None:
+    def end(self, parcel: Parcel | None, *outcomes: Outcome, peer: Peer = PEER) -> None:
         """End an attempt: one outcome for all, or one for each."""
         assert parcel is not None
         if len(outcomes) == 1:
             outcomes = outcomes * len(parcel.recipients)
-        self.manager.finish(parcel, list(outcomes), PEER, Stages())
+        self.manager.finish(parcel, list(outcomes), peer, Stages())
 
     def deliver_all(self, domain: str = "b.example", rounds: int = 100) -> list[str]:
         """Deliver whatever gets ready; the addresses in that order."""
