@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import report
+from bench import handlers, report
 from bench.agents import AGENTS
 from bench.relay import Plan, missing, run
 
@@ -33,6 +33,10 @@ def own_network() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "scenario", nargs="?", choices=["relay", "aiosmtpd"], default="relay",
+        help="relay: against other agents (default); aiosmtpd: a handler in both controllers",
+    )  # fmt: skip
     parser.add_argument("--agent", action="append", choices=sorted(AGENTS), help="default: all")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="aim of one run")
@@ -52,6 +56,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     folder = Path(tempfile.mkdtemp(prefix="mailrace-bench-", dir=options.folder))
     folder.chmod(0o755)
+    if options.scenario == "aiosmtpd":
+        try:
+            handlers.scenario(folder, options.repeats, options.seconds, options.results)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return 0
     names = options.agent or list(AGENTS)
     plan = Plan(names, folder, options.repeats, options.seconds, options.count)
     try:
