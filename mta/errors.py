@@ -51,3 +51,11 @@ class ResolveError(MailraceError):
 
 class ControlError(MailraceError):
     """A request to a running server that it refuses or cannot answer."""
+
+
+class HookError(MailraceError):
+    """A hook that raised, took too long or gave an answer that cannot be used."""
+
+    def __init__(self, hook: str, why: str) -> None:
+        self.hook, self.why = hook, why
+        super().__init__(f"hook {hook} failed: {why}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ import typer.main
 from mta.cli import record_fields, reference
 from mta.cli.main import app
 from mta.config import fields
+from mta.hooks import HOOKS
 from mta.maillog import records
 from mta.metrics import METRICS, Metric
 
+HOOKS_TEXT = (Path(__file__).parent.parent / "docs" / "hooks.md").read_text(encoding="utf-8")
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 
@@ -48,3 +52,19 @@ def test_every_command_and_option_is_documented() -> None:
 def test_every_metric_is_documented(metric: Metric) -> None:
     label = f"{{{metric.label}}}" if metric.label else ""
     assert metric.doc and f"| `{metric.name}{label}` | {metric.kind} | {metric.doc} |" in TEXT
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_is_documented(name: str) -> None:
+    hook = HOOKS[name]
+    call = inspect.signature(hook.signature.__call__)
+    [argument] = list(call.parameters.values())[1:]
+    answers = " | ".join([*(kind.__name__ for kind in hook.answers), "None"])
+    start = HOOKS_TEXT.index(f"\n### `{name}`\n")
+    section = HOOKS_TEXT[start:].split("\n##")[1]
+    kind = str(argument.annotation).partition("[")[0]
+    assert f"`{name}({argument.name}: {kind}) -> {answers}`" in section
+    assert hook.signature.__doc__
+    for answer in hook.answers:
+        for field in dataclasses.fields(answer):
+            assert f"`{field.name}`" in HOOKS_TEXT or f"({field.name})" in HOOKS_TEXT, field.name

@@ -34,7 +34,7 @@ FIELDS = {
     "code": "reply code; none if no reply was read",
     "enhanced": "enhanced status code (RFC 3463)",
     "text": "reply text, lines joined by a blank, or why there was no reply",
-    "command": "what the reply answered: connect, EHLO, MAIL, RCPT, DATA or . (the final dot)",
+    "command": "what the reply answered: connect, EHLO, MAIL, RCPT, DATA, hook or . (final dot)",
     "attempts": "attempts so far, with this one",
     "size": "octets of the message",
     "tls": "TLS version and cipher; none for plain text",

@@ -7,6 +7,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 from mta.config import transports, values
 from mta.config.convert import nearest
@@ -31,7 +32,7 @@ def problems(config: Config) -> list[ConfigError]:
     found: list[ConfigError] = []
     parts = (
         listeners, names, extensions, paths, memory, retries, routes, ways, sources, pools,
-        delivery, nameservers, http,
+        delivery, nameservers, http, hooks,
     )  # fmt: skip
     for part in parts:
         found.extend(part(config))
@@ -75,6 +76,21 @@ def http(config: Config) -> Iterator[ConfigError]:
     if config.http.listen in taken and (endpoint.port or endpoint.path):
         number = taken.index(config.http.listen)
         yield fault(f"{endpoint} is already the address of listener.{number}", "http", "listen")
+
+
+def hooks(config: Config) -> Iterator[ConfigError]:
+    """A hook file that is there and that is Python; the rest is seen when it runs."""
+    file = config.hooks.file
+    if not file:
+        return
+    try:
+        compile(Path(file).read_bytes(), file, "exec")
+    except OSError as error:
+        yield fault(f"{file} cannot be read: {error.strerror}", "hooks", "file")
+    except SyntaxError as error:
+        yield fault(f"{file}:{error.lineno or 1}: not Python: {error.msg}", "hooks", "file")
+    except ValueError as error:
+        yield fault(f"{file} is not Python: {error}", "hooks", "file")
 
 
 def networks(listener: Listener, number: int) -> Iterator[ConfigError]:

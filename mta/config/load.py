@@ -229,6 +229,7 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
     name = config.hostname or os.uname().nodename
     workers = config.workers or min(64, len(os.sched_getaffinity(0)))
     dsn, queue, control, pickup = config.dsn, config.queue, config.control, config.pickup
+    hooks = config.hooks
     bodies = queue.body_memory or min(256_000_000, config.memory.cap // 4)
     replace = msgspec.structs.replace
     return replace(
@@ -246,6 +247,7 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
         ),
         queue=replace(queue, body_memory=bodies),
         pickup=replace(pickup, folder=str(absolute(pickup.folder or base / "pickup"))),
+        hooks=replace(hooks, file=str(absolute(hooks.file)) if hooks.file else ""),
         control=replace(control, socket=str(absolute(control.socket or base / "control.sock"))),
     )
 

@@ -549,6 +549,24 @@ class Dsn(Section, frozen=True):
     ] = False
 
 
+class Hooks(Section, frozen=True):
+    """Python functions of your own that are asked on a message's way: docs/hooks.md."""
+
+    file: Annotated[
+        Path, doc("the hook file; read again when it changes. Its code runs as the server does")
+    ] = ""
+    timeout: Annotated[
+        Seconds, doc("for the answer of a hook; without one the message is deferred", ge=0.001)
+    ] = 5.0
+    threads: Annotated[
+        int, doc("plain functions that run at once, per worker; async ones are not counted", ge=1)
+    ] = 8
+    refresh: Annotated[
+        Seconds,
+        doc("answers of `queue_settings` and `choose_route` are asked anew after", ge=0.1),
+    ] = 60.0
+
+
 class Http(Section, frozen=True):
     """Where monitoring asks: `/metrics` (Prometheus), `/healthz` and `/readyz`."""
 
@@ -623,5 +641,6 @@ class Config(Section, frozen=True):
     dns: Dns = Dns()
     log: Log = Log()
     dsn: Dsn = Dsn()
+    hooks: Hooks = Hooks()
     http: Http = Http()
     control: Control = Control()

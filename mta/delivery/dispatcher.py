@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     from mta.clock import Clock
     from mta.delivery.pool import Connection
-    from mta.model import Message
-    from mta.queues.lanes import ReadyQueue
+    from mta.model import Message, Peer
+    from mta.queues.lanes import Parcel, ReadyQueue
     from mta.queues.manager import QueueManager
     from mta.routing.hosts import HostBook, Target, Targets
     from mta.shaping.gate import Gate
 
+    Finish = Callable[[Parcel, list[Outcome], Peer, Stages], None]
 
 REST = 1.0  # seconds between dials of a site whose names lead nowhere
 
@@ -51,6 +52,10 @@ class Dispatcher:
         self.gate, self.hosts = gate, hosts
         self.targets, self.connection = targets, connection
         self.read_bodies, self.no_overlap = read_bodies, no_overlap
+        # Hooks put their own here where there are any.
+        self.next_parcel: Callable[[Pool], Parcel | None] = Pool.next_parcel
+        self.new_attempt: Callable[..., Attempt] = Attempt
+        self.finish: Finish = manager.finish
         self.pools: set[Pool] = set()
         self.denied: deque[Pool] = deque()  # wait for a connection lease
         self.draining = False
@@ -238,7 +243,7 @@ class Dispatcher:
         if gate.should_yield(ready.name):
             connection.close()
             return None
-        while (parcel := pool.next_parcel()) is not None:
+        while (parcel := self.next_parcel(pool)) is not None:
             message = parcel.message
             wait = gate.message(ready.name, message.tenant)
             if not wait:
@@ -259,7 +264,7 @@ class Dispatcher:
         body = message.body
         assert body is not None
         now = pool.moved_at = self.loop.time()
-        return Attempt(message, parcel.recipients, body, now, tag=parcel)
+        return self.new_attempt(message, parcel.recipients, body, now, tag=parcel)
 
     def _unpark(self, ready: ReadyQueue, tenant: str) -> None:
         ready.unpark(tenant)
@@ -282,7 +287,7 @@ class Dispatcher:
         transfer = attempt.transfer_us
         waited = self.clock.wall_us() - parcel.queued_us - transfer
         stages = Stages(max(0, waited), parcel.dns_us, attempt.connect_us, transfer)
-        self.manager.finish(parcel, outcomes, connection.peer, stages)
+        self.finish(parcel, outcomes, connection.peer, stages)
 
     # ------------------------------------------------------------------ the end
 

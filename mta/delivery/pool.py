@@ -167,7 +167,7 @@ class Pool:
         """Everything that waits in memory gets this outcome."""
         manager, peer = self.dispatcher.manager, Peer(self.ready.name, "", self.ready.source)
         while (parcel := manager.take(self.ready)) is not None:
-            manager.finish(parcel, [outcome] * len(parcel.recipients), peer, Stages())
+            self.dispatcher.finish(parcel, [outcome] * len(parcel.recipients), peer, Stages())
 
     def __repr__(self) -> str:
         return (

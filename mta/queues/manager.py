@@ -109,6 +109,7 @@ class QueueManager:
         self.body_bytes = 0
         self.counters = Counters()
         self.waiting = [0] * len(Where)  # recipients out of memory, by the row that holds them
+        self.policy_of: Callable[[Recipient], RetryPolicy] = self.policy_by_route
         self.on_backlog: Callable[[Recipient], None] = lambda recipient: None
         # Lanes of the home shard that have a backlog, by class: kept by its loader.
         self.behind: Sequence[Container[tuple[int, str, str, str]]] = ((), (), ())
@@ -160,7 +161,7 @@ class QueueManager:
     def set_expiry(self, recipient: Recipient) -> None:
         """By the retry policy of its route, as far as that is known now."""
         message = recipient.message
-        max_age = self._policy_for(recipient).max_age
+        max_age = self.policy_of(recipient).max_age
         begins = max(message.received_us, message.release_us)
         recipient.expires_us = begins + round(max_age * 1_000_000)
 
@@ -520,7 +521,7 @@ class QueueManager:
         was, recipient.where = recipient.where, Where.CLOSED
         self._leave(recipient, was)
 
-    def _policy_for(self, recipient: Recipient) -> RetryPolicy:
+    def policy_by_route(self, recipient: Recipient) -> RetryPolicy:
         """The retry policy that its route names, or the default."""
         retries = self.settings.retries
         if len(retries) > 1:
@@ -539,7 +540,7 @@ class QueueManager:
     ) -> None:
         self.counters.deferred += 1
         message = recipient.message
-        policy = self._policy_for(recipient)
+        policy = self.policy_of(recipient)
         now = self.stamp()
         due = next_attempt_us(
             policy, recipient.attempts, now, recipient.expires_us, self.ports.random
@@ -609,6 +610,14 @@ class QueueManager:
         self._leave(recipient, was)
         if where == Where.BACKLOG:
             self.on_backlog(recipient)
+
+    def postpone(self, recipient: Recipient, seconds: float) -> None:
+        """Take a recipient that is in flight out of memory for so long; nothing is counted."""
+        was, recipient.flying = recipient.where, False
+        due = self.stamp() + round(seconds * 1_000_000)
+        self.shard_of(recipient.message).move(recipient, Where.DUE, due)
+        self._leave(recipient, was)
+        self._follow_orders(recipient)
 
     # ------------------------------------------------------------------ bodies
 

@@ -216,6 +216,18 @@ class Reception:
             size = len(event.body)
             done(self._refuse(session, control, ".", transaction.sender, size=size))
             return
+        self._hand_on(session, transaction, event, scan, control, done)
+
+    def _hand_on(
+        self,
+        session: Client,
+        transaction: Transaction,
+        event: ContentEvent,
+        scan: headers.HeaderScan,
+        control: Control,
+        done: Callable[[bytes], None],
+    ) -> None:
+        """Make a message of content that was found good, and submit it."""
         recipients = transaction.recipients
         assert recipients is not None and transaction.sender is not None
         message = self._message(session, transaction.sender, event, scan, control)

@@ -28,6 +28,7 @@ from mta.supervisor.faults import Faults
 from mta.supervisor.figures import Ledger
 from mta.supervisor.health import Health
 from mta.supervisor.home import Home
+from mta.supervisor.hookfile import HookFile
 from mta.supervisor.inboxes import Inboxes
 from mta.supervisor.notify import Notifier
 from mta.supervisor.questions import Questions
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mta.config.schema import Config
 
 REPAIR = 0.1  # seconds between attempts to mend the shared table
+HOOKS_EVERY = 1.0  # seconds between looks at the hook file
 TABLE_SLOTS = 65_536  # destinations that have limits at the same time
 
 
@@ -61,6 +63,8 @@ class Supervisor:
         self.health = Health(self)
         self.http: socket.socket | None = None
         self.notifier = Notifier(os.environ)
+        self.hook_file = HookFile(config.hooks.file)
+        self.hooks = ""  # its text as the workers have it
         self.stopping = False
         self._stop = asyncio.Event()
         self._replacing = asyncio.Lock()
@@ -101,6 +105,7 @@ class Supervisor:
             return 0 if self._stop.is_set() else 1
         loop = asyncio.get_running_loop()
         keepers = [loop.create_task(worker.keep()) for worker in self.workers]
+        keepers.append(loop.create_task(self._watch_hooks()))
         self._announce()
         if self.notifier.watchdog:
             keepers.append(loop.create_task(self._tell_watchdog()))
@@ -127,6 +132,7 @@ class Supervisor:
         self.inboxes = Inboxes(self.table, self.count)
         shards = self.home.shards(self.config.shards)
         self.shards = [shards[number :: self.count] for number in range(self.count)]
+        self.hooks = self.hook_file.read()
         self.questions = Questions(self)
         self.workers = [
             WorkerProcess(number, self._orders, self._notice, self._died, self._began)
@@ -198,6 +204,7 @@ class Supervisor:
             inbox=self.inboxes.out[number],
             config=msgspec.Raw(to_json(self.config)),
             acts=msgspec.Raw(msgspec.json.encode(self.state.acts())),
+            hooks=self.hooks,
         )
 
     async def _notice(self, number: int, op: str, args: dict[str, Any]) -> None:
@@ -273,13 +280,16 @@ class Supervisor:
             raise ControlError(
                 "nothing was reloaded, these settings need a restart: " + ", ".join(static)
             )
-        self.config = new  # for a worker that starts meanwhile, too
+        file = HookFile(new.hooks.file)
+        texts = file.read(), self.hooks
+        self.config, self.hooks = new, texts[0]  # for a worker that starts meanwhile, too
         try:
-            await self.tell("reload", {"config": msgspec.Raw(to_json(new))})
+            await self.tell("reload", {"config": msgspec.Raw(to_json(new)), "hooks": texts[0]})
         except ControlError:
-            self.config = old
-            await self.tell("reload", {"config": msgspec.Raw(to_json(old))})
+            self.config, self.hooks = old, texts[1]
+            await self.tell("reload", {"config": msgspec.Raw(to_json(old)), "hooks": texts[1]})
             raise
+        self.hook_file = file
         return []
 
     async def replace_workers(self, numbers: Sequence[int] = ()) -> list[int]:
@@ -314,6 +324,22 @@ class Supervisor:
         else:
             print("reloaded", flush=True)
         self.notifier.ready(f"taking mail, {self.count} workers")
+
+    async def _watch_hooks(self) -> None:
+        """Use a hook file that was changed, once every worker has found it good."""
+        while True:
+            await asyncio.sleep(HOOKS_EVERY)
+            if not self.hook_file.changed():
+                continue
+            try:
+                text = self.hook_file.read()
+                await self.tell("hooks.prepare", {"text": text})
+                self.hooks = text
+                await self.tell("hooks.use", {"text": text})
+            except MailraceError as error:
+                say(f"hooks not reloaded, the old ones stay: {error}")
+            else:
+                print(f"hooks reloaded from {self.hook_file.path}", flush=True)
 
     def _on_stop(self) -> None:
         self._stops += 1

@@ -54,6 +54,7 @@ class Paths:
         self.hosts = HostBook(
             self.resolver, clock, HostOptions(dead_initial=5.0, local_endpoints=endpoints)
         )
+        self._make_planner: Callable[..., Planner] = Planner
         self.reload(config)
 
     def reload(self, config: Config) -> None:
@@ -67,7 +68,8 @@ class Paths:
             local_endpoints=_local_endpoints(config),
             transports={name: way.site for name, way in found.items()},
         )
-        self._planner = Planner(router, self.resolver, options)
+        self._routing = router, options
+        self.plan_with(self._make_planner)
         self._renewed_ways, self._ways = ways.changed(self._ways, found), found
         self._renewed = sources.changed(self._sources)
         self._sources = sources
@@ -81,6 +83,13 @@ class Paths:
         self._idle_timeout = config.delivery.idle_timeout
         self._limited = bool(set(config.limits.site) - {"default"})
         self._defined: set[tuple[str, str]] = set()
+
+    def plan_with(self, make: Callable[..., Planner]) -> Planner:
+        """Have `make` make the planner, now and at every reload."""
+        router, options = self._routing
+        self._make_planner = make
+        self._planner = make(router, self.resolver, options)
+        return self._planner
 
     def gone(self, ready: ReadyQueue) -> bool:
         """The last reload changed or took away what this queue's connections are made of."""

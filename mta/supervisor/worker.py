@@ -34,7 +34,6 @@ from mta.queues.manager import QueueManager
 from mta.queues.ports import Ports
 from mta.queues.sweeper import Sweeper
 from mta.reception.pickup import Folder
-from mta.reception.reception import Reception
 from mta.shaping.gate import Gate
 from mta.smtpd.handover import Handover
 from mta.smtpd.listener import Listener
@@ -45,6 +44,8 @@ from mta.supervisor.failures import Failures
 from mta.supervisor.faults import Faults
 from mta.supervisor.figures import REPORT_EVERY
 from mta.supervisor.follow import Followers
+from mta.supervisor.hooks import WorkerHooks
+from mta.supervisor.hooks import load as load_hooks
 from mta.supervisor.paths import Paths
 from mta.supervisor.pickup import Pickup
 from mta.supervisor.shards import open_shards
@@ -54,8 +55,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mta.config.schema import Config
+    from mta.hooks.runner import Hooks
     from mta.maillog.records import RecordWriter
     from mta.model import Message
+    from mta.reception.reception import Reception
     from mta.spool.shard import Shard
 
 SWEEP_POOLS = 10.0  # seconds between looks for pools that have nothing left
@@ -77,10 +80,12 @@ class Worker:
         )
         self.faults.watch(self.loop)
         self.listeners: list[Listener] = []
+        self.prepared: tuple[str, Hooks | None] = "", None  # text of a hook file, and its hooks
 
     async def start(self) -> None:
         """Open the shards, recover, wire, accept."""
         config, orders = self.config, self.orders
+        hooks = await load_hooks(config, orders.hooks)
         self.table = sharedmem.attach(orders.table)
         self.gate = Gate(
             self.table, orders.number, wiring.limits(config), self.clock, orders.wakers
@@ -111,6 +116,8 @@ class Worker:
         )
         self._wire_delivery()
         self._wire_queues()
+        self.hooks = WorkerHooks(self)
+        self.hooks.use(hooks, config)  # before the loop's next turn, in which loaders read
         self._wire_reception()
         acts = msgspec.json.decode(orders.acts, type=list[Act])
         self.sweeper.begin(self.acts.replace(acts))
@@ -193,7 +200,7 @@ class Worker:
             self.pickup.start()
 
     def _reception(self, options: Any) -> Reception:
-        return Reception(
+        return self.hooks.reception(
             wiring.reception_options(self.config, options),
             wiring.policy(self.config, options),
             self.ids[self.manager.home.number],
@@ -290,7 +297,13 @@ class Worker:
         if op == "acts":
             return self._take_acts(msgspec.convert(args["acts"], list[Act]))
         if op == "reload":
-            return self._reload(from_json(msgspec.json.encode(args["config"])))
+            config = from_json(msgspec.json.encode(args["config"]))
+            return self._reload(config, await load_hooks(config, args["hooks"]))
+        if op == "hooks.prepare":
+            self.prepared = args["text"], await load_hooks(self.config, args["text"])
+            return None
+        if op == "hooks.use":
+            return await self._use_hooks(args["text"])
         if op == "message.follow":
             return await self.followers.follow(args["id"], part)
         if op == "dead.requeue":
@@ -346,13 +359,26 @@ class Worker:
         memory = self.manager.memory.values()
         return sum(any(a.select.matches(r, self.paths.site_of(r)) for a in new) for r in memory)
 
-    def _reload(self, config: Config) -> None:
+    async def _use_hooks(self, text: str) -> None:
+        """Change over to the hooks of a text, which every worker has found good."""
+        (prepared, hooks), self.prepared = self.prepared, ("", None)
+        if prepared != text:  # this worker was starting when the others prepared
+            hooks = await load_hooks(self.config, text)
+        self.hooks.use(hooks, self.config)
+        for listener, options in zip(self.listeners, self.config.listener, strict=True):
+            session = wiring.listener_options(self.config, options)
+            listener.reload(session, self._reception(options))
+        if self.pickup is not None:
+            dropped = self._reception(wiring.pickup_listener(self.config))
+            self.pickup.reload(dropped, self.config.smtpd.max_size)
+
+    def _reload(self, config: Config, hooks: Hooks | None) -> None:
         """Use other settings from now on; all of them are built before any takes effect."""
         settings = wiring.queue_settings(config)
-        receptions = []
         self.config, old = config, self.config
         try:
-            receptions = [self._reception(options) for options in config.listener]
+            for options in config.listener:
+                wiring.policy(config, options)
             parts = [wiring.listener_options(config, options) for options in config.listener]
             self.paths.reload(config)
         except MailraceError:
@@ -364,9 +390,11 @@ class Worker:
         self.manager.settings.delay_after = settings.delay_after
         self.manager.settings.delay_unasked = settings.delay_unasked
         self.failures.reload(config)
+        self.hooks.use(hooks, config)
+        receptions = [self._reception(options) for options in config.listener]
         self.service.limits.reload(wiring.session_limits(config))
-        for listener, reception, options in zip(self.listeners, receptions, parts, strict=True):
-            listener.reload(options, reception)
+        for listener, reception, part in zip(self.listeners, receptions, parts, strict=True):
+            listener.reload(part, reception)
         if self.pickup is not None:
             dropped = self._reception(wiring.pickup_listener(config))
             self.pickup.reload(dropped, config.smtpd.max_size)
@@ -401,6 +429,7 @@ class Worker:
         for listener in self.listeners:
             listener.abort()
         self.dispatcher.abort()
+        await self.hooks.close()
         await asyncio.sleep(0)
         await asyncio.gather(*(self._close_shard(opened.shard) for opened in self.opened))
         self.stopped.set()

@@ -35,6 +35,7 @@ class Orders(msgspec.Struct):
     inbox: int  # where this one takes them out
     config: msgspec.Raw
     acts: msgspec.Raw
+    hooks: str = ""  # the text of the hook file
 
 
 class WorkerProcess:

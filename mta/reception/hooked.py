@@ -1,0 +1,132 @@
+"""Reception with a hook between a message's content and its place in the spool.
+
+The session waits for its verdict as it does for a commit; other sessions go on. The message gets
+its id afterwards, so that ids rise in the order of commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mta._speedups import headers
+from mta.errors import HookError
+from mta.hooks import Accept, Class, NewMessage, Refuse
+from mta.hooks.headers import alter
+from mta.model import Flag
+from mta.reception.control import Control
+from mta.reception.parameters import Asked
+from mta.reception.reception import Client, ContentEvent, Reception, Transaction
+from mta.smtp.replies import reply
+
+Before = Callable[[NewMessage], Awaitable[Accept | Refuse]]
+
+
+@dataclass(slots=True)
+class Given:
+    """An envelope: the session's own is gone when the hook answers."""
+
+    sender: str | None
+    recipients: list[str] | None
+    asked: Asked | None
+
+
+class Content(NamedTuple):
+    """Content that a hook altered."""
+
+    body: bytes
+    flags: int
+
+
+class HookedReception(Reception):
+    """Asks `before` for each message that nothing else refuses."""
+
+    __slots__ = ("before", "_tasks")
+
+    before: Before
+    _tasks: set[asyncio.Task[None]]
+
+    def ask(self, before: Before) -> None:
+        """Whom to ask; to be called before the first message."""
+        self.before, self._tasks = before, set()
+
+    def content(
+        self,
+        session: Client,
+        transaction: Transaction,
+        event: ContentEvent,
+        done: Callable[[bytes], None],
+    ) -> None:
+        """As `Reception.content`; `done` gets the reply later."""
+        scan = headers.scan(event.body, self._names)
+        control = self._judge(scan)
+        if isinstance(control, bytes):
+            super().content(session, transaction, event, done)
+            return
+        given = Given(transaction.sender, transaction.recipients, transaction.asked)
+        work = self._ask(session, given, event, scan, control, done)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(
+        self,
+        session: Client,
+        given: Given,
+        event: ContentEvent,
+        scan: headers.HeaderScan,
+        control: Control,
+        done: Callable[[bytes], None],
+    ) -> None:
+        size = len(event.body)
+        try:
+            answer = await self.before(_described(session, given, event, control))
+        except HookError as error:
+            text = reply(451, "4.3.0", f"Hook {error.hook} failed, try again later")
+            reason = f"hook {error.hook}"
+            done(self._refuse(session, text, ".", given.sender, size=size, reason=reason))
+            return
+        if isinstance(answer, Refuse):
+            text, reason = reply(answer.code, answer.enhanced, answer.text), "hook message_accepted"
+            done(self._refuse(session, text, ".", given.sender, size=size, reason=reason))
+            return
+        if answer.set_headers or answer.remove_headers:
+            event = _altered(event, answer)
+            scan = headers.scan(event.body, self._names)
+        self._hand_on(session, given, event, scan, _controlled(control, answer), done)
+
+
+def _described(session: Client, given: Given, event: ContentEvent, control: Control) -> NewMessage:
+    klass = Class.NORMAL if control.klass is None else Class(control.klass)
+    return NewMessage(
+        sender=given.sender or "",
+        recipients=tuple(given.recipients or ()),
+        tenant=control.tenant,
+        campaign=control.campaign,
+        pool=control.pool,
+        klass=klass,
+        content=event.body,
+        peer_name=session.name,
+        peer_address=session.address,
+        session=session.id,
+    )
+
+
+def _altered(event: ContentEvent, answer: Accept) -> Content:
+    body = alter(event.body, answer.set_headers, answer.remove_headers)
+    flags = event.flags
+    if any(name.startswith(".") for name in answer.set_headers):
+        flags |= Flag.DOT_LINES
+    return Content(body, flags)
+
+
+def _controlled(control: Control, answer: Accept) -> Control:
+    """What the control headers say, and the hook over it."""
+    return Control(
+        control.tenant if answer.tenant is None else answer.tenant,
+        control.campaign if answer.campaign is None else answer.campaign,
+        control.pool if answer.pool is None else answer.pool,
+        control.klass if answer.klass is None else answer.klass,
+    )

@@ -1,0 +1,230 @@
+"""Wires the hooks of one worker: each into the part that asks it, and nothing where there is none.
+
+A worker loads the hook file's text, which the supervisor hands to all of them, in a thread. When it
+changes, new functions take the place of the old; what was asked of the old ones ends with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mta.delivery.hooked import AttemptHooks
+from mta.hooks import Accept, Destination, NewMessage, Queue, QueueSettings, Refuse, script
+from mta.hooks.answers import Answers
+from mta.hooks.runner import Hooks
+from mta.model import ascii_domain
+from mta.queues.names import format_name
+from mta.reception.hooked import HookedReception
+from mta.reception.reception import Reception
+from mta.routing.hooked import Choice, HookedPlanner, Known, read_choice
+from mta.routing.planner import Planner
+from mta.supervisor.events import EventPump
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta.config.schema import Config
+    from mta.model import Recipient
+    from mta.queues.retry import RetryPolicy
+    from mta.routing.rules import Envelope
+    from mta.supervisor.worker import Worker
+
+_name = lru_cache(4096)(format_name)
+AT_ARRIVAL = ("message_accepted", "queue_settings", "choose_route")
+
+
+@dataclass(slots=True)
+class Sent:
+    """What routes are chosen by, before there is a message."""
+
+    sender: str
+    tenant: str
+    campaign: str
+
+
+class QueuePolicy:
+    """What a hook wants for a queue's retries."""
+
+    def __init__(self, settings: QueueSettings) -> None:
+        wanted = {
+            "schedule": settings.schedule,
+            "jitter": settings.jitter,
+            "max_age": settings.max_age,
+        }
+        self._wanted: dict[str, Any] = {k: v for k, v in wanted.items() if v is not None}
+        self._over: dict[RetryPolicy, RetryPolicy] = {}
+
+    def over(self, policy: RetryPolicy) -> RetryPolicy:
+        """The policy of a route with the queue's own values in it; ValueError."""
+        made = self._over.get(policy)
+        if made is None:
+            made = self._over[policy] = replace(policy, **self._wanted)
+        return made
+
+
+async def load(config: Config, text: str) -> Hooks | None:
+    """The hooks of a file's text, not yet in use; None without any. ConfigError."""
+    settings = config.hooks
+    if not settings.file:
+        return None
+    functions = await asyncio.to_thread(script.load, settings.file, text, {})
+    return Hooks(functions, path=settings.file, timeout=settings.timeout, threads=settings.threads)
+
+
+class WorkerHooks:
+    """See the module; one per worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.hooks: Hooks | None = None
+        self.reception: Callable[..., Reception] = Reception  # makes a listener's way in
+        self._attempts: AttemptHooks | None = None
+        self._planner: HookedPlanner | None = None
+        self._queues: Answers[Queue, QueuePolicy | None] | None = None
+        self._pumps: list[EventPump] = []
+
+    def use(self, hooks: Hooks | None, config: Config) -> None:
+        """These hooks from now on; receptions are to be made anew by `reception`."""
+        self.hooks, self._planner, self._queues = hooks, None, None
+        manager, dispatcher = self._worker.manager, self._worker.dispatcher
+        empty = Hooks({}) if hooks is None else hooks
+        self._attempts = AttemptHooks(dispatcher, empty)
+        self._attempts.install()
+        self._use_planner(empty, config)
+        asks = any(name in empty for name in AT_ARRIVAL)
+        self.reception = partial(_hooked_reception, self._before) if asks else Reception
+        manager.policy_of = manager.policy_by_route if self._planner is None else self._policy_of
+        self._use_pumps(hooks if "event" in empty else None, Path(config.home) / "hooks")
+
+    # ------------------------------------------------------------------ arrival
+
+    async def _before(self, message: NewMessage) -> Accept | Refuse:
+        """What `message_accepted` says; then its queues' hooks are asked, for its max age."""
+        assert self.hooks is not None
+        answer: Accept | Refuse | None = None
+        if "message_accepted" in self.hooks:
+            answer = await self.hooks.call("message_accepted", message)
+        if answer is None:
+            answer = Accept()
+        planner = self._planner
+        if planner is not None and isinstance(answer, Accept):
+            sent = Sent(
+                message.sender,
+                message.tenant if answer.tenant is None else answer.tenant,
+                message.campaign if answer.campaign is None else answer.campaign,
+            )
+            domains = {ascii_domain(r.rpartition("@")[2].lower()) for r in message.recipients}
+            await asyncio.gather(*(planner.learn(sent, domain) for domain in domains))
+        return answer
+
+    # ------------------------------------------------------------------ routes and queues
+
+    def _use_planner(self, hooks: Hooks, config: Config) -> None:
+        """The planner that asks, where `choose_route` or `queue_settings` is there."""
+        paths, clock = self._worker.paths, self._worker.clock
+        routes, queues = "choose_route" in hooks, "queue_settings" in hooks
+        if not routes and not queues:
+            paths.plan_with(Planner)
+            return
+        refresh = config.hooks.refresh
+        choices = None
+        if routes:
+            known = Known(frozenset(config.retry.named), frozenset(config.transport))
+            choices = Answers(partial(_choose, hooks, known), refresh, clock)
+        if queues:
+            settings = self._worker.manager.settings
+            ask = partial(_queue_settings, hooks, lambda: settings.retries[""])
+            self._queues = Answers(ask, refresh, clock)
+        planner = partial(
+            HookedPlanner,
+            choices=choices,
+            learned=self._learned if queues else None,
+            learn=self._learn if queues else None,
+        )
+        made = paths.plan_with(planner)
+        assert isinstance(made, HookedPlanner)
+        self._planner = made
+
+    def _learned(self, envelope: Envelope, domain: str, reroute: str) -> bool:
+        return self._queues is None or (
+            self._queues.peek(_queue(envelope, domain, reroute)) is not None
+        )
+
+    async def _learn(self, envelope: Envelope, domain: str, reroute: str) -> None:
+        if self._queues is not None:
+            await self._queues.get(_queue(envelope, domain, reroute))
+
+    def _policy_of(self, recipient: Recipient) -> RetryPolicy:
+        """The retry policy of a recipient's queue, by its route and over it by its hook."""
+        message, retries = recipient.message, self._worker.manager.settings.retries
+        assert self._planner is not None
+        route = self._planner.route_of(message, recipient.domain, recipient.route)
+        policy = retries.get(route.retry if route else "", retries[""])
+        if self._queues is not None:
+            kept = self._queues.peek(_queue(message, recipient.domain, recipient.route))
+            if kept is not None and kept.value is not None:
+                return kept.value.over(policy)
+        return policy
+
+    # ------------------------------------------------------------------ events
+
+    def _use_pumps(self, hooks: Hooks | None, folder: Path) -> None:
+        """A pump for each shard's log, where there is a hook for its records."""
+        if hooks is None:
+            for pump in self._pumps:
+                pump.forget()
+            self._pumps = []
+        elif self._pumps:
+            for pump in self._pumps:
+                pump.hooks = hooks
+        else:
+            log = Path(self._worker.config.log_dir)
+            shards = self._worker.manager.shards.values()
+            self._pumps = [EventPump(shard, log, folder, hooks) for shard in shards]
+            for pump in self._pumps:
+                pump.start()
+
+    async def close(self) -> None:
+        """The end: what waits for a hook stays as it is in the spool."""
+        if self._attempts is not None:
+            self._attempts.close()
+        await asyncio.gather(*(pump.stop() for pump in self._pumps))
+        if self.hooks is not None:
+            self.hooks.close()
+
+
+def _hooked_reception(before: Any, *args: Any, **named: Any) -> Reception:
+    reception = HookedReception(*args, **named)
+    reception.ask(before)
+    return reception
+
+
+def _queue(envelope: Envelope, domain: str, reroute: str) -> Queue:
+    campaign, tenant = envelope.campaign, envelope.tenant
+    return Queue(_name(campaign, tenant, domain, reroute), campaign, tenant, domain, reroute)
+
+
+async def _choose(hooks: Hooks, known: Known, key: Destination) -> Choice | None:
+    choice = await hooks.call("choose_route", key)
+    try:
+        return None if choice is None else read_choice(choice, known)
+    except ValueError as error:
+        raise hooks.failed("choose_route", str(error)) from None
+
+
+async def _queue_settings(
+    hooks: Hooks, default: Callable[[], RetryPolicy], key: Queue
+) -> QueuePolicy | None:
+    settings = await hooks.call("queue_settings", key)
+    if settings is None:
+        return None
+    policy = QueuePolicy(settings)
+    try:
+        policy.over(default())
+    except (ValueError, TypeError) as error:
+        raise hooks.failed("queue_settings", str(error)) from None
+    return policy
