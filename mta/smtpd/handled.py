@@ -73,11 +73,11 @@ class Dialogue(Commands):
         self.command_size_limit = options.max_command_line
         self.begin(owner.address)
 
-    def begin(self, peer: Any) -> None:
+    def begin(self, address: str) -> None:
         """A new session of a client."""
         self._set_rset_state()
         self.session = self._create_session()
-        self.session.peer = peer
+        self.session.peer = (address, 0)  # type: ignore[assignment]  # aiosmtpd's are no str either
 
     def _written(self) -> None:
         self._owner.flush()
@@ -116,7 +116,9 @@ class HandledSession(Session):
         """Greet the client."""
         server = self.server
         server.transport = transport  # type: ignore[assignment]  # always a stream's
-        server.session.peer = transport.get_extra_info("peername") or self.address
+        peer = transport.get_extra_info("peername")
+        if peer and peer[0] == self.address:  # else a proxy's
+            server.session.peer = peer
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -348,7 +350,7 @@ class HandledSession(Session):
             super()._command(event)
             self.server.begin(self.address)
             return
-        if event.verb == "AUTH" and self.core.state != "ready":
+        if event.verb == "AUTH" and self.sender is not None:
             self.core.say(NO_AUTH_HERE)
             self.core.proceed()
             return

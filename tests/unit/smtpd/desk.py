@@ -87,6 +87,7 @@ class Desk:
         at_once: bool = True,
         limits: SessionLimits | None = None,
         handler: Any = None,
+        xclient: bool = False,
         **server: Any,
     ) -> None:
         self.loop = FakeLoop()
@@ -104,7 +105,7 @@ class Desk:
         self.session: Callable[..., Session] = Session
         if handler is not None:
             self.session = partial(HandledSession, handler)
-            server["commands"] = commands(handler)
+            server["commands"] = {*commands(handler), *(["XCLIENT"] if xclient else [])}
         options = ListenerOptions(ServerOptions(HOST, **server), timeouts or Timeouts())
         self.listener = Listener(
             options, [], reception=self.reception, service=self.service, loop=cast(Any, self.loop)

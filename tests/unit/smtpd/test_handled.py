@@ -231,6 +231,17 @@ async def settled_line(talk: Talk) -> bytes:
     return b"".join(line[:4] for line in talk.replies().splitlines())
 
 
+@live
+async def test_xclient_begins_anew_with_the_client_that_it_names() -> None:
+    desk = Desk(handler=Picky(), rule={"relay_from": ["192.0.2.1"]}, xclient=True)
+    talk = desk.open("127.0.0.1")
+    server = talk.session.server  # type: ignore[attr-defined]
+    assert server.session.peer == ("127.0.0.1", 0)
+    assert talk.codes(HELLO + b"XCLIENT ADDR=192.0.2.1\r\n") == [220, 250, 220]
+    assert (server.session.peer, server.session.host_name) == (("192.0.2.1", 0), None)
+    assert talk.codes(HELLO + MAIL + RCPT) == [250, 250, 250]
+
+
 def test_auth_is_not_offered_without_tls() -> None:
     class Strict(Guard):
         auth_required, auth_require_tls = False, True
