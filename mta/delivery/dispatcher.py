@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Finish = Callable[[Parcel, list[Outcome], Peer, Stages], None]
 
+TURN = 0.2  # seconds that a connection is used before another site of the worker gets its lease
 REST = 1.0  # seconds between dials of a site whose names lead nowhere
 
 
@@ -144,7 +145,7 @@ class Dispatcher:
             if denied.retry:
                 self.look_again(pool, denied.retry)
             elif not pool.waits:
-                pool.waits = True
+                pool.waits, pool.starved = True, denied.of_node
                 self.denied.append(pool)
                 if denied.of_node:
                     self._make_room(pool)
@@ -164,6 +165,18 @@ class Dispatcher:
             if pool is not wanting and pool.idle and not pool.ready.count:
                 pool.idle.popleft().close()
                 return
+
+    def _others_starve(self, pool: Pool) -> bool:
+        """True when a site of this worker has no connection, for want of the node's leases."""
+        return any(
+            other.starved and not (other.connections or other.dialling) and other.ready.waiting()
+            for other in self.denied
+            if other is not pool
+        )
+
+    def _has_had_its_turn(self, connection: Connection) -> bool:
+        since = self.loop.time() - connection.dial.ready_at
+        return since > TURN and self._others_starve(connection.dial.pool)
 
     async def _start_dial(self, pool: Pool) -> None:
         self._next_target(Dial(pool, await self.targets(pool.ready)))
@@ -198,6 +211,7 @@ class Dispatcher:
         pool = connection.dial.pool
         pool.dialling -= 1
         pool.connections.add(connection)
+        connection.dial.ready_at = self.loop.time()
         target = connection.dial.tried[-1]
         self.hosts.worked(target.address, target.port, pool.ready.source)
         self._wake_pool(pool)
@@ -205,7 +219,7 @@ class Dispatcher:
     def connection_idle(self, connection: Connection) -> None:
         """Nothing to send now."""
         pool = connection.dial.pool
-        if self.draining or self.gate.should_yield(pool.ready.name):
+        if self.draining or self.gate.should_yield(pool.ready.name) or self._others_starve(pool):
             connection.close()
         elif connection not in pool.idle:
             pool.idle.append(connection)
@@ -240,7 +254,7 @@ class Dispatcher:
         if self.draining or pool.paced:
             return None
         ready, gate = pool.ready, self.gate
-        if gate.should_yield(ready.name):
+        if gate.should_yield(ready.name) or (self.denied and self._has_had_its_turn(connection)):
             connection.close()
             return None
         while (parcel := self.next_parcel(pool)) is not None:

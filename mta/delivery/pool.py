@@ -48,11 +48,12 @@ Connection = PooledConnection | HandoverConnection
 class Dial:
     """The hosts still to be tried for one new connection."""
 
-    __slots__ = ("pool", "targets", "tried", "last")
+    __slots__ = ("pool", "targets", "tried", "last", "ready_at")
 
     def __init__(self, pool: Pool, targets: Targets) -> None:
         self.pool, self.targets = pool, deque(targets)
         self.tried: list[Target] = []
+        self.ready_at = 0.0  # loop time at which its connection was ready
         self.last = targets.outcome  # why there is none, then what the last one said
 
 
@@ -61,7 +62,7 @@ class Pool:
 
     __slots__ = (
         "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
-        "rested_until", "paced", "again", "moved_at",
+        "starved", "rested_until", "paced", "again", "moved_at",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
@@ -72,6 +73,7 @@ class Pool:
         self.reading = 0  # batches of contents being read
         self.woken = False  # in the dispatcher's list of pools to work
         self.waits = False  # for a lease
+        self.starved = False  # it is one of the node's leases that was missing
         self.paced: asyncio.TimerHandle | None = None  # wakes it when its rate allows
         self.again: asyncio.TimerHandle | None = None  # wakes it to look at its connections
         self.moved_at = 0.0  # loop time at which a connection last took something

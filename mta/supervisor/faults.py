@@ -29,19 +29,18 @@ class Faults:
     def _handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, BaseException):
-            self.report(error, str(context.get("message", "")))
+            line = self.record(error, str(context.get("message", "")))
+            if time.monotonic() >= self._silent_until:
+                self._silent_until = time.monotonic() + QUIET
+                self._say(line)
         else:
             self._write(f"{context.get('message')}\n")
 
-    def report(self, error: BaseException, where: str) -> str:
-        """Take an error down; the line that tells of it, which may have been said."""
+    def record(self, error: BaseException, where: str) -> str:
+        """Take an error down; the line that tells of it."""
         self._write(f"{where}\n{''.join(traceback.format_exception(error))}\n")
         text = " ".join(str(error).split())
-        line = f"{self.name}: {type(error).__name__}: {text} (see {self.path})"
-        if time.monotonic() >= self._silent_until:
-            self._silent_until = time.monotonic() + QUIET
-            self._say(line)
-        return line
+        return f"{self.name}: {type(error).__name__}: {text} (see {self.path})"
 
     def _write(self, text: str) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -463,7 +463,7 @@ async def main(fd: int) -> int:
         if isinstance(error, MailraceError):
             text = f"worker {starting.orders.number}: {error}"
         else:
-            text = starting.faults.report(error, "starting")
+            text = starting.faults.record(error, "starting")
         await channel.request("fatal", {"text": text})
         return 1
     gone = asyncio.ensure_future(channel.closed.wait())

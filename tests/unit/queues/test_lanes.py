@@ -111,3 +111,29 @@ def test_drain_takes_everything() -> None:
     assert ready.pop() is None
     ready.push(parcel())
     assert len(taken(ready, 2)) == 1
+
+
+def test_a_parcel_put_back_costs_neither_its_tenant_nor_its_class_a_turn() -> None:
+    def filled() -> ReadyQueue:
+        ready = queue()
+        for number in range(60):
+            ready.push(parcel(tenant="big", campaign=f"c{number % 3}", size=10_000))
+        ready.push(parcel(tenant="small", size=10_000))
+        for klass in (Class.TRANSACTIONAL, Class.BULK):
+            for _ in range(60):
+                ready.push(parcel(klass))
+        return ready
+
+    def names(parcels: list[Parcel]) -> list[tuple[int, str, str]]:
+        return [(p.message.klass, p.message.tenant, p.message.campaign) for p in parcels]
+
+    straight, hesitant = filled(), filled()
+    order = []
+    for _ in range(181):
+        denied = hesitant.pop()
+        assert denied is not None
+        hesitant.put_back(denied)
+        order.append(hesitant.pop())
+        assert order[-1] is denied
+    assert names(order) == names(taken(straight, 181))  # type: ignore[arg-type]
+    assert hesitant.pop() is None and len(hesitant) == 0
