@@ -7,6 +7,8 @@ import time
 from email import message_from_bytes
 from pathlib import Path
 
+import pytest
+
 from mta.testing.remote import EXTENSIONS, Manners, RemoteMX
 from tests.scenarios.server import Server
 
@@ -161,3 +163,33 @@ def test_binary_content_reaches_a_server_without_binarymime_as_text(tmp_path: Pa
             [got] = remote.wait(1)
             assert b"BINARYMIME" not in got.mail_line.encode()
             assert message_from_bytes(got.content).get_payload(decode=True) == body[27:]
+
+
+@pytest.mark.parametrize("chunking", ["needed", "always", "eager"])
+def test_two_of_ours_speak_every_extension(tmp_path: Path, chunking: str) -> None:
+    text = "Subject: dots \u00e9\r\n\r\n.\r\n..two\r\nno end of line".encode()
+    binary = b"Content-Type: image/png\r\n\r\n" + bytes(range(256)) * 40
+    with RemoteMX(Manners(extensions=(*EXTENSIONS, "SMTPUTF8"))) as remote:
+        onward = ("--route", f"*=127.0.0.1:{remote.port}")
+        with Server(tmp_path / "b", *onward) as second:
+            route = ("--route", f"*=127.0.0.1:{second.port}", "-o", f"delivery.chunking={chunking}")
+            with Server(tmp_path / "a", *route) as first:
+                with smtplib.SMTP("127.0.0.1", first.port, timeout=20) as client:
+                    client.ehlo("client.example")
+                    client.command_encoding = "utf-8"
+                    for body, asked in ((text, "8BITMIME"), (binary, "BINARYMIME")):
+                        say(client, f"MAIL FROM:<\u00e9@b.example> SMTPUTF8 BODY={asked}")
+                        say(client, "RCPT TO:<j\u00f6rg@c.example>", "RCPT TO:<no@d.example>")
+                        client.send(b"BDAT %d LAST\r\n%b" % (len(body), body))
+                        assert client.getreply()[0] == 250
+                got = remote.wait(2)
+                first.wait_records(4, "Delivery")
+                received = second.wait_records(2, "Reception")
+                assert [r["recipients"] for r in received] == [
+                    ["j\u00f6rg@c.example", "no@d.example"]
+                ] * 2
+                contents = sorted((one.content for one in got), key=len)
+                assert contents[0].endswith(text + b"\r\n")
+                assert contents[0].count(b" with UTF8SMTP id ") == 2
+                assert message_from_bytes(contents[1]).get_payload(decode=True) == binary[27:]
+                assert all(" SMTPUTF8" in one.mail_line for one in got)
