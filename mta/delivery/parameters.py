@@ -24,8 +24,6 @@ WORDS = {int(n): n.name for n in (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, 
 
 def of_mail(message: Message, capabilities: int) -> bytes:
     """RET and ENVID (RFC 3461 5.2.1), MT-PRIORITY (RFC 6710 4.1)."""
-    if not (message.ret or message.envid or message.priority):
-        return b""
     said = ""
     if capabilities & DSN:
         said += f" RET={message.ret}" if message.ret else ""
@@ -37,12 +35,7 @@ def of_mail(message: Message, capabilities: int) -> bytes:
 
 def of_rcpt(recipients: Sequence[Recipient], capabilities: int) -> list[bytes] | None:
     """NOTIFY and ORCPT (RFC 3461 5.2.1) by recipient; None where there is nothing to say."""
-    if not capabilities & DSN:
-        return None
-    for recipient in recipients:
-        if recipient.notify or recipient.orcpt:
-            break
-    else:
+    if not capabilities & DSN or not any(r.notify or r.orcpt for r in recipients):
         return None
     utf8 = bool(capabilities & SMTPUTF8)
     return [_dsn(recipient, utf8) for recipient in recipients]

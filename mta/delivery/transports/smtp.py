@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from mta._speedups.stuff import needs_stuffing
 from mta.delivery.deadlines import NEVER
 from mta.delivery.outcome import outcome, outcomes
-from mta.delivery.parameters import SMTPUTF8, ascii_address, of_mail, of_rcpt
+from mta.delivery.parameters import DSN, SMTPUTF8, ascii_address, of_mail, of_rcpt
 from mta.delivery.sevenbit import to_seven_bit, to_text
 from mta.model import Flag, Kind, Outcome, Peer
 from mta.smtp.client import KIND_NAMES, Capability, ClientCore, Event, Transaction
@@ -365,15 +365,12 @@ class SmtpConnection(asyncio.BufferedProtocol):
         capabilities = core.capabilities
         if flags & UTF8_FLAG and not capabilities & SMTPUTF8:
             sender, addresses = ascii_address(sender), [*map(ascii_address, addresses)]
-        return Transaction(
-            sender,
-            addresses,
-            body,
-            flags,
-            attempt,
-            of_mail(message, capabilities),
-            of_rcpt(recipients, capabilities),
-        )
+        mail = rcpt = None
+        if message.ret or message.envid or message.priority:
+            mail = of_mail(message, capabilities)
+        if capabilities & DSN:
+            rcpt = of_rcpt(recipients, capabilities)
+        return Transaction(sender, addresses, body, flags, attempt, mail or b"", rcpt)
 
     def _share(self, recipients: Sequence[Recipient]) -> int:
         """How many of them the server takes in one transaction (RFC 9422 4.2, 4.3)."""
