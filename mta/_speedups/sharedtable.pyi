@@ -135,11 +135,11 @@ class SharedTable:
     def take_memory(self, worker: int, octets: int, limit: int) -> bool:
         """Take octets if all workers then have at most `limit`, or if nobody has any."""
 
-    def add_memory(self, worker: int, octets: int) -> None:
-        """Take octets that are there, whatever the limit."""
+    def count_memory(self, worker: int, octets: int) -> None:
+        """Take octets that are there, whatever the limit; below 0 they are given back.
 
-    def give_memory(self, worker: int, octets: int) -> None:
-        """Give octets back; ValueError if the worker has not taken so many."""
+        ValueError if the worker has not taken so many.
+        """
 
     def take_elder(self, worker: int) -> bool:
         """Become the one worker that may use what is kept back; False if there is one."""
@@ -147,8 +147,8 @@ class SharedTable:
     def give_elder(self, worker: int) -> None:
         """Be that no longer."""
 
-    def has_elder(self) -> bool:
-        """Whether some worker is."""
+    def elder(self) -> int:
+        """The worker that is, or -1."""
 
     def hand(self, worker: int, number: int) -> Hand:
         """One of a worker's four hands."""

@@ -542,17 +542,13 @@ cdef class SharedTable:
         add64(mine, -octets)
         return False
 
-    def add_memory(self, int worker, uint64_t octets):
-        self._check(worker)
-        add64(&self._line(worker).memory, octets)
-
-    def give_memory(self, int worker, uint64_t octets):
+    def count_memory(self, int worker, int64_t octets):
         cdef uint64_t *mine
         self._check(worker)
         mine = &self._line(worker).memory
-        if octets > load64(mine):
-            raise ValueError(f"worker {worker} has not taken {octets} octets")
-        add64(mine, -octets)
+        if octets < 0 and <uint64_t>-octets > load64(mine):
+            raise ValueError(f"worker {worker} has not taken {-octets} octets")
+        add64(mine, <uint64_t>octets)
 
     def take_elder(self, int worker):
         self._check(worker)
@@ -562,8 +558,8 @@ cdef class SharedTable:
         self._check(worker)
         cas32(&self._head.elder, worker + 1, 0)
 
-    def has_elder(self):
-        return load32(&self._head.elder) != 0
+    def elder(self):
+        return <int>load32(&self._head.elder) - 1
 
     # items in hand
 

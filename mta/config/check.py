@@ -163,6 +163,10 @@ def memory(config: Config) -> Iterator[ConfigError]:
     text = f"is more than memory.cap, {values.size_text(cap)}"
     if config.queue.body_memory > cap:
         yield fault(text, "queue", "body_memory", hint="lower it or raise memory.cap")
+    if config.largest <= cap and config.largest > config.queue.body_memory:
+        size = values.size_text(config.largest)
+        yield fault(f"is less than the largest message, {size}", "queue", "body_memory",
+                    hint="raise it or memory.cap, or lower smtpd.max_size")  # fmt: skip
     if config.smtpd.max_size > cap:
         yield fault(text, "smtpd", "max_size", hint="lower it or raise memory.cap")
     for number, listener in enumerate(config.listener):

@@ -230,7 +230,8 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
     workers = config.workers or min(64, len(os.sched_getaffinity(0)))
     dsn, queue, control, pickup = config.dsn, config.queue, config.control, config.pickup
     hooks = config.hooks
-    bodies = queue.body_memory or min(256_000_000, config.memory.cap // 4)
+    cap = config.memory.cap
+    bodies = queue.body_memory or max(min(256_000_000, cap // 4), min(2 * config.largest, cap // 2))
     replace = msgspec.structs.replace
     return replace(
         config,

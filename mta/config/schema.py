@@ -283,8 +283,9 @@ class Queue(Section, frozen=True):
     body_memory: Annotated[
         Octets,
         doc(
-            "bodies kept in memory until their first attempt, all workers;"
-            " a quarter of `memory.cap`, at most 256MB, if 0",
+            "contents in memory, all workers: being received (452 when used up), or kept until"
+            " their first attempt; if 0 a quarter of `memory.cap`, at most 256MB, and where the cap"
+            " allows two of the largest messages",
             static=True,
             ge=0,
         ),
@@ -644,3 +645,9 @@ class Config(Section, frozen=True):
     hooks: Hooks = Hooks()
     http: Http = Http()
     control: Control = Control()
+
+    @property
+    def largest(self) -> int:
+        """The largest message that any listener takes, octets."""
+        sizes = [listener.max_size or 0 for listener in self.listener]
+        return max([self.smtpd.max_size, *sizes])

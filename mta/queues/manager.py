@@ -107,6 +107,7 @@ class QueueManager:
         self.unrouted: dict[str, int] = {}  # parcels in `routing`, by domain
         self.arriving: set[bytes] = set()  # messages that wait for their commit
         self.body_bytes = 0
+        self._memory = ports.memory
         self.counters = Counters()
         self.waiting = [0] * len(Where)  # recipients out of memory, by the row that holds them
         self.policy_of: Callable[[Recipient], RetryPolicy] = self.policy_by_route
@@ -148,7 +149,7 @@ class QueueManager:
             self.choose_row(recipient)
         self.home.accept(message, recipients, _Accepted(self, message, recipients, done))
         self.arriving.add(message.id)
-        self.body_bytes += message.size
+        self.count_body(message.size)
 
     def _follow_route(self, message: Message, recipient: Recipient) -> None:
         """The class of the first recipient's route, where its rule names one."""
@@ -629,17 +630,19 @@ class QueueManager:
         """Content that was read for an attempt, if there is still something to attempt."""
         if message.body is None and message.uses:
             message.body = body
-            self.body_bytes += message.size
+            self.count_body(message.size)
 
     def forget_body(self, message: Message) -> None:
         """Nothing will ask for this content soon."""
         if message.body is not None:
             message.body = None
-            self.body_bytes -= message.size
+            self.count_body(-message.size)
 
-    def body_room(self) -> bool:
-        """False when contents in memory have used up their share: accept no more for now."""
-        return self.body_bytes < self.settings.body_memory
+    def count_body(self, octets: int) -> None:
+        """So many octets of content are in memory now; below 0, no longer."""
+        self.body_bytes += octets
+        if self._memory is not None:
+            self._memory(octets)
 
     # ------------------------------------------------------------------ figures
 

@@ -66,7 +66,7 @@ def _addressed(manager: QueueManager, built: Message, about: Recipient) -> Recip
 
 def _expect(manager: QueueManager, built: Message) -> None:
     manager.arriving.add(built.id)
-    manager.body_bytes += built.size
+    manager.count_body(built.size)
 
 
 def _bury(manager: QueueManager, recipient: Recipient, line: bytes, outcome: Outcome) -> None:

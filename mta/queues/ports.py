@@ -88,6 +88,7 @@ class Ports:
     wake: Callable[[ReadyQueue], None]
     failed: Failed
     bury: Callable[[Message, Recipient, Outcome, Callable[[], None]], None]
+    memory: Callable[[int], None] | None = None  # told of octets of content kept, or dropped: < 0
     egress: Egress | None = None  # None: everything leaves from the default source
 
 

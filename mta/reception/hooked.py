@@ -66,10 +66,24 @@ class HookedReception(Reception):
             super().content(session, transaction, event, done)
             return
         given = Given(transaction.sender, transaction.recipients, transaction.asked)
-        work = self._ask(session, given, event, scan, control, done)
+        work = self._answer(session, given, event, scan, control, done)
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _answer(
+        self,
+        session: Client,
+        given: Given,
+        event: ContentEvent,
+        scan: headers.HeaderScan,
+        control: Control,
+        done: Callable[[bytes], None],
+    ) -> None:
+        try:
+            await self._ask(session, given, event, scan, control, done)
+        finally:
+            self.room.release(session)  # as the base does, whose content() has returned
 
     async def _ask(
         self,

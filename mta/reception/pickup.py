@@ -38,6 +38,11 @@ class EnvelopePath(NamedTuple):
         return self.address
 
     @property
+    def size(self) -> int:
+        """Nothing is declared: the file is in memory."""
+        return 0
+
+    @property
     def recipient(self) -> str:
         """A forward-path."""
         return self.address

@@ -14,6 +14,7 @@ from mta._speedups import headers
 from mta.clock import Clock
 from mta.errors import SpoolBusyError
 from mta.model import Class, Flag, IdGenerator, Kind, Message, Outcome
+from mta.reception.budget import FIRST
 from mta.reception.control import NOTHING, Control, ControlNames, read
 from mta.reception.parameters import (
     CHANGED,
@@ -75,6 +76,20 @@ class Client(Transaction, Protocol):
     name: str  # from EHLO
     extended: bool  # said EHLO
     trace: bytes  # kept here by reception: Received up to the id
+    reserved: int  # kept here by the room: octets
+
+    def more_room(self) -> None:
+        """Content that waited for room may come."""
+        ...
+
+
+class Room(Protocol):
+    """Room for content (`mta.reception.budget.Budget`)."""
+
+    def reserve(self, holder: Client, octets: int, /) -> bool: ...
+    def release(self, holder: Client, /) -> None: ...
+    def grow(self, holder: Client, size: int, /) -> bool: ...
+    def forget(self, holder: Client, /) -> None: ...
 
 
 class MailEvent(Protocol):
@@ -82,6 +97,8 @@ class MailEvent(Protocol):
 
     @property
     def sender(self) -> str: ...
+    @property
+    def size(self) -> int: ...
     @property
     def params(self) -> Mapping[str, str | None] | None: ...
 
@@ -121,8 +138,8 @@ class Reception:
     """One listener's way in. Verdicts are whole replies; None is the standard positive one."""
 
     __slots__ = (
-        "options", "policy", "_ids", "_submit", "_log", "_clock", "_has_room", "_names",
-        "_dates", "_records",
+        "options", "policy", "_ids", "_submit", "_log", "_clock", "_problem", "_names",
+        "_dates", "_records", "room",
     )  # fmt: skip
 
     def __init__(
@@ -133,13 +150,15 @@ class Reception:
         submit: Submit,
         log: Callable[[bytes], None],
         clock: Clock,
-        has_room: Callable[[], bool],
+        room: Room,
         *,
         records: RecordWriter,
+        problem: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`problem` tells why nothing can be stored now, or None."""
         self.options, self.policy = options, policy
         self._ids, self._submit, self._log, self._clock = ids, submit, log, clock
-        self._has_room, self._records = has_room, records
+        self.room, self._records, self._problem = room, records, problem
         self._names = options.names.all()
         self._dates = Dates()
 
@@ -162,6 +181,8 @@ class Reception:
             options, now = self.options.parameters, self._clock.wall_us()
             judged = of_mail(event.params, options, now, session.relay)
             refusal, asked = (judged, None) if isinstance(judged, bytes) else (None, judged)
+        if refusal is None and event.size and not self.room.reserve(session, event.size):
+            refusal = NO_STORAGE  # RFC 1870 6.1: 452 where there is no room now
         if refusal is not None:
             return self._refuse(session, refusal, "MAIL", sender)
         session.sender, session.recipients, session.asked = sender, [], asked
@@ -197,8 +218,8 @@ class Reception:
         return None
 
     def data(self, session: Client, event: object = None) -> bytes | None:
-        """May content come: is there room for it."""
-        if self._has_room():
+        """May content come: is there room for it, where its size was not declared."""
+        if self._problem() is None and (session.reserved or self.room.reserve(session, FIRST)):
             return None
         return self._refuse(session, NO_STORAGE, "DATA", session.sender)
 
@@ -210,6 +231,17 @@ class Reception:
         done: Callable[[bytes], None],
     ) -> None:
         """Judge the content and hand the message on; `done` gets the reply, now or later."""
+        self._content(session, transaction, event, done)
+        if session.reserved:  # the queues count what they have taken
+            self.room.release(session)
+
+    def _content(
+        self,
+        session: Client,
+        transaction: Transaction,
+        event: ContentEvent,
+        done: Callable[[bytes], None],
+    ) -> None:
         scan = headers.scan(event.body, self._names)
         control = self._judge(scan)
         if isinstance(control, bytes):

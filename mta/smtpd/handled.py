@@ -259,6 +259,7 @@ class HandledSession(Session):
                 self.sender = address(envelope.mail_from, empty=True)
             else:
                 self.sender = self.recipients = None
+                self.give_up()
                 server._set_post_data_state()
                 self._note(said, "MAIL")
             self.core.verdict(said)
@@ -317,6 +318,7 @@ class HandledSession(Session):
                 self._note(said, ".")
                 self.core.verdict(said)
             self.sender = self.recipients = None
+            self.give_up()
             self.server._set_post_data_state()
 
         self._ask("DATA", then)
@@ -372,6 +374,7 @@ class HandledSession(Session):
             self._note_login()
         if event.verb == "RSET":
             self.sender = self.recipients = None
+            self.give_up()
             core.proceed("reset")
         else:
             core.proceed("close" if server._closing else "command")

@@ -33,6 +33,7 @@ class Session(asyncio.BufferedProtocol):
         "listener", "service", "core", "transport", "address", "network", "relay", "id", "name",
         "extended", "trace", "sender", "recipients", "asked", "deadline", "bucket", "cap", "ends",
         "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims",
+        "reserved", "starved",
     )  # fmt: skip
 
     handlers: ClassVar[Handlers]  # by event; below
@@ -57,6 +58,8 @@ class Session(asyncio.BufferedProtocol):
     eof: bool  # the client sends no more
     errors: int  # the core's, at the end of the last turn
     told: int  # contents too large that were taken down in this turn
+    reserved: int  # octets of memory for content, kept by reception's room
+    starved: bool  # content waits for room
     claims: xclient.Claims | None  # what a trusted proxy said of its client
 
     def __init__(self, listener: Listener, address: str, network: bytes, relay: bool) -> None:
@@ -70,7 +73,8 @@ class Session(asyncio.BufferedProtocol):
         self.deadline = self.bucket = 0
         self.cap = self.ends = NEVER
         self.turning = self.blocked = self.paused = self.ending = self.eof = False
-        self.errors = self.told = 0
+        self.errors = self.told = self.reserved = 0
+        self.starved = False
         self.claims = None
 
     def __repr__(self) -> str:
@@ -129,6 +133,7 @@ class Session(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end; a message that waits for its commit stays accepted (RFC 5321 4.2.5)."""
         self.transport = None
+        self.give_up()
         self.listener.forget(self)
 
     # Turns.
@@ -152,6 +157,8 @@ class Session(asyncio.BufferedProtocol):
             return
         if core.in_content:
             self._extend(self.listener.data_block)
+            if core.content_size > self.reserved:
+                self._grow()
         elif output:
             listener = self.listener
             self._extend(listener.idle if self.sender is None else listener.command)
@@ -168,6 +175,30 @@ class Session(asyncio.BufferedProtocol):
             self.listener.reception.refused(self, line, "MAIL")
         self.told = 0
 
+    def _grow(self) -> None:
+        """More content than was declared has come: go on only where there is room for it."""
+        core = self.core
+        largest = core.options.max_size
+        if self.starved or (largest and self.reserved >= largest):
+            return  # beyond the largest size nothing is kept
+        if not self.listener.reception.room.grow(self, core.content_size):
+            self.starved = True
+            self._read_or_pause()
+
+    def more_room(self) -> None:
+        """There is room for more content."""
+        self.starved = False
+        self._extend(self.listener.data_block)
+        self._read_or_pause()
+
+    def give_up(self) -> None:
+        """No content comes any more."""
+        if self.starved:
+            self.starved = False
+            self.listener.reception.room.forget(self)
+        if self.reserved:
+            self.listener.reception.room.release(self)
+
     def _extend(self, seconds: int) -> None:
         """The client has so many seconds from now, but not beyond the cap."""
         deadlines = self.service.deadlines
@@ -180,7 +211,7 @@ class Session(asyncio.BufferedProtocol):
 
     def _read_or_pause(self) -> None:
         """Bring the transport's reading in line with what the core and the client allow."""
-        paused = not self.ending and (self.blocked or not self.core.wants_read)
+        paused = not self.ending and (self.blocked or self.starved or not self.core.wants_read)
         transport = self.transport
         if transport is None or paused is self.paused:
             return
@@ -225,6 +256,7 @@ class Session(asyncio.BufferedProtocol):
             self.extended = event.extended if not claims.proto else claims.proto == "ESMTP"
             self.trace = xclient.trace_of(self, claims)
         self.sender = self.recipients = None
+        self.give_up()
         core = self.core
         reception = self.listener.reception
         return reception.hello(self, event.extended, core.options.extended)
@@ -253,9 +285,11 @@ class Session(asyncio.BufferedProtocol):
             self.told += event.reply.startswith(TOO_LARGE)
         self.sender = self.recipients = None
         self.cap = self.ends
+        self.give_up()
 
     def _closed(self, event: Closed) -> None:
         self.sender = self.recipients = None
+        self.give_up()
 
     def _command(self, event: Command) -> None:
         xclient.answer(self, event)
@@ -265,8 +299,9 @@ class Session(asyncio.BufferedProtocol):
     def expire(self) -> None:
         """The deadline has passed (`Deadlines` calls this)."""
         listener, deadlines = self.listener, self.service.deadlines
-        if self.core.waiting:
-            deadlines.add(self, listener.command)  # the delay is ours
+        if self.core.waiting or (self.starved and deadlines.now < self.cap):
+            # The delay is ours.
+            deadlines.add(self, min(listener.command, max(1, self.cap - deadlines.now)))
             return
         if self.ending:
             self.abort()

@@ -32,6 +32,10 @@ class Client:
         self.sender: str | None = None
         self.recipients: list[str] | None = None
         self.asked: Any = None
+        self.reserved = 0
+
+    def more_room(self) -> None:
+        """Never asked for: a file is there whole."""
 
 
 class Pickup:
@@ -112,7 +116,8 @@ class Pickup:
         refusals = self._envelope(client, drop)
         if refusals and not client.recipients:
             return None if all(r[:1] == b"4" for r in refusals) else _text(refusals)
-        if reception.data(client) is not None:
+        if not reception.room.reserve(client, drop.size) or reception.data(client) is not None:
+            reception.room.release(client)
             return None
         answer: asyncio.Future[bytes] = self._loop.create_future()
         reception.content(client, client, drop, answer.set_result)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mta.config.schema import Listener
 from mta.delivery.transports.smtp import Timeouts as DeliveryTimeouts
 from mta.model import Recipient
+from mta.queues.manager import KEPT_BODIES
 from mta.queues.ports import Settings
 from mta.queues.retry import RetryPolicy, exponential
 from mta.reception import parameters
@@ -47,12 +48,23 @@ def queue_settings(config: Config) -> Settings:
     return Settings(
         lane_items=config.queue.lane_items,
         memory_items=config.queue.memory_items,
-        body_memory=config.queue.body_memory // config.workers,
+        body_memory=kept_bodies(config) // config.workers,
         per_transaction=config.delivery.recipients_per_transaction,
         retries={"": retry_policy(config.retry), **retries},
         delay_after=config.dsn.delay_after,
         delay_unasked=config.dsn.delay_unasked,
     )
+
+
+def budget(config: Config) -> tuple[int, int]:
+    """Octets of content in memory, of the node, and the largest message of any listener."""
+    return config.queue.body_memory, config.largest
+
+
+def kept_bodies(config: Config) -> int:
+    """Octets of stored content that may stay in memory: one largest message always finds room."""
+    octets, largest = budget(config)
+    return max(octets // 2, min(octets, int((octets - largest) / KEPT_BODIES)))
 
 
 def shard_options(config: Config, shards: int) -> ShardOptions:

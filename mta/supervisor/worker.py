@@ -33,6 +33,7 @@ from mta.queues.loader import Loader
 from mta.queues.manager import QueueManager
 from mta.queues.ports import Ports
 from mta.queues.sweeper import Sweeper
+from mta.reception.budget import Budget
 from mta.reception.pickup import Folder
 from mta.shaping.gate import Gate
 from mta.smtpd.handover import Handover
@@ -93,6 +94,9 @@ class Worker:
         self.table.leave(orders.number)  # until it can take connections
         self.paths = Paths(config, self.gate, self.clock, self.loop)
         self.acts = Acts(self.paths.site_of)
+        self.budget = Budget(
+            self.table, orders.number, *wiring.budget(config), self.loop.call_later
+        )
         self.ids = {number: IdGenerator(number, self.clock) for number in orders.shards}
         self.failures = Failures(config, self.ids, self.clock, self._body_of)
         self.opened = await open_shards(
@@ -111,6 +115,7 @@ class Worker:
                 failed=self.failures.failed,
                 bury=self.failures.bury,
                 egress=self.paths.egress,
+                memory=self.budget.count,
             ),
             self.acts,
         )
@@ -207,14 +212,12 @@ class Worker:
             self.manager.submit,
             self.manager.home.log,
             self.clock,
-            self._has_room,
+            self.budget,
             records=self.opened[0].lines,
+            problem=lambda: self.manager.home.problem,
         )
 
     # ------------------------------------------------------------------ between the parts
-
-    def _has_room(self) -> bool:
-        return self.manager.body_room() and self.manager.home.problem is None
 
     def _backlogged(self, recipient: Any) -> None:
         shard = self.manager.shard_of(recipient.message)
@@ -334,6 +337,7 @@ class Worker:
             "sessions_timed_out": self.service.timed_out,
             "accept_pauses": self.service.starved,
             "sessions_handed_over": self.handover.passed,
+            "content_waits": self.budget.waits,
             **self.manager.figures(),
             **self.dispatcher.figures(),
             "pickup_files": self.pickup.taken if self.pickup else 0,
@@ -392,6 +396,7 @@ class Worker:
         self.failures.reload(config)
         self.hooks.use(hooks, config)
         receptions = [self._reception(options) for options in config.listener]
+        self.budget.resize(*wiring.budget(config))
         self.service.limits.reload(wiring.session_limits(config))
         for listener, reception, part in zip(self.listeners, receptions, parts, strict=True):
             listener.reload(part, reception)

@@ -21,6 +21,10 @@ BACKOFF = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)  # seconds before the n-th restart in
 HEALTHY_AFTER = 60.0  # seconds of life that forget earlier crashes
 STARTING = 20.0  # seconds after which a worker that still opens its shards is mentioned
 
+# glibc raises this by itself with the first large content that is freed, up to 32 MB, and then
+# keeps what later ones leave behind: a peak would stay. Fixed, contents go back to the system.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+
 
 class Orders(msgspec.Struct):
     """What a worker is told when it starts."""
@@ -70,7 +74,7 @@ class WorkerProcess:
         self.told = False
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mta.supervisor.worker", str(theirs.fileno()),
-            pass_fds=passed, stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=passed, stdin=asyncio.subprocess.DEVNULL, env=MALLOC | os.environ,
         )  # fmt: skip
         theirs.close()
         self._began(self.number, self.process.pid)

@@ -22,6 +22,7 @@ from mta.smtpd.bind import bind
 from mta.smtpd.listener import Listener, ListenerOptions
 from mta.smtpd.service import Service
 from mta.testing.clock import FakeClock
+from mta.testing.room import Room
 from tests.dialogs.dialog import CLOSED, DIALOGS, Dialog, Step, check, load
 
 HOST = "mx.example"
@@ -65,7 +66,7 @@ class Server:
         self.rejections: list[bytes] = []
         reception = DialogReception(
             ReceptionOptions(HOST), Policy(HOST), IdGenerator(0, clock), self.submit,
-            self.rejections.append, clock, lambda: True, records=RecordWriter("n1", 0, clock),
+            self.rejections.append, clock, Room(), records=RecordWriter("n1", 0, clock),
         )  # fmt: skip
         reception.dialog = dialog
         options: dict[str, Any] = dialog.settings  # type: ignore[assignment]

@@ -271,7 +271,7 @@ def test_a_whole_list_can_be_refined(tmp_path: Path) -> None:
     assert config.listener == (Listener(listen="h:1"), Listener(listen="h:2", max_size=10**6))
 
 
-@pytest.mark.parametrize(("cap", "bodies"), [("2GB", 256_000_000), ("80MB", 20_000_000)])
+@pytest.mark.parametrize(("cap", "bodies"), [("2GB", 256_000_000), ("100MB", 50_000_000)])
 def test_body_memory_follows_the_cap(cap: str, bodies: int) -> None:
     assert load(None, [("memory.cap", cap)]).queue.body_memory == bodies
 

@@ -15,6 +15,7 @@ from mta.reception.parameters import ParameterOptions
 from mta.reception.policy import Policy
 from mta.reception.reception import Reception, ReceptionOptions, outcome_of
 from mta.testing.clock import FakeClock
+from mta.testing.room import Room
 
 HOST = "mx.example.net"
 PLAIN = b"Date: x\r\nMessage-ID: <1@c>\r\nSubject: s\r\n\r\nHello\r\n"
@@ -29,11 +30,12 @@ class Desk:
         self.rejections: list[dict] = []
         self.replies: list[bytes] = []
         self.raises: BaseException | None = None
-        self.room = room
+        self.room = Room()
+        self.room.open = room
         self.clock = FakeClock()
         self.client = SimpleNamespace(
             address="192.0.2.1", relay=True, id="s-1", name="c.example", extended=True,
-            trace=b"", sender=None, recipients=None, asked=None,
+            trace=b"", sender=None, recipients=None, asked=None, reserved=0,
         )  # fmt: skip
         self.reception = Reception(
             ReceptionOptions(HOST, **options),
@@ -42,7 +44,7 @@ class Desk:
             self.submit,
             self.log,
             self.clock,
-            lambda: self.room,
+            self.room,
             records=RecordWriter("n1", 7, self.clock),
         )
 
@@ -60,7 +62,7 @@ class Desk:
 
     def mail(self, sender: str, **params) -> bytes | None:
         params = {name.replace("_", "-"): value for name, value in params.items()}
-        event = SimpleNamespace(sender=sender, params=params or None)
+        event = SimpleNamespace(size=0, sender=sender, params=params or None)
         return self.reception.mail(self.client, event)
 
     def rcpt(self, recipient: str, **params) -> bytes | None:

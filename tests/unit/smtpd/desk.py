@@ -18,6 +18,7 @@ from mta.smtpd.service import Service
 from mta.smtpd.session import Session
 from mta.smtpd.timeouts import Timeouts
 from mta.testing.clock import FakeClock
+from mta.testing.room import Room
 
 HOST = "mx.example.net"
 
@@ -95,11 +96,11 @@ class Desk:
         self.messages: list[tuple[Message, list[str]]] = []
         self.pending: list[Callable[[BaseException | None], None]] = []
         self.log: list[dict[str, Any]] = []
-        self.at_once, self.room = at_once, True
+        self.at_once, self.room = at_once, Room()
         clock = self.loop.clock
         self.reception = Reception(
             ReceptionOptions(HOST), Policy(HOST, **(rule or {})), IdGenerator(0, clock),
-            self.submit, self.reject, clock, lambda: self.room,
+            self.submit, self.reject, clock, self.room,
             records=RecordWriter("n1", 0, clock),
         )  # fmt: skip
         self.session: Callable[..., Session] = Session

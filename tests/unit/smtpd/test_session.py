@@ -289,7 +289,7 @@ def test_messages_too_large_are_logged_once():
 
 def test_no_room():
     talk = (desk := Desk()).open()
-    desk.room = False
+    desk.room.open = False
     talk.replies()
     assert talk.codes(b"EHLO c\r\n" + ENVELOPE) == [250, 250, 250, 452]
 
@@ -323,3 +323,75 @@ def test_an_idle_session_is_small(size):
     assert not hasattr(session, "__dict__")
     own = [session, session.core, session.id, session.name, session.trace]
     assert sum(map(sys.getsizeof, own)) < size
+
+
+def test_a_declared_size_is_reserved_until_the_message_is_handed_on():
+    desk = Desk(at_once=False)
+    talk = desk.open()
+    assert talk.codes(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=100000\r\n") == [220, 250, 250]
+    assert desk.room.octets == 100_000
+    assert talk.codes(b"RCPT TO:<b@d>\r\nDATA\r\n") == [250, 354]
+    talk.send(b"x" * 70 + b"\r\n")
+    assert desk.room.octets == 100_000
+    talk.send(b".\r\n")
+    assert desk.room.octets == 0 and len(desk.messages) == 1
+    for end in (b"RSET\r\n", b"EHLO again\r\n"):
+        other = desk.open()
+        other.codes(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=4096\r\n")
+        assert desk.room.octets == 4096
+        other.codes(end)
+        assert desk.room.octets == 0
+    other.codes(b"MAIL FROM:<a@c> SIZE=4096\r\n")
+    other.lost()
+    assert desk.room.octets == 0
+
+
+def test_no_room_for_a_declared_size():
+    desk = Desk()
+    desk.room.open = False
+    talk = desk.open()
+    said = talk.say(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=100000\r\nMAIL FROM:<a@c>\r\n")
+    assert b"\r\n452 4.3.1 Not enough storage now" in said and said.endswith(b"250 2.1.0 Ok\r\n")
+    assert (desk.log[0]["command"], desk.log[0]["reason"]) == ("MAIL", "no room")
+
+
+@pytest.mark.parametrize("declared", [b"", b" SIZE=10"])
+def test_content_that_was_not_declared_waits_half_way(declared: bytes):
+    desk = Desk()
+    talk = desk.open()
+    talk.codes(b"EHLO c\r\nMAIL FROM:<a@c>" + declared + b"\r\nRCPT TO:<b@d>\r\nDATA\r\n")
+    line = b"x" * 98 + b"\r\n"
+    talk.send(b"Subject: s\r\n\r\n" + line * 600)
+    desk.room.open = False
+    talk.send(line * 200)
+    assert desk.room.waiting == [talk.session] and not talk.transport.reading
+    desk.loop.run(400)
+    assert talk.replies() == b"" and not talk.transport.closed, "the delay is ours"
+    desk.room.open = True
+    desk.room.waiting.clear()
+    talk.session.more_room()
+    assert talk.transport.reading
+    assert talk.codes(line * 2000 + b".\r\n") == [250]
+    assert desk.room.octets == 0 and desk.messages[0][0].size > 280_000
+
+
+def test_a_wait_for_room_has_an_end():
+    desk = Desk(timeouts=Timeouts(content=600))
+    talk = desk.open()
+    talk.codes(b"EHLO c\r\nMAIL FROM:<a@c>\r\nRCPT TO:<b@d>\r\nDATA\r\n")
+    desk.room.open = False
+    talk.send((b"x" * 98 + b"\r\n") * 800)
+    desk.loop.run(700)
+    assert talk.replies().startswith(b"421 4.4.2 ")
+    talk.lost()
+    assert desk.room.octets == 0 and desk.room.waiting == []
+
+
+def test_content_beyond_the_largest_size_needs_no_room():
+    desk = Desk(max_size=100_000)
+    talk = desk.open()
+    talk.codes(b"EHLO c\r\nMAIL FROM:<a@c>\r\nRCPT TO:<b@d>\r\nDATA\r\n")
+    talk.send((b"x" * 98 + b"\r\n") * 1500)
+    desk.room.open = False
+    assert talk.codes((b"x" * 98 + b"\r\n") * 5000 + b".\r\n") == [552]
+    assert desk.room.waiting == [] and desk.room.octets == 0
