@@ -27,8 +27,9 @@ def sink(
     listen: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST:PORT[=MANNER]",
-            help="Listen here; may be repeated. [default: 127.0.0.1:2526]",
+            metavar="HOST[-HOST]:PORT[=MANNER]",
+            help="Listen here, on one address or on all of a range; may be repeated."
+            " [default: 127.0.0.1:2526]",
         ),
     ] = None,
     profile: Annotated[
@@ -36,7 +37,8 @@ def sink(
         typer.Option(
             metavar="MANNER",
             help="The manner: accept, greylist:SECONDS, throttle:PER_CONNECTION,PER_SECOND, "
-            "unknown, drop:EVERY, slow:SECONDS or defer.",
+            "unknown, drop:EVERY, slow:SECONDS, defer, flaky:EVERY, latency:SECONDS[,AT_THE_DOT] "
+            "or cap:CONNECTIONS.",
         ),
     ] = "accept",
     domain: Annotated[
@@ -49,6 +51,14 @@ def sink(
     record: Annotated[
         Path | None, typer.Option(help="Write each arrival to this file, as JSON lines.")
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Receive in so many processes, each with addresses of its own, or sharing them if"
+            " there are fewer; then FILE.0, FILE.1 ... have the record.",
+        ),
+    ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON lines.")] = False,
 ) -> None:
     """Receive mail like the receivers of the world do, and count it; ends on Ctrl-C."""
@@ -57,13 +67,22 @@ def sink(
     from mta.loadgen.ledger import Ledger
     from mta.loadgen.manners import parse
     from mta.loadgen.sink import parse_domain, parse_listen, serve
+    from mta.loadgen.sinks import Plan, run
 
     manner = parse(profile)
     listeners = [parse_listen(text, manner) for text in listen or ["127.0.0.1:2526"]]
     domains = dict(parse_domain(text) for text in domain or [])
+    printer = Printer(json=json)
+    if processes > 1:
+        plan = Plan(
+            listeners=[(text.partition("=")[0], str(manner)) for text, manner in listeners],
+            domains={suffix: str(manner) for suffix, manner in domains.items()},
+            record=str(record or ""),
+        )
+        uvloop.run(run(plan, processes, printer.listening, printer.counts))
+        return
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(record.open("ab", buffering=1 << 20)) if record else None
-        printer = Printer(json=json)
         uvloop.run(serve(Ledger(file), listeners, domains, printer.listening, printer.counts))
 
 

@@ -9,6 +9,10 @@ A manner is written `name` or `name:value[,value]`:
     drop:25               every 25th transaction loses its connection, mostly before the content
     slow:0.2              replies to RCPT and to the final dot come 0.2 seconds late
     defer                 451 to everything
+    flaky:10              451 to every 10th recipient, whichever it is
+    latency:0.2,1         replies leave 0.2 seconds late, those that are ready together, as over a
+                          long way; that to the final dot is made 1 second late (0 if left out)
+    cap:20                421 to a connection beyond 20 open at once
 
 Nothing here does I/O or reads a clock.
 """
@@ -28,6 +32,9 @@ DEFAULTS: dict[str, tuple[float, ...]] = {
     "drop": (25.0,),
     "slow": (0.2,),
     "defer": (),
+    "flaky": (10.0,),
+    "latency": (0.2, 0.0),
+    "cap": (20.0,),
 }
 
 GREYLISTED = b"450 4.7.1 Greylisted, come back later\r\n"
@@ -35,6 +42,7 @@ BUSY = b"421 4.7.0 Too many messages on this connection\r\n"
 TOO_FAST = b"451 4.7.1 Too many messages a second\r\n"
 UNKNOWN = b"550 5.1.1 No such user here\r\n"
 NOT_NOW = b"451 4.3.0 Not now\r\n"
+FULL = b"421 4.7.0 Too many connections\r\n"
 
 
 class Stage(enum.IntEnum):
@@ -85,7 +93,8 @@ def parse(text: str) -> Manner:
         values = tuple(float(figure) for figure in figures.split(","))
     except ValueError:
         values = ()
-    if not 0 < len(values) <= len(default) or min(values) <= 0:
+    least = min(values, default=0.0)
+    if not 0 < len(values) <= len(default) or least < 0 or (not least and name != "latency"):
         example = str(Manner(name, default))
         raise ConfigError(f"{text!r} has no figures that fit", key="profile", hint=f"as {example}")
     return Manner(name, values + default[len(values) :])
@@ -119,6 +128,10 @@ class Judge:
                 return Judgement(delay=self.manner.values[0])
             case "defer":
                 return Judgement(NOT_NOW)
+            case "flaky":
+                self._transactions += 1
+                late = self._transactions % int(self.manner.values[0])
+                return TAKEN if late else Judgement(NOT_NOW)
         return TAKEN
 
     def _throttle(self, taken: int, now: float) -> Judgement:
@@ -139,12 +152,15 @@ class Judge:
 class Judges:
     """The manner for a recipient: that of the longest matching suffix, else the listener's."""
 
-    __slots__ = ("_default", "_by_suffix", "_known")
+    __slots__ = ("_default", "_by_suffix", "_known", "latency", "dot", "room")
 
     def __init__(self, default: Manner, by_suffix: dict[str, Judge] | None = None) -> None:
         self._default = Judge(default)
         self._by_suffix = by_suffix or {}
         self._known: dict[str, Judge] = {}
+        values = default.values
+        self.latency, self.dot = values if default.name == "latency" else (0.0, 0.0)
+        self.room = int(values[0]) if default.name == "cap" else -1  # connections; -1: no limit
 
     def judge(self, recipient: str) -> Judge:
         """The judge of a recipient's domain."""

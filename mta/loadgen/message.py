@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import re
+from pathlib import Path
 
 import msgspec
 
@@ -25,6 +27,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int = 20
     pipelining: bool = True  # RFC 2920, with the dot of a message and MAIL of the next in one write
     timeout: float = 300.0  # seconds after which the rest is left unsent
+    rate: float = 0.0  # messages/s that begin; 0: as many as the server takes
+    bodies: list[str] = []  # files that are sent in turn instead of `size` octets of text
+    tally: str = ""  # file of mta.loadgen.tally: times of each number
+    ids: bool = True  # report the id in each 250
+    sources: list[str] = []  # local addresses, in turn
 
     def share(self, index: int, of: int) -> Load:
         """The part of one process among several: every `of`-th number, a share of the sessions."""
@@ -34,19 +41,21 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
             step=self.step * of,
             messages=len(range(index, self.messages, of)),
             sessions=max(1, len(range(index, self.sessions, of))),
+            rate=self.rate / of,
         )
 
 
 class Composer:
     """Makes message `n` of a load: the same number gives the same message in every process."""
 
-    __slots__ = ("_addresses", "_bounds", "_filler", "_sender", "_size")
+    __slots__ = ("_addresses", "_bodies", "_bounds", "_filler", "_sender", "_size")
 
     def __init__(self, load: Load) -> None:
         self._addresses = list(load.recipients)
         self._bounds = list(itertools.accumulate(load.recipients.values()))
         self._sender, self._size = load.sender.encode(), load.size
         self._filler = LINE * (load.size // len(LINE) + 1)
+        self._bodies = [transparent(Path(path).read_bytes()) for path in load.bodies]
 
     def recipient(self, number: int) -> str:
         """The address of message `number`, by weight."""
@@ -56,6 +65,8 @@ class Composer:
 
     def content(self, number: int, recipient: str) -> bytes:
         """The message, CRLF line ends, no line that begins with a dot, without the final dot."""
+        if self._bodies:
+            return b"%b%d\r\n%b" % (HEADER, number, self._bodies[number % len(self._bodies)])
         head = (
             b"From: <%b>\r\nTo: <%b>\r\nSubject: load %d\r\nMessage-ID: <%d@source.example>\r\n"
             b"Date: Mon, 01 Jan 2024 00:00:00 +0000\r\n%b%d\r\n\r\n"
@@ -64,3 +75,10 @@ class Composer:
         if self._filler[start : start + 1] == b"\n":  # never a bare LF (RFC 5321 2.3.8)
             start += 1
         return head + self._filler[start:]
+
+
+def transparent(text: bytes) -> bytes:
+    """A file as it goes over the wire: CRLF line ends, leading dots doubled (RFC 5321 4.5.2)."""
+    text = re.sub(rb"\r\n|\r|\n", b"\r\n", text)
+    text = re.sub(rb"(?m)^\.", b"..", text)
+    return text if text.endswith(b"\r\n") else text + b"\r\n"

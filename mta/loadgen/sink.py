@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mta.config.values import Endpoint
 from mta.errors import ConfigError
-from mta.loadgen.manners import Judge, Judgement, Judges, Manner, Stage, parse
+from mta.loadgen.manners import FULL, Judge, Judgement, Judges, Manner, Stage, parse
 from mta.smtp.server import (
     Closed,
     Content,
@@ -44,7 +45,7 @@ class SinkSession(asyncio.BufferedProtocol):
     """One connection to the sink."""
 
     __slots__ = ("_sink", "_judges", "_core", "_transport", "_sender", "_recipients", "_cut",
-                 "_delay", "_taken", "_paused")  # fmt: skip
+                 "_delay", "_taken", "_paused", "_counted")  # fmt: skip
 
     def __init__(self, sink: Sink, judges: Judges) -> None:
         self._sink, self._judges = sink, judges
@@ -54,18 +55,26 @@ class SinkSession(asyncio.BufferedProtocol):
         self._cut, self._delay = Stage.NEVER, 0.0
         self._taken = 0
         self._paused = False
+        self._counted = False  # among those that `cap` lets in
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
         self._transport = cast(asyncio.Transport, transport)
         self._sink.ledger.counts.connections += 1
         self._sink.sessions.add(self)
-        self._core.greeting()
+        if self._judges.room:
+            self._counted = self._judges.room > 0
+            self._judges.room -= self._counted
+            self._core.greeting()
+        else:
+            self._refuse(FULL)
+            self._core.refuse(FULL)
         self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection; what came without its final dot was nothing."""
         self._transport = None
+        self._judges.room += self._counted
         self._sink.sessions.discard(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -95,13 +104,24 @@ class SinkSession(asyncio.BufferedProtocol):
         if transport is None:
             return
         out = core.output()
-        if out:
-            transport.write(out)
-        if core.closing:
-            transport.close()
-        elif self._paused == core.wants_read:
+        if self._judges.latency:
+            if out or core.closing:
+                self._sink.loop.call_later(self._judges.latency, self._leave, out, core.closing)
+        else:
+            if out:
+                transport.write(out)
+            if core.closing:
+                transport.close()
+        if not core.closing and self._paused == core.wants_read:
             self._paused = not core.wants_read
             (transport.pause_reading if self._paused else transport.resume_reading)()
+
+    def _leave(self, out: bytes, closing: bool) -> None:
+        """What was to be sent late."""
+        if self._transport is not None:
+            self._transport.write(out)
+            if closing:
+                self._transport.close()
 
     def _answer(self, event: Event) -> bool:
         """Give the verdict on one event; False when it comes later or never."""
@@ -149,7 +169,7 @@ class SinkSession(asyncio.BufferedProtocol):
         if cut:
             return self._hang_up()
         self._taken += 1
-        return self._reply(None, self._delay)
+        return self._reply(None, self._delay or self._judges.dot)
 
     def _reply(self, reply: bytes | None, delay: float) -> bool:
         if delay:
@@ -190,13 +210,20 @@ class Sink:
         self.rules = {suffix: Judge(manner) for suffix, manner in (domains or {}).items()}
         self._servers: list[asyncio.Server] = []
 
-    async def listen(self, address: str, manner: Manner) -> str:
-        """Listen on host:port with a manner; the address with the port that was bound."""
+    async def listen(self, address: str, manner: Manner, *, shared: bool = False) -> str:
+        """Listen on host:port with a manner; the address with the port that was bound.
+
+        `shared`: other processes listen there too, and the kernel spreads connections over them.
+        """
         host, port, _ = endpoint(address)
         judges = Judges(manner, self.rules)
         try:
             server = await asyncio.get_running_loop().create_server(
-                lambda: SinkSession(self, judges), host, port, backlog=4096
+                lambda: SinkSession(self, judges),
+                host,
+                port,
+                backlog=4096,
+                reuse_port=shared or None,
             )
         except OSError as error:
             raise ConfigError(
@@ -229,8 +256,22 @@ def endpoint(text: str) -> Endpoint:
 def parse_listen(text: str, default: Manner) -> tuple[str, Manner]:
     """`host:port` or `host:port=manner`."""
     address, equals, manner = text.partition("=")
-    endpoint(address)
+    for one in addresses(address):
+        endpoint(one)
     return address, parse(manner) if equals else default
+
+
+def addresses(text: str) -> list[str]:
+    """One address, or all of `127.0.1.1-127.0.4.232:2526`, each with the port."""
+    hosts, _, port = text.rpartition(":")
+    first, dash, last = hosts.partition("-")
+    try:
+        low, high = (int(ipaddress.IPv4Address(end)) for end in (first, last)) if dash else (0, -1)
+    except ValueError:
+        low, high = 0, -1  # a name with a hyphen
+    if high < low:
+        return [text]
+    return [f"{ipaddress.IPv4Address(number)}:{port}" for number in range(low, high + 1)]
 
 
 def parse_domain(text: str) -> tuple[str, Manner]:
@@ -260,8 +301,9 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     try:
-        for address, manner in listeners:
-            listening(await sink.listen(address, manner), str(manner))
+        for text, manner in listeners:
+            bound = [await sink.listen(one, manner) for one in addresses(text)]
+            listening(bound[0] if len(bound) == 1 else text, str(manner))
         while not ended.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), 1.0)

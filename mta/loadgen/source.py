@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import itertools
 import sys
 import time
 from collections import Counter, deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
@@ -19,6 +21,7 @@ import uvloop
 
 from mta.loadgen.histogram import Histogram
 from mta.loadgen.message import Composer, Load
+from mta.loadgen.tally import Tally, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +68,7 @@ class Work:
     """The numbers still to send and the results, shared by the sessions of a process."""
 
     __slots__ = ("load", "composer", "report", "now", "finished", "_again", "_fresh", "_tries",
-                 "_histogram", "_open")  # fmt: skip
+                 "_histogram", "_open", "_tally", "_began", "_begun")  # fmt: skip
 
     def __init__(self, load: Load, now: Callable[[], float] = time.monotonic) -> None:
         self.load, self.composer, self.report = load, Composer(load), Report()
@@ -76,6 +79,8 @@ class Work:
         self._tries: Counter[int] = Counter()
         self._histogram = Histogram()
         self._open = load.messages
+        self._tally = Tally(Path(load.tally)) if load.tally else None
+        self._began, self._begun = now(), 0  # for the pace: the start, and messages begun since
 
     @property
     def open(self) -> int:
@@ -83,8 +88,24 @@ class Work:
         return self._open
 
     def next(self) -> int | None:
-        """The next number to send."""
-        return self._again.popleft() if self._again else next(self._fresh, None)
+        """The next number to send; None when there is none, or none is due yet."""
+        if self._again:
+            return self._again.popleft()
+        if self.load.rate and self.wait() > 0:
+            return None
+        self._begun += 1
+        return next(self._fresh, None)
+
+    def wait(self) -> float:
+        """Seconds until the next message is due, if there is a pace."""
+        if not self.load.rate:
+            return PAUSE
+        return self._began + self._begun / self.load.rate - self.now()
+
+    def sent(self, number: int) -> None:
+        """The final dot leaves."""
+        if self._tally is not None:
+            self._tally.sent[number] = now()
 
     def give_back(self, number: int) -> None:
         """A message whose dot has not left: it is sent again."""
@@ -94,7 +115,9 @@ class Work:
         """250 to the dot."""
         self.report.accepted += 1
         self._histogram.add(int((self.now() - sent) * 1e6))
-        at = line.find(QUEUED)
+        if self._tally is not None:
+            self._tally.accepted[number] = now()
+        at = line.find(QUEUED) if self.load.ids else -1
         if at >= 0:
             self.report.queue_ids[number] = line[at + len(QUEUED) :].split()[0].decode()
         self._close()
@@ -251,7 +274,7 @@ class Session(asyncio.Protocol):
         elif not self._expected and not self._work.open:
             self._say(b"QUIT\r\n", Reply.QUIT)
         elif not self._expected:  # another session may yet give a message back
-            self._later(PAUSE, self._resume)
+            self._later(max(self._work.wait(), 0.001), self._resume)
 
     def _resume(self) -> None:
         if self._transport is not None and self._number is None and not self._expected:
@@ -295,6 +318,7 @@ class Session(asyncio.Protocol):
         number = cast(int, self._number)
         content = self._work.composer.content(number, self._recipient)
         self._sending, self._number, self._sent = number, None, self._work.now()
+        self._work.sent(number)
         if self._work.load.pipelining:
             group, expected = self._group()
             self._say(b"%b.\r\n%b" % (content, group), Reply.DOT, *expected)
@@ -320,8 +344,10 @@ async def run(load: Load, progress: Callable[[int], None] | None = None) -> Repo
     loop, done = asyncio.get_running_loop(), asyncio.Event()
     work.finished = done.set
     sessions = [
-        asyncio.create_task(_keep_open(work, load.server, loop))
-        for _ in range(min(load.sessions, load.messages))
+        asyncio.create_task(_keep_open(work, load.server, loop, local))
+        for local in itertools.islice(
+            itertools.cycle(load.sources or [""]), min(load.sessions, load.messages)
+        )
     ]
     try:
         async with asyncio.timeout(load.timeout):
@@ -339,7 +365,7 @@ async def run(load: Load, progress: Callable[[int], None] | None = None) -> Repo
     return work.result(seconds)
 
 
-async def _keep_open(work: Work, server: str, loop: asyncio.AbstractEventLoop) -> None:
+async def _keep_open(work: Work, server: str, loop: asyncio.AbstractEventLoop, local: str) -> None:
     """One session after the other until all work is done; a refused connection is tried again."""
     host, _, port = server.rpartition(":")
     while work.open:
@@ -347,7 +373,9 @@ async def _keep_open(work: Work, server: str, loop: asyncio.AbstractEventLoop) -
         session = Session(work, loop.call_later)
         session.closed = lost.set
         try:
-            await loop.create_connection(lambda s=session: s, host, int(port))  # type: ignore[misc]
+            await loop.create_connection(
+                lambda s=session: s, host, int(port), local_addr=(local, 0) if local else None
+            )
         except OSError:
             await asyncio.sleep(PAUSE)
             continue

@@ -42,7 +42,8 @@ def result(*problems: str) -> Result:
 
 def test_two_hundred_domains_of_every_manner() -> None:
     assert sum(one.domains for one in RECEIVERS) == 200
-    assert {one.name for one in RECEIVERS} == set(DEFAULTS)
+    added = {"flaky", "latency", "cap"}  # for measurements
+    assert {one.name for one in RECEIVERS} == set(DEFAULTS) - added
     assert len({one.address for one in RECEIVERS}) == len(RECEIVERS)
     assert all(one.address.startswith("127.") for one in RECEIVERS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from email import message_from_bytes
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,12 @@ def test_processes_share_numbers_and_recipients() -> None:
     assert numbers == list(range(5, 106))
     assert all(part.sessions >= 1 for part in parts)
     assert Composer(parts[1]).recipient(50) == Composer(whole).recipient(50)
+
+
+def test_files_are_sent_in_turn_behind_the_number(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"Subject: a\n\n.hidden\n")
+    (tmp_path / "b").write_bytes(b"Subject: b\r\n\r\nno end")
+    files = [str(tmp_path / name) for name in "ab"]
+    composer = Composer(Load(server="x:1", recipients={"u@x": 1}, bodies=files))
+    assert composer.content(4, "u@x") == b"X-Load-Id: 4\r\nSubject: a\r\n\r\n..hidden\r\n"
+    assert composer.content(5, "u@x") == b"X-Load-Id: 5\r\nSubject: b\r\n\r\nno end\r\n"

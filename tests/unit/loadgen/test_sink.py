@@ -11,7 +11,7 @@ import pytest
 from mta.errors import ConfigError
 from mta.loadgen.ledger import Ledger
 from mta.loadgen.manners import Judges, Manner, parse
-from mta.loadgen.sink import Sink, SinkSession, parse_domain, parse_listen
+from mta.loadgen.sink import Sink, SinkSession, addresses, parse_domain, parse_listen
 
 ENVELOPE = b"MAIL FROM:<s@x>\r\nRCPT TO:<%b>\r\nDATA\r\n"
 CONTENT = b"X-Load-Id: %d\r\n\r\ntext\r\n.\r\n"
@@ -192,3 +192,55 @@ def test_rules_of_the_command_line() -> None:
     assert parse_domain("*.Example.COM=defer") == ("example.com", ("defer", ()))
     with pytest.raises(ConfigError, match="as example.com"):
         parse_domain("example.com")
+
+
+def test_latency_delays_what_is_ready_and_the_dot_more() -> None:
+    bench = Bench("latency:0.2,1")
+    assert bench.paper.written == b""
+    bench.paper.advance(0.2)
+    assert bench.paper.written.startswith(b"220 ")
+    bench.say(b"EHLO x\r\n" + ENVELOPE % b"u@x")
+    bench.paper.written = b""
+    bench.paper.advance(0.2)
+    assert [line[:3] for line in bench.paper.written.splitlines()][-3:] == [b"250", b"250", b"354"]
+    bench.say(CONTENT % 5)
+    bench.paper.written = b""
+    bench.paper.advance(1.0)
+    assert bench.paper.written == b""
+    bench.paper.advance(0.2)
+    assert bench.paper.written.startswith(b"250 ")
+    assert bench.ledger.copies(5, "u@x") == 1
+
+
+def test_flaky_puts_every_third_recipient_off() -> None:
+    judge = Judges(parse("flaky:3")).judge("a@x")
+    replies = [judge.recipient("s", "a@x", 0, 0.0).reply for _ in range(6)]
+    assert [reply is None for reply in replies] == [True, True, False] * 2
+
+
+def test_cap_turns_further_connections_away_until_one_ends() -> None:
+    ledger, paper = Ledger(), Paper()
+    sink, judges = Sink(ledger, paper), Judges(parse("cap:1"))
+
+    def connect() -> tuple[SinkSession, Paper]:
+        session, own = SinkSession(sink, judges), Paper()
+        session.connection_made(own)  # type: ignore[arg-type]
+        return session, own
+
+    (first, greeted), (second, refused) = connect(), connect()
+    assert greeted.written.startswith(b"220 ")
+    assert refused.written.startswith(b"421 ") and refused.closed
+    second.connection_lost(None)
+    assert connect()[1].closed
+    first.connection_lost(None)
+    assert connect()[1].written.startswith(b"220 ")
+    assert ledger.counts.deferred == 2
+
+
+def test_ranges_of_addresses() -> None:
+    assert addresses("127.0.0.254-127.0.1.1:25") == [
+        "127.0.0.254:25", "127.0.0.255:25", "127.0.1.0:25", "127.0.1.1:25"
+    ]  # fmt: skip
+    assert addresses("mx-1.example:25") == ["mx-1.example:25"]
+    assert addresses("[::1]:25") == ["[::1]:25"]
+    assert parse_listen("127.0.1.1-127.0.1.9:25=defer", parse("accept"))[1].name == "defer"

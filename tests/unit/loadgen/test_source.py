@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from mta.loadgen.message import Load
 from mta.loadgen.source import Report, Session, Work
+from mta.loadgen.tally import Tally, create
 
 OPEN = b"220 hello\r\n250-hello\r\n250 PIPELINING\r\n"
 
@@ -38,7 +40,14 @@ VERBS = (b"EHLO ", b"MAIL ", b"RCPT ", b"DATA", b"RSET", b"QUIT")
 class Bench:
     """One session over one wire."""
 
-    def __init__(self, messages: int = 2, *, pipelining: bool = True) -> None:
+    def __init__(
+        self,
+        messages: int = 2,
+        *,
+        pipelining: bool = True,
+        rate: float = 0.0,
+        tally: str = "",
+    ) -> None:
         self.later: list[Callable[[], None]] = []
         self.time = 0.0
         load = Load(
@@ -47,6 +56,8 @@ class Bench:
             messages=messages,
             size=500,
             pipelining=pipelining,
+            rate=rate,
+            tally=tally,
         )
         self.work = Work(load, now=lambda: self.time)
         self.connect()
@@ -166,3 +177,29 @@ def test_reports_add_up() -> None:
     assert (first.accepted, first.seconds, first.unknown) == (5, 2.0, [4])
     assert first.replies == {"a": 3, "b": 1}
     assert first.histogram().quantile(1.0) == 5
+
+
+def test_pace_sends_the_dot_alone_until_the_next_is_due() -> None:
+    bench = Bench(2, rate=10.0)
+    bench.session.data_received(OPEN)
+    bench.wire.take()
+    assert bench.say(b"250 ok", b"250 ok", b"354 go") == b"."
+    assert bench.say(b"250 fine") == b""
+    bench.time = 0.05
+    bench.later.pop()()
+    assert bench.wire.take() == b""
+    bench.time = 0.11
+    bench.later.pop()()
+    assert bench.wire.take() == b"MAIL RCPT DATA"
+
+
+def test_tally_has_the_times_of_each_number(tmp_path: Path) -> None:
+    create(tmp_path / "tally", 10, 2)
+    bench = Bench(1, tally=str(tmp_path / "tally"))
+    bench.session.data_received(OPEN)
+    tally = Tally(tmp_path / "tally")
+    assert tally.sent[0] == 0
+    bench.say(b"250 ok", b"250 ok", b"354 go")
+    assert tally.sent[0] > 0 and tally.accepted[0] == 0
+    bench.say(b"250 fine")
+    assert tally.accepted[0] >= tally.sent[0]

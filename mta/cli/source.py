@@ -1,0 +1,119 @@
+"""`mta source`: numbered messages into a server, as fast as it takes them or at a pace."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mta.cli.common import print_line
+
+if TYPE_CHECKING:
+    from mta.loadgen.source import Report
+
+
+def register(app: typer.Typer) -> None:
+    """Add `source` to the application."""
+    app.command("source")(source)
+
+
+def source(
+    server: Annotated[str, typer.Argument(metavar="HOST:PORT")] = "127.0.0.1:2525",
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS[=WEIGHT]",
+            help="A recipient, {n} stands for the message's number; may be repeated."
+            " [default: user{n}@load.example]",
+        ),
+    ] = None,
+    domains: Annotated[
+        int, typer.Option(min=0, help="Send to so many domains, d0.example and on, in turn.")
+    ] = 0,
+    sender: Annotated[str, typer.Option(help="The envelope's sender.")] = "load@source.example",
+    messages: Annotated[int, typer.Option(min=1, help="Messages to send.")] = 1000,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first message.")] = 0,
+    size: Annotated[int, typer.Option(min=0, help="Octets of a message.")] = 10240,
+    body: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, help="A file to send instead of text; several are sent in turn."),
+    ] = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Connections kept open.")] = 20,
+    processes: Annotated[int, typer.Option(min=1, help="Send from so many processes.")] = 1,
+    rate: Annotated[float, typer.Option(min=0, help="Messages/s; 0 for as many as go.")] = 0.0,
+    pipelining: Annotated[
+        bool, typer.Option(help="Send the next envelope with the dot (RFC 2920).")
+    ] = True,
+    local: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="A local address to send from; several in turn."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds; what is left then is unsent.")] = 300.0,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Send numbered messages to a server; fails unless each got its 250."""
+    from mta.loadgen.message import Load
+    from mta.loadgen.source import run_processes
+
+    load = Load(
+        server=server,
+        recipients=recipients(to or [], domains),
+        sender=sender,
+        messages=messages,
+        first=first,
+        size=size,
+        bodies=[str(path) for path in body or ()],
+        sessions=sessions,
+        rate=rate,
+        pipelining=pipelining,
+        sources=local or [],
+        timeout=timeout,
+        ids=False,
+    )
+    show = None if json or not sys.stdout.isatty() else _show
+    report = asyncio.run(run_processes(load, processes, show))
+    tell(report, json)
+    raise typer.Exit(int(report.accepted < messages))
+
+
+def recipients(to: list[str], domains: int) -> dict[str, float]:
+    """Address templates with their weights."""
+    found = {f"user{{n}}@d{index}.example": 1.0 for index in range(domains)}
+    for text in to:
+        address, equals, weight = text.partition("=")
+        try:
+            found[address] = float(weight) if equals else 1.0
+        except ValueError:
+            raise typer.BadParameter(f"{weight!r} is no weight", param_hint="--to") from None
+    return found or {"user{n}@load.example": 1.0}
+
+
+def _show(accepted: int) -> None:
+    print(f"\r\x1b[Kaccepted {accepted:,}", end="", flush=True)
+
+
+def tell(report: Report, json: bool) -> None:
+    """Print what became of the load."""
+    times = report.histogram()
+    figures = {
+        "accepted": report.accepted,
+        "refused": report.refused,
+        "deferred": report.deferred,
+        "unknown": len(report.unknown),
+        "unsent": report.unsent,
+        "seconds": round(report.seconds, 3),
+        "rate": round(report.accepted / max(report.seconds, 1e-9), 1),
+        "p50_us": times.quantile(0.5),
+        "p99_us": times.quantile(0.99),
+        "slowest_us": report.slowest,
+    }
+    if json:
+        print_line({**figures, "replies": report.replies})
+        return
+    start = "\r\x1b[K" if sys.stdout.isatty() else ""
+    print(start + "  ".join(f"{name} {value:,}" for name, value in figures.items() if value))
+    for reply, count in report.replies.items():
+        print(f"{count:,} times: {reply}")

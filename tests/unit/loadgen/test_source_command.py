@@ -1,0 +1,50 @@
+"""`mta source` against several sink processes, as processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from mta.cli.source import recipients
+
+MTA = [sys.executable, "-m", "mta.cli.main"]
+
+
+def test_recipients_with_weights() -> None:
+    assert recipients([], 0) == {"user{n}@load.example": 1.0}
+    assert recipients(["a@x=3", "b@y"], 1) == {"user{n}@d0.example": 1.0, "a@x": 3.0, "b@y": 1.0}
+
+
+def test_source_and_two_sink_processes(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    arguments = ["--listen", "127.0.5.1-127.0.5.2:0", "--processes", "2", "--json"]
+    with subprocess.Popen(
+        [*MTA, "sink", *arguments, "--record", str(record)], stdout=subprocess.PIPE, text=True
+    ) as sink:
+        try:
+            assert sink.stdout is not None
+            bound = {json.loads(sink.stdout.readline())["listen"] for _ in range(2)}
+            assert {address.split(":")[0] for address in bound} == {"127.0.5.1", "127.0.5.2"}
+            for first, address in enumerate(sorted(bound)):
+                done = subprocess.run(
+                    [*MTA, "source", address, "--messages", "50", "--first", str(first * 50),
+                     "--processes", "2", "--domains", "7", "--size", "600", "--json"],
+                    capture_output=True, text=True,
+                )  # fmt: skip
+                assert done.returncode == 0, done.stderr
+                assert json.loads(done.stdout)["accepted"] == 50
+        finally:
+            sink.send_signal(signal.SIGTERM)
+        last = json.loads(sink.stdout.read().splitlines()[-1])
+        assert sink.wait(10) == 0
+    assert (last["messages"], last["duplicates"], last["final"]) == (100, 0, True)
+    lines = [
+        json.loads(line)
+        for index in range(2)
+        for line in Path(f"{record}.{index}").read_text().splitlines()
+    ]
+    assert sorted(line["number"] for line in lines) == list(range(100))
+    assert len({line["recipient"].partition("@")[2] for line in lines}) == 7
