@@ -59,3 +59,11 @@ class HookError(MailraceError):
     def __init__(self, hook: str, why: str) -> None:
         self.hook, self.why = hook, why
         super().__init__(f"hook {hook} failed: {why}")
+
+
+class TableError(MailraceError):
+    """A lookup table that cannot answer now; the message is tried again later."""
+
+    def __init__(self, table: str, why: str) -> None:
+        self.table, self.why = table, why
+        super().__init__(f"table {table}: {why}")

@@ -247,6 +247,9 @@ def entry(field: fields.Field) -> list[str]:
     mark = ", needs a restart" if field.static else ""
     needed = field.default is msgspec.NODEFAULT
     value = NEEDED.get(field.name, "") if needed else written(field)
+    choices = fields.allowed(field)
+    if needed and choices and value.strip('"') not in choices:
+        value = f'"{choices[0]}"'
     return [
         f"# {field.meaning} ({takes(field).replace('`', '')}{mark})",
         f"# {field.name} = {value}",

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from mta.config import transports, values
+from mta.config import tables, transports, values
 from mta.config.convert import nearest
 from mta.config.faults import fault
 from mta.config.schema import Config, Limit, Listener, Retry
@@ -32,7 +32,7 @@ def problems(config: Config) -> list[ConfigError]:
     found: list[ConfigError] = []
     parts = (
         listeners, names, extensions, paths, memory, retries, routes, ways, sources, pools,
-        delivery, nameservers, http, hooks,
+        delivery, nameservers, http, hooks, lookups,
     )  # fmt: skip
     for part in parts:
         found.extend(part(config))
@@ -91,6 +91,12 @@ def hooks(config: Config) -> Iterator[ConfigError]:
         yield fault(f"{file}:{error.lineno or 1}: not Python: {error.msg}", "hooks", "file")
     except ValueError as error:
         yield fault(f"{file} is not Python: {error}", "hooks", "file")
+
+
+def lookups(config: Config) -> Iterator[ConfigError]:
+    """Tables that are whole."""
+    for name, table in config.table.items():
+        yield from tables.problems(name, table)
 
 
 def networks(listener: Listener, number: int) -> Iterator[ConfigError]:

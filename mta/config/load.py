@@ -15,7 +15,7 @@ from mta.config import check, fields
 from mta.config.convert import EXPONENTIAL, Converter, Problem, Text
 from mta.config.home import absolute, default_home
 from mta.config.positions import Positions
-from mta.config.schema import DEFAULT_LISTEN, Config
+from mta.config.schema import DEFAULT_LISTEN, Config, Table
 from mta.errors import ConfigError
 
 COMMAND_LINE = "command line"
@@ -248,8 +248,19 @@ def complete(config: Config, home: Path | str | None = None) -> Config:
         ),
         queue=replace(queue, body_memory=bodies),
         pickup=replace(pickup, folder=str(absolute(pickup.folder or base / "pickup"))),
+        table={name: located(table) for name, table in config.table.items()},
         hooks=replace(hooks, file=str(absolute(hooks.file)) if hooks.file else ""),
         control=replace(control, socket=str(absolute(control.socket or base / "control.sock"))),
+    )
+
+
+def located(table: Table) -> Table:
+    """A table whose files have absolute paths."""
+    file, password = table.file, table.password_file
+    return msgspec.structs.replace(
+        table,
+        file=str(absolute(file)) if file else "",
+        password_file=str(absolute(password)) if password else "",
     )
 
 

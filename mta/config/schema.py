@@ -568,6 +568,42 @@ class Hooks(Section, frozen=True):
     ] = 60.0
 
 
+class Table(Section, frozen=True):
+    """A lookup table for hooks: `await tables["NAME"].get(key)`."""
+
+    kind: Annotated[
+        Literal["file", "cidr", "regex", "sqlite", "sql", "ldap", "redis"],
+        doc("where it is; each kind has options of its own, named with it below"),
+    ]
+    file: Annotated[
+        Path,
+        doc(
+            "file: lines `key value`; cidr: `192.0.2.0/24 value`; regex: `/expression/i value`;"
+            " sqlite: the database. Read again when it changes"
+        ),
+    ] = ""
+    query: Annotated[
+        str,
+        doc("sqlite, sql: SELECT with the driver's mark (`?`, `%s`) or name (`:key`) for the key"),
+    ] = ""
+    driver: Annotated[str, doc("sql: a DB-API module, such as psycopg or pymysql")] = ""
+    dsn: Annotated[str, doc("sql: what its connect() takes first")] = ""
+    arguments: Annotated[
+        dict[str, str], doc("sql: named arguments of its connect(); digits are a number")
+    ] = {}
+    url: Annotated[str, doc("ldap: ldap://host or ldaps://host; redis: redis://host:6379/0")] = ""
+    key: Annotated[str, doc("redis: the key to GET, `{key}` is ours")] = "{key}"
+    base: Annotated[str, doc("ldap: the entry below which is searched")] = ""
+    filter: Annotated[str, doc("ldap: what is searched for, such as (mail={key})")] = ""
+    attribute: Annotated[str, doc("ldap: whose first value is given")] = ""
+    bind_dn: Annotated[str, doc("ldap: as whom; anonymous if not given")] = ""
+    password_file: Annotated[Path, doc("ldap: file with the password")] = ""
+    ttl: Annotated[Seconds, doc("answers are kept, also that there is none", ge=0)] = 60.0
+    size: Annotated[int, doc("answers kept per worker", ge=1)] = 10_000
+    timeout: Annotated[Seconds, doc("for an answer", ge=0.001)] = 3.0
+    connections: Annotated[int, doc("look-ups at once, per worker", ge=1, le=1000)] = 4
+
+
 class Http(Section, frozen=True):
     """Where monitoring asks: `/metrics` (Prometheus), `/healthz` and `/readyz`."""
 
@@ -643,6 +679,7 @@ class Config(Section, frozen=True):
     log: Log = Log()
     dsn: Dsn = Dsn()
     hooks: Hooks = Hooks()
+    table: dict[str, Table] = {}
     http: Http = Http()
     control: Control = Control()
 

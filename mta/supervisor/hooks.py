@@ -12,10 +12,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from mta.delivery.hooked import AttemptHooks
 from mta.hooks import Accept, Destination, NewMessage, Queue, QueueSettings, Refuse, script
 from mta.hooks.answers import Answers
 from mta.hooks.runner import Hooks
+from mta.hooks.tables import Tables, TableSpec, build
 from mta.model import ascii_domain
 from mta.queues.names import format_name
 from mta.reception.hooked import HookedReception
@@ -27,6 +30,7 @@ from mta.supervisor.events import EventPump
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mta.clock import Clock
     from mta.config.schema import Config
     from mta.model import Recipient
     from mta.queues.retry import RetryPolicy
@@ -66,13 +70,31 @@ class QueuePolicy:
         return made
 
 
-async def load(config: Config, text: str) -> Hooks | None:
-    """The hooks of a file's text, not yet in use; None without any. ConfigError."""
-    settings = config.hooks
-    if not settings.file:
-        return None
-    functions = await asyncio.to_thread(script.load, settings.file, text, {})
-    return Hooks(functions, path=settings.file, timeout=settings.timeout, threads=settings.threads)
+class Loader:
+    """Makes hooks of the file's text, and the tables that they may ask."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._specs: dict[str, TableSpec] = {}
+        self.tables = Tables({})
+
+    async def load(self, config: Config, text: str) -> Hooks | None:
+        """The hooks, not yet in use; None without a file. ConfigError.
+
+        Tables stay while their settings do; old ones end with the calls that still use them.
+        """
+        settings = config.hooks
+        if not settings.file:
+            return None
+        specs = {n: TableSpec(**structs.asdict(table)) for n, table in config.table.items()}
+        tables = self.tables
+        if specs != self._specs:
+            tables = await asyncio.to_thread(build, specs, self._clock)
+        functions = await asyncio.to_thread(script.load, settings.file, text, tables)
+        self._specs, self.tables = specs, tables
+        return Hooks(
+            functions, path=settings.file, timeout=settings.timeout, threads=settings.threads
+        )
 
 
 class WorkerHooks:
@@ -195,6 +217,7 @@ class WorkerHooks:
         await asyncio.gather(*(pump.stop() for pump in self._pumps))
         if self.hooks is not None:
             self.hooks.close()
+        await self._worker.hook_loader.tables.close()
 
 
 def _hooked_reception(before: Any, *args: Any, **named: Any) -> Reception:

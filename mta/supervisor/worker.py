@@ -45,8 +45,8 @@ from mta.supervisor.failures import Failures
 from mta.supervisor.faults import Faults
 from mta.supervisor.figures import REPORT_EVERY
 from mta.supervisor.follow import Followers
+from mta.supervisor.hooks import Loader as HookLoader
 from mta.supervisor.hooks import WorkerHooks
-from mta.supervisor.hooks import load as load_hooks
 from mta.supervisor.paths import Paths
 from mta.supervisor.pickup import Pickup
 from mta.supervisor.shards import open_shards
@@ -81,12 +81,13 @@ class Worker:
         )
         self.faults.watch(self.loop)
         self.listeners: list[Listener] = []
+        self.hook_loader = HookLoader(self.clock)
         self.prepared: tuple[str, Hooks | None] = "", None  # text of a hook file, and its hooks
 
     async def start(self) -> None:
         """Open the shards, recover, wire, accept."""
         config, orders = self.config, self.orders
-        hooks = await load_hooks(config, orders.hooks)
+        hooks = await self.hook_loader.load(config, orders.hooks)
         self.table = sharedmem.attach(orders.table)
         self.gate = Gate(
             self.table, orders.number, wiring.limits(config), self.clock, orders.wakers
@@ -301,9 +302,9 @@ class Worker:
             return self._take_acts(msgspec.convert(args["acts"], list[Act]))
         if op == "reload":
             config = from_json(msgspec.json.encode(args["config"]))
-            return self._reload(config, await load_hooks(config, args["hooks"]))
+            return self._reload(config, await self.hook_loader.load(config, args["hooks"]))
         if op == "hooks.prepare":
-            self.prepared = args["text"], await load_hooks(self.config, args["text"])
+            self.prepared = args["text"], await self.hook_loader.load(self.config, args["text"])
             return None
         if op == "hooks.use":
             return await self._use_hooks(args["text"])
@@ -367,7 +368,7 @@ class Worker:
         """Change over to the hooks of a text, which every worker has found good."""
         (prepared, hooks), self.prepared = self.prepared, ("", None)
         if prepared != text:  # this worker was starting when the others prepared
-            hooks = await load_hooks(self.config, text)
+            hooks = await self.hook_loader.load(self.config, text)
         self.hooks.use(hooks, self.config)
         for listener, options in zip(self.listeners, self.config.listener, strict=True):
             session = wiring.listener_options(self.config, options)
