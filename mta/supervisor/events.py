@@ -43,6 +43,7 @@ class EventPump:
 
     def start(self) -> None:
         """Begin where the cursor is, or at the log's end as it is now."""
+        self._load()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -61,28 +62,35 @@ class EventPump:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._load)
         save_at = loop.time() + SAVE_EVERY
         while True:
-            if self._at != self._shard.log_end.position:
-                for end, records in await asyncio.to_thread(self._read):
-                    for record in records:
-                        await self._give(record)
-                    self._at = end
-            else:
+            synced = self._shard.log_end.position
+            if synced == self._at or not await self._advance(synced):
                 await asyncio.sleep(IDLE)
             if loop.time() >= save_at:
                 await asyncio.to_thread(self._save)
                 save_at = loop.time() + SAVE_EVERY
 
-    async def _give(self, record: Fields) -> None:
-        with contextlib.suppress(HookError):  # told by the runner
-            await self.hooks.call("event", record)
+    async def _advance(self, synced: Position) -> bool:
+        """Give the next frames; False when there are none."""
+        frames = await asyncio.to_thread(self._read, synced)
+        for end, records in frames:
+            await self._give(records)
+            self._at = end
+        return bool(frames)
 
-    def _read(self) -> list[tuple[Position, list[Fields]]]:
+    async def _give(self, records: list[Fields]) -> None:
+        for record in records:
+            with contextlib.suppress(HookError):  # told by the runner
+                await self.hooks.call("event", record)
+
+    def _read(self, synced: Position) -> list[tuple[Position, list[Fields]]]:
+        """The next frames, none that is not yet `synced`; each with its end."""
         frames = islice(reader.read_frames(self._log, self._at), FRAMES)
-        found = [(end, records) for (_, end), records in frames]
-        return found or [(self._shard.log_end.position, [])]  # the rest was retired
+        found = [(end, records) for (_, end), records in frames if end <= synced]
+        if not found and synced[0] > self._at[0]:  # the segment has ended, or was retired
+            found.append(((synced[0], 0), []))
+        return found
 
     def _load(self) -> None:
         """Go to the cursor, or make one here."""
