@@ -68,7 +68,7 @@ class Message:
     __slots__ = (
         "id", "sender", "tenant", "campaign", "pool", "klass", "received_us", "size", "flags",
         "peer_name", "peer_address", "message_id", "open", "total", "body", "session", "uses",
-        "envid", "ret", "priority", "release_us", "__weakref__",
+        "envid", "ret", "priority", "release_us", "place", "__weakref__",
     )  # fmt: skip
 
     id: bytes  # 16 bytes, UUIDv7, carries the shard
@@ -92,6 +92,7 @@ class Message:
     ret: str  # how much a failure DSN returns: "FULL", "HDRS" or "" (RFC 3461 4.3)
     priority: int  # MT-PRIORITY, -9 to 9 (RFC 6710)
     release_us: int  # no attempt before this wall clock (RFC 4865), 0 for at once
+    place: int  # of the body in the shard's segments; 0: it is in RocksDB, or not stored yet
 
     def __init__(
         self,
@@ -116,6 +117,7 @@ class Message:
         ret: str = "",
         priority: int = 0,
         release_us: int = 0,
+        place: int = 0,
     ) -> None:
         self.id, self.sender = id, sender
         self.tenant, self.campaign, self.pool, self.klass = tenant, campaign, pool, klass
@@ -123,7 +125,7 @@ class Message:
         self.peer_name, self.peer_address = peer_name, peer_address
         self.message_id, self.session = message_id, session
         self.open, self.total, self.body = open, total, body
-        self.uses = 0
+        self.uses, self.place = 0, place
         self.envid, self.ret, self.priority, self.release_us = envid, ret, priority, release_us
 
     def __repr__(self) -> str:

@@ -1,66 +1,144 @@
-"""Where the contents of messages are kept: an interface, and the store inside RocksDB."""
+"""Where the contents of messages are kept: in segment files, or in RocksDB.
+
+RocksDB has those that are small or larger than half a segment, those that came while no segment
+was ready, and those that were left in a segment when it was emptied (`reclaim`). So a body whose
+segment is gone is looked for there.
+"""
 
 from __future__ import annotations
 
 import threading
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from mta._speedups import bodylog
 from mta.errors import SpoolDamagedError, SpoolError
+from mta.spool import segments
+from mta.spool.segments import Run, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rocksdict import WriteBatch
 
+    from mta.model import Message
+    from mta.spool.options import ShardOptions
     from mta.spool.store import Store
 
-Bodies = dict[bytes, bytes]
-if TYPE_CHECKING:
+    Bodies = dict[bytes, bytes]
     ReadDone = Callable[[Bodies, BaseException | None], None]
 
-
-class BodyStore(Protocol):
-    """Contents by message id; changes ride in the batch of the spool's other rows."""
-
-    def put(self, batch: WriteBatch, id: bytes, body: bytes) -> None:
-        """Store a body with the batch."""
-        ...
-
-    def delete(self, batch: WriteBatch, id: bytes) -> None:
-        """Forget a body with the batch."""
-        ...
-
-    def get(self, id: bytes) -> bytes | None:
-        """A body, or None."""
-        ...
-
-    def get_many(self, ids: list[bytes]) -> list[bytes | None]:
-        """Bodies in the order of the ids."""
-        ...
+FOLDER = "bodies"
 
 
-class RocksBodies:
-    """Bodies in the column family `bodies`."""
+class BodyStore:
+    """The bodies of a shard; what is durable follows the batch of the spool's other rows."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, options: ShardOptions) -> None:
         self._store = store
+        self._smallest = options.segment_from
+        self.segments = Segments(store.folder / FOLDER, options.segment_bytes)
+        self._largest = options.segment_bytes // 2
+        self.on_low: Callable[[], None] | None = None  # a segment is wanted
+        self._runs: list[Run] = []  # placed, to be written with the next job
+        self._writing: list[Run] = []  # taken by a job
+        self._run: Run | None = None  # the last of `_runs`, to be gone on with
 
-    def put(self, batch: WriteBatch, id: bytes, body: bytes) -> None:
-        """Store a body with the batch."""
-        batch.put(id, body, self._store.in_bodies)
+    # -- on the loop
 
-    def delete(self, batch: WriteBatch, id: bytes) -> None:
-        """Forget a body with the batch."""
+    def place(self, id: bytes, body: bytes) -> int:
+        """Room for a body in a segment, into which the next job writes it; 0: put it with the
+        other rows."""
+        size = len(body)
+        if not self._smallest <= size <= self._largest:
+            return 0
+        found = self.segments.place(bodylog.units(size))
+        if self.segments.low and self.on_low is not None:
+            self.on_low()
+        if found is None:
+            return 0
+        segment, unit = found
+        run = self._run
+        if run is None or run.segment is not segment:
+            run = self._run = Run(segment, unit)
+            self._runs.append(run)
+        run.records.append((id, body))
+        return segment.number << 32 | unit
+
+    def delete(self, batch: WriteBatch, id: bytes, place: int) -> None:
+        """Forget a body with the batch; `release` follows when that is durable."""
+        if place:
+            segment = self.segments.of(place)
+            if segment is not None and not segment.moving:
+                return
         batch.delete(id, self._store.in_bodies)
 
-    def get(self, id: bytes) -> bytes | None:
-        """A body, or None."""
-        return self._store.get(self._store.bodies, id)
+    def release(self, place: int, size: int) -> None:
+        """A deletion is durable."""
+        if place:
+            self.segments.clear(place, bodylog.units(size))
 
-    def get_many(self, ids: list[bytes]) -> list[bytes | None]:
-        """Bodies in the order of the ids; one in a damaged block counts as gone."""
+    def take(self) -> list[Run]:
+        """What is to be written now, for `segments.write`."""
+        runs, self._runs, self._run = self._runs, [], None
+        self._writing = runs
+        return runs
+
+    def written(self) -> None:
+        """What was taken is on the disk."""
+        runs, self._writing = self._writing, []
+        for run in runs:
+            self.segments.unpin(run.segment)
+
+    def failed(self) -> None:
+        """What was taken is not on the disk: the next job writes it."""
+        self._runs[:0], self._writing = self._writing, []
+
+    # -- in any thread
+
+    def get(self, id: bytes, place: int, size: int) -> bytes | None:
+        """A body, or None: gone or damaged."""
+        return self.get_many([(id, place, size)])[0]
+
+    def get_many(self, wanted: list[tuple[bytes, int, int]]) -> list[bytes | None]:
+        """Bodies for (id, place, size), in their order; a damaged one counts as gone."""
+        found = [self._in_segment(*one) if one[1] else None for one in wanted]
+        missing = [at for at, body in enumerate(found) if body is None]
+        if missing:
+            rest = self._in_rocksdb([wanted[at][0] for at in missing])
+            for at, body in zip(missing, rest, strict=True):
+                found[at] = body
+        return found
+
+    def salvage(self, id: bytes, place: int) -> bytes | None:
+        """The body at a place that may be wrong, of a size that nobody knows."""
+        segment = self.segments.of(place)
+        if segment is not None:
+            found = segments.read_any(segment, place)
+            if found is not None and found[0] == id:
+                return found[1]
+        return self._in_rocksdb([id])[0]
+
+    def _in_segment(self, id: bytes, place: int, size: int) -> bytes | None:
+        segment = self.segments.of(place)
+        if segment is None:
+            return None
+        if segment.pins and (body := self._waiting(id)) is not None:
+            return body
+        try:
+            return segments.read(segment, place, id, size)
+        except OSError:
+            return None
+
+    def _waiting(self, id: bytes) -> bytes | None:
+        for run in [*self._runs, *self._writing]:
+            for known, body in run.records:
+                if known == id:
+                    return body
+        return None
+
+    def _in_rocksdb(self, ids: list[bytes]) -> list[bytes | None]:
         try:
             return self._store.get_many(self._store.bodies, ids)
         except SpoolDamagedError:
@@ -68,47 +146,57 @@ class RocksBodies:
 
     def _readable(self, id: bytes) -> bytes | None:
         try:
-            return self.get(id)
+            return self._store.get(self._store.bodies, id)
         except SpoolDamagedError:
             return None
 
+    def close(self) -> None:
+        """Close the files."""
+        self.segments.close()
+
 
 class BodyReader:
-    """A thread that reads bodies ahead, for any number of shards of a worker.
+    """A thread that reads bodies ahead and prepares files, for any number of shards of a worker.
 
-    Point reads hold the GIL, so a request is read in slices: the loop gets its turn between them.
+    Point reads of RocksDB hold the GIL, so a request is read in slices: the loop gets its turn.
     """
 
     SLICE = 8
 
     def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
         self._wake = wake
-        self._requests: SimpleQueue[tuple[BodyStore, list[bytes], ReadDone] | None] = SimpleQueue()
+        self._work: SimpleQueue[Callable[[], Callable[[], None]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="mta-bodies", daemon=True)
         self._thread.start()
 
-    def read(self, store: BodyStore, ids: list[bytes], done: ReadDone) -> None:
-        """Read `ids`; `done(bodies, error)` runs on the loop, without the ids that have none."""
-        self._requests.put((store, ids, done))
+    def read(self, store: BodyStore, messages: list[Message], done: ReadDone) -> None:
+        """Read bodies; `done(bodies by id, error)` runs on the loop; what is gone is left out."""
+        wanted = [(message.id, message.place, message.size) for message in messages]
+        self._work.put(partial(self._read, store, wanted, done))
+
+    def work(self, job: Callable[[], Callable[[], None]]) -> None:
+        """Run `job` here, and what it gives back on the loop."""
+        self._work.put(job)
 
     def close(self) -> None:
         """End the thread after what was asked for."""
-        self._requests.put(None)
+        self._work.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while (request := self._requests.get()) is not None:
-            store, ids, done = request
-            bodies, error = self._read(store, ids)
-            self._wake(partial(done, bodies, error))
+        while (job := self._work.get()) is not None:
+            self._wake(job())
 
-    def _read(self, store: BodyStore, ids: list[bytes]) -> tuple[Bodies, SpoolError | None]:
+    def _read(
+        self, store: BodyStore, wanted: list[tuple[bytes, int, int]], done: ReadDone
+    ) -> Callable[[], None]:
         bodies: Bodies = {}
+        error = None
         try:
-            for at in range(0, len(ids), self.SLICE):
-                part = ids[at : at + self.SLICE]
+            for at in range(0, len(wanted), self.SLICE):
+                part = wanted[at : at + self.SLICE]
                 found = zip(part, store.get_many(part), strict=True)
-                bodies.update((id, body) for id, body in found if body is not None)
-        except SpoolError as error:
-            return bodies, error
-        return bodies, None
+                bodies.update((one[0], body) for one, body in found if body is not None)
+        except SpoolError as problem:
+            error = problem
+        return partial(done, bodies, error)

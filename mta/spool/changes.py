@@ -6,8 +6,9 @@ calls and may be applied twice: it only puts and deletes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from mta.model import Where
 from mta.spool import keys, record
 
 if TYPE_CHECKING:
@@ -20,94 +21,106 @@ if TYPE_CHECKING:
     from mta.spool.store import Store
 
     Done = Callable[[BaseException | None], None]
+    Op = tuple[int, bytes, bytes | None]  # family, key, value; None deletes
 
 NEVER = 1 << 63  # a time that does not come
+DEFAULT, BODIES, MESSAGES, INDEX = range(4)  # as in options.FAMILIES
 
 
-class Stored(NamedTuple):
-    """A message as it is put: its rows are (key, record, index row, expiry row)."""
+class Stored:
+    """A message as it is put."""
 
-    id: bytes
-    body: bytes
-    envelope: bytes
-    rows: list[tuple[bytes, bytes, bytes, bytes]]
+    __slots__ = ("message", "ops", "young", "done")
 
-
-class Accepted(NamedTuple):
-    """A message that waits for its commit."""
-
-    stored: Stored
-    done: Done
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.ops: list[Op] = []
+        self.young: list[tuple[bytes, Recipient]] = []  # recipients without index rows, by key
+        self.done: Done | None = None
 
 
-def stored(message: Message, recipients: list[Recipient]) -> Stored:
-    """The rows of a new message."""
-    rows, id = [], message.id
+def stored(
+    message: Message, recipients: list[Recipient], bodies: BodyStore, *, young: bool = False
+) -> Stored:
+    """The rows of a new message; if it is `young`, FRESH recipients have no index rows yet."""
+    one, id, body = Stored(message), message.id, message.body
+    assert body is not None, "a message is accepted with its body"
+    ops, message.size = one.ops, len(body)
+    message.place = bodies.place(id, body)
+    if not message.place:
+        ops.append((BODIES, id, body))
+    if message.total > 1:
+        ops.append((MESSAGES, id, record.encode_envelope(message)))
     for r in recipients:
         key = keys.recipient(id, r.number)
-        expiry = keys.expiry(r.expires_us, key)
-        rows.append((key, record.encode_recipient(r), keys.row(r, key), expiry))
-    assert message.body is not None, "a message is accepted with its body"
-    return Stored(id, message.body, record.encode_envelope(message), rows)
+        ops.append((MESSAGES, key, record.encode_recipient(r)))
+        if young and r.where == Where.FRESH:
+            one.young.append((key, r))
+        else:
+            ops += listing(r, key)
+    return one
+
+
+def listing(r: Recipient, key: bytes) -> tuple[Op, Op]:
+    """The index rows of a recipient that has none."""
+    return (INDEX, keys.row(r, key), b""), (INDEX, keys.expiry(r.expires_us, key), b"")
 
 
 class Changes:
-    """Rows to put and delete; `rows` are (key, record or None, old row, new or other row)."""
+    """Rows to put and delete; a row that is b"" does not exist."""
 
-    __slots__ = ("accepted", "rows", "envelopes", "settings")
+    __slots__ = ("accepted", "ops", "ended", "after")
 
     def __init__(self) -> None:
         self.accepted: list[Stored] = []
-        self.rows: list[tuple[bytes, bytes | None, bytes, bytes]] = []
-        self.envelopes: list[tuple[bytes, bytes | None]] = []  # None deletes body and envelope
-        self.settings: list[tuple[bytes, bytes | None]] = []
+        self.ops: list[Op] = []
+        self.ended: list[tuple[bytes, int, int]] = []  # id, place and size of bodies to delete
+        self.after: list[Callable[[], None]] = []  # called when all this is durable
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.accepted or self.envelopes or self.settings)
+        return bool(self.ops or self.accepted or self.ended)
+
+    def remove(self, key: bytes, *rows: bytes) -> None:
+        """Delete a recipient and its index rows."""
+        self.ops += [(INDEX, row, None) for row in rows]
+        self.ops.append((MESSAGES, key, None))
+
+    def set(self, key: bytes, value: bytes | None) -> None:
+        """Put or delete a row of `default`."""
+        self.ops.append((DEFAULT, key, value))
+
+    def end(self, message: Message) -> None:
+        """Delete a body, and the envelope where it has a row of its own."""
+        self.ended.append((message.id, message.place, message.size))
+        if message.total != 1:
+            self.ops.append((MESSAGES, message.id, None))
 
     def apply(self, batch: WriteBatch, store: Store, bodies: BodyStore) -> None:
         """Add everything to a batch."""
-        put, delete, index, messages = batch.put, batch.delete, store.in_index, store.in_messages
-        for message in self.accepted:
-            put_message(message, batch, store, bodies)
-        for key, value, old, other in self.rows:
-            delete(old, index)
-            if value is None:
-                delete(other, index)
-                delete(key, messages)
-            else:
-                put(other, b"", index)
-                put(key, value, messages)
-        for id, envelope in self.envelopes:
-            if envelope is None:
-                delete(id, messages)
-                bodies.delete(batch, id)
-            else:
-                put(id, envelope, messages)
-        for key, setting in self.settings:
-            if setting is None:
-                delete(key, store.in_default)
-            else:
-                put(key, setting, store.in_default)
+        for one in self.accepted:
+            apply(one.ops, batch, store)
+        apply(self.ops, batch, store)
+        for id, place, _ in self.ended:
+            bodies.delete(batch, id, place)
 
 
-def put_message(message: Stored, batch: WriteBatch, store: Store, bodies: BodyStore) -> None:
-    """Add the rows of a new message to a batch."""
-    put, index, messages = batch.put, store.in_index, store.in_messages
-    bodies.put(batch, message.id, message.body)
-    put(message.id, message.envelope, messages)
-    for key, value, row, expiry in message.rows:
-        put(key, value, messages)
-        put(row, b"", index)
-        put(expiry, b"", index)
+def apply(ops: list[Op], batch: WriteBatch, store: Store) -> None:
+    """Add puts and deletes to a batch."""
+    put, families = batch.put, store.handles
+    for family, key, value in ops:
+        if value is None:
+            batch.delete(key, families[family])
+        else:
+            put(key, value, families[family])
 
 
 def undo(messages: list[Stored]) -> Changes:
     """What takes messages away again that were written but refused."""
     changes = Changes()
-    for message in messages:
-        changes.rows += [(key, None, row, expiry) for key, _, row, expiry in message.rows]
-        changes.envelopes.append((message.id, None))
+    for one in messages:
+        message = one.message
+        changes.ops += [(family, key, None) for family, key, _ in one.ops]
+        changes.ended.append((message.id, message.place, message.size))
     return changes
 
 
@@ -136,6 +149,8 @@ class Frame:
     def freeze(self) -> None:
         """Write down the envelopes as they are after the last call."""
         for id, message in self.touched.items():
-            value = record.encode_envelope(message) if message.open > 0 else None
-            self.changes.envelopes.append((id, value))
+            if message.open > 0:
+                self.changes.ops.append((MESSAGES, id, record.encode_envelope(message)))
+            else:
+                self.changes.end(message)
         self.touched.clear()

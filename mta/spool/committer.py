@@ -1,4 +1,4 @@
-"""The thread that syncs: log frame first, then the spool, both without the GIL."""
+"""The thread that syncs: bodies, spool, then the log frame, all without the GIL."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
+from mta.spool import segments
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mta.clock import Clock
-    from mta.spool.changes import Accepted, Changes, Frame
+    from mta.spool.bodies import BodyStore
+    from mta.spool.changes import Changes, Frame, Stored
+    from mta.spool.segments import Run
     from mta.spool.store import Store
 
 
@@ -39,14 +43,15 @@ class FrameLog(Protocol):
 class Job:
     """What one cycle has to make durable, and how that went."""
 
-    __slots__ = ("frame", "accepted", "frames", "changes", "reopen", "close", "position",
+    __slots__ = ("frame", "accepted", "frames", "changes", "runs", "reopen", "close", "position",
                  "frame_error", "error", "seconds")  # fmt: skip
 
     def __init__(self) -> None:
         self.frame: Frame | None = None  # to be logged
-        self.accepted: list[Accepted] = []  # written, to be synced
+        self.accepted: list[Stored] = []  # written, to be synced
         self.frames: list[Frame] = []  # written, to be synced
         self.changes: list[Changes] = []  # what was written, in order, for a second time
+        self.runs: list[Run] = []  # bodies to be written and synced
         self.reopen = False
         self.close = False
         self.position: tuple[int, int] | None = None  # of the frame
@@ -66,12 +71,13 @@ class Committer:
     def __init__(
         self,
         store: Store,
+        bodies: BodyStore,
         log: FrameLog,
         clock: Clock,
         wake: Callable[[Callable[[], None]], None],
         finished: Callable[[Job], None],
     ) -> None:
-        self._store, self._log, self._clock = store, log, clock
+        self._store, self._bodies, self._log, self._clock = store, bodies, log, clock
         self._wake, self._finished = wake, finished
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         name = f"mta-commit-{store.number}"
@@ -96,6 +102,8 @@ class Committer:
         try:
             if job.reopen:
                 self._store.reopen()
+            if job.runs:
+                segments.write(job.runs)
             if job.written:
                 self._store.sync()
         except Exception as error:  # noqa: BLE001 - the loop decides; a thread that dies hangs it
@@ -107,4 +115,5 @@ class Committer:
             job.frame_error = error
         if job.close:
             self._store.close()
+            self._bodies.close()
             self._log.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mta._speedups import bodylog
 from mta.errors import RecordError, SpoolError
 from mta.model import Message, Where, id_text
 from mta.spool import keys, record
@@ -44,13 +45,15 @@ class Corrupt:
         """Set a whole message aside: envelope, recipients and body."""
         if self.report is None or not self._save(id, value, why):
             return
-        self._save_body(id)
         found = self._store.records(id + b"\0", id + keys.END, 1 << 31)
         for key, record_value in found:
             if key[:16] == id and len(key) == keys.KEY_SIZE and self._save(key, record_value, why):
                 rows = self._rows(key, record_value)
                 self._remove(key, why, [*rows, row] if row[-20:] == key else rows)
-        self._cycle.frame.changes.envelopes.append((id, None))
+        place, units = record.place(value) if len(value) > record.PLACED else (0, 1)
+        size = units * bodylog.UNIT - bodylog.HEADER  # rounded up
+        self._save_body(id, place)
+        self._cycle.frame.changes.end(Message(id, "", size=size, place=place))
 
     def _remove(self, key: bytes, why: str, rows: list[bytes]) -> None:
         """Take a recipient's rows out with the frame that the report goes into."""
@@ -59,8 +62,7 @@ class Corrupt:
         if self.report is not None:
             self.report(id, number, why)
         frame = self._cycle.frame
-        for row in [keys.fresh(key), keys.held(key), *rows]:
-            frame.changes.rows.append((key, None, row, row))
+        frame.changes.remove(key, keys.fresh(key), keys.held(key), *rows)
         frame.changing[key] = None
         self._cycle.changed()
 
@@ -84,9 +86,9 @@ class Corrupt:
         text = {"shard": self._store.number, "key": key.hex(), "value": value.hex(), "problem": why}
         return self._write(f"{name}.json", msgspec.json.encode(text) + b"\n")
 
-    def _save_body(self, id: bytes) -> None:
+    def _save_body(self, id: bytes, place: int) -> None:
         try:
-            body = self._bodies.get(id)
+            body = self._bodies.salvage(id, place)
         except SpoolError:
             return
         if body is not None:

@@ -21,7 +21,7 @@ from rocksdict import WriteBatch
 from mta.errors import SpoolBusyError, SpoolError
 from mta.metrics import COMMIT_TIMES
 from mta.spool import keys
-from mta.spool.changes import Accepted, Changes, Frame, put_message, undo
+from mta.spool.changes import Changes, Frame, Stored, apply, undo
 from mta.spool.committer import Committer, FrameLog, Job
 from mta.spool.store import StallError, Store
 
@@ -90,14 +90,15 @@ class Cycle:
     ) -> None:
         self._store, self._bodies, self._log = store, bodies, log
         self._options, self._clock, self._call_later = options, clock, call_later
-        self._committer = Committer(store, log, clock, wake, self._finished)
+        self._committer = Committer(store, bodies, log, clock, wake, self._finished)
         self.problem: str | None = None
         self.stats = ShardStats()
         self.frame = Frame()  # takes records and the changes that follow from them
         self.moves = Changes()  # changes that need no record
         self.unlogged: dict[bytes, None] = {}  # accepted, Reception record not yet in a frame
         self.newest_logged = b""
-        self._incoming: list[Accepted] = []
+        self.on_durable: Callable[[Stored], None] | None = None  # before those who wait know
+        self._incoming: list[Stored] = []
         self._frozen: deque[Frame] = deque()  # to be logged; at most one, but after a failure
         self._logged: deque[Frame] = deque()  # synced in the log, to be written
         self._again: list[Changes] = []  # written, but the sync failed
@@ -118,7 +119,7 @@ class Cycle:
 
     # -- calls of the shard
 
-    def accept(self, message: Accepted) -> None:
+    def accept(self, message: Stored) -> None:
         """Commit a message with the next cycle."""
         self._incoming.append(message)
         self.kick()
@@ -171,7 +172,7 @@ class Cycle:
 
     def count(self) -> int:
         """Messages and records that wait for a commit."""
-        waiting = len(self._incoming) + len(self._job.accepted) + len(self.moves.rows)
+        waiting = len(self._incoming) + len(self._job.accepted) + len(self.moves.ops)
         return waiting + sum(len(frame.lines) for frame in self.frames())
 
     def close(self, done: Done) -> None:
@@ -209,6 +210,7 @@ class Cycle:
     def _submit(self, job: Job) -> None:
         self._busy = True
         self._job = Job()
+        job.runs = self._bodies.take()
         self._committer.submit(job)
 
     def _submit_special(self, what: Literal["close", "reopen"]) -> None:
@@ -238,7 +240,7 @@ class Cycle:
             self.unlogged.pop(id, None)
         self.newest_logged = newest = max(self.newest_logged, *frame.logged)
         older = [id for id in self.unlogged if id < newest]
-        frame.changes.settings.append((keys.LOGGED, b"".join([newest, *older])))
+        frame.changes.set(keys.LOGGED, b"".join([newest, *older]))
 
     def _write(self) -> bool:
         """Write what is ready, unsynced: it belongs to the next job. False after a failure."""
@@ -253,13 +255,13 @@ class Cycle:
             return True
         if position:
             last = Changes()
-            last.settings.append((keys.LOG, keys.position(*position)))
+            last.set(keys.LOG, keys.position(*position))
             ready.append(last)
         batch = WriteBatch(raw_mode=True)
         for changes in ready:
             changes.apply(batch, self._store, self._bodies)
-        for message, _ in self._incoming:
-            put_message(message, batch, self._store, self._bodies)
+        for message in self._incoming:
+            apply(message.ops, batch, self._store)
         if not self._try(batch):
             return False
         self._written(ready, frames)
@@ -313,6 +315,10 @@ class Cycle:
 
     def _settled(self, job: Job) -> None:
         """Sort out what became of a job's frame and of its sync."""
+        if job.error:
+            self._bodies.failed()
+        else:
+            self._bodies.written()
         if job.frame is not None and not job.frame_error:
             self._frame_logged(job)
         error = job.error or self._write_error
@@ -338,11 +344,23 @@ class Cycle:
         position = next((f.position for f in reversed(job.frames) if f.position), None)
         if position:
             self._log.applied(position)
+        for changes in job.changes:
+            self._applied(changes)
         for message in job.accepted:
-            message.done(None)
+            if message.young and self.on_durable is not None:
+                self.on_durable(message)
+            if message.done is not None:
+                message.done(None)
         for frame in job.frames:
             for done in frame.done:
                 done(None)
+
+    def _applied(self, changes: Changes) -> None:
+        """Changes are durable: the bodies that they delete may go."""
+        for _, place, size in changes.ended:
+            self._bodies.release(place, size)
+        for call in changes.after:
+            call()
 
     def _count(self, job: Job) -> None:
         stats, size = self.stats, len(job.accepted)
@@ -361,6 +379,8 @@ class Cycle:
         if self._stalled_since is None:
             self._stalled_since = now
         if now - self._stalled_since >= self._options.stall_patience:
+            for one in self._incoming:
+                self._bodies.release(one.message.place, one.message.size)
             self._tell(self._incoming, error)
             self._incoming = []
         self._fail(error, reopen=False)
@@ -400,7 +420,7 @@ class Cycle:
         refused += self._incoming
         self._incoming = []
         if refused:  # they may be on the disk
-            self._again.append(undo([message.stored for message in refused]))
+            self._again.append(undo(refused))
         self._fail(error, reopen=True)
         self._tell(refused, error)
 
@@ -410,10 +430,11 @@ class Cycle:
         else:
             self._reopen, self.problem = False, None
 
-    def _tell(self, messages: list[Accepted], error: Exception) -> None:
+    def _tell(self, messages: list[Stored], error: Exception) -> None:
         refusal = SpoolBusyError(f"the spool cannot store mail now: {error}")
         refusal.__cause__ = error
         self.stats.refused += len(messages)
         for message in messages:
-            self.unlogged.pop(message.stored.id, None)
-            message.done(refusal)
+            self.unlogged.pop(message.message.id, None)
+            if message.done is not None:
+                message.done(refusal)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FORMAT, SHARD, EPOCH, LOG, LOGGED = b"format", b"shard", b"epoch", b"log", b"logged"
 ACT = b"act"
+LISTED = b"listed"  # recipients below it that are FRESH have their index rows
+MOVING = b"moving"  # + u32: a segment that is being emptied
 
 ID_SIZE = 16
 KEY_SIZE = 20  # id + rno
@@ -61,6 +63,11 @@ def parse_position(value: bytes) -> tuple[int, int]:
 def act(sequence: int) -> bytes:
     """The row of an act's cursor."""
     return ACT + _U64.pack(sequence)
+
+
+def moving(number: int) -> bytes:
+    """The row of a segment that is being emptied."""
+    return MOVING + _U32.pack(number)
 
 
 def recipient(id: bytes, number: int) -> bytes:

@@ -31,6 +31,8 @@ class ShardOptions:
     frame_records: int = 4096  # so many records make a frame at once
     min_free_bytes: int = 256 << 20  # less free space than this refuses new mail
     stall_patience: float = 1.0  # s that accepted mail waits out a write stall
+    segment_bytes: int = 64 << 20  # size of a file of bodies
+    segment_from: int = 4096  # smaller bodies go to RocksDB
     corrupt_folder: Path | None = None  # default: `corrupt` beside the folder of the shards
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mta.spool.cycle import Cycle
     from mta.spool.keys import Lane
     from mta.spool.store import Places, Store
+    from mta.spool.young import Young
 
 LANES_AT_A_TIME = 64
 
@@ -38,6 +39,7 @@ class Reads:
     _bodies: BodyStore
     _cycle: Cycle
     _corrupt: Corrupt
+    _young: Young
 
     def __init__(self) -> None:
         self._messages: WeakValueDictionary[bytes, Message] = WeakValueDictionary()
@@ -65,7 +67,20 @@ class Reads:
             return message if message.open > 0 else None
         self._readable()
         value = self._get_record(id)
-        return None if value is None else self._decoded_message(id, value)
+        if value is None:
+            return self._message_alone(id)
+        return self._decoded_message(id, value)
+
+    def _message_alone(self, id: bytes) -> Message | None:
+        """The message of a recipient that has no other beside it."""
+        key = keys.recipient(id, 0)
+        changing, recipient = self._cycle.pending(key)
+        if changing:
+            return recipient.message if recipient is not None else None
+        value = self._get_record(key)
+        if value is None or not record.is_alone(value):
+            return None
+        return self._decoded_message(id, value)
 
     def get(self, id: bytes, number: int) -> Recipient | None:
         """One recipient; None if it is closed or unknown."""
@@ -85,6 +100,7 @@ class Reads:
 
     def places(self) -> Places:
         """What each index holds at this instant, to be counted in steps."""
+        self._young.list_all()
         self._readable()
         return self._store.places()
 
@@ -94,12 +110,12 @@ class Reads:
         rows = self._store.records(id + b"\0", id + keys.END, 1 << 31)
         return self._from_records([row for row in rows if row[0][:16] == id])
 
-    def body(self, id: bytes) -> bytes:
+    def body(self, message: Message) -> bytes:
         """The content of a message; KeyError if it is gone."""
         self._readable()
-        body = self._bodies.get(id)
+        body = self._bodies.get(message.id, message.place, message.size)
         if body is None:
-            raise KeyError(id.hex())
+            raise KeyError(message.id.hex())
         return body
 
     # -- slices
@@ -110,6 +126,7 @@ class Reads:
         `after` is b"" or the key (`keys.recipient`) of the last one; `before` is the first id of
         this run. Recipients of one message share it.
         """
+        self._young.list_all()
         start = keys.after(b"f" + after) if after else b"f"
         return self._some(start, b"f" + before, limit)
 
@@ -174,6 +191,7 @@ class Reads:
         self, after_key: bytes, until_us: int, limit: int
     ) -> tuple[list[tuple[bytes, int, int]], bytes]:
         """(id, rno, expiry time) up to `until_us`, in order of time, and the watermark."""
+        self._young.list_expiring(until_us)
         self._readable()
         start, stop = keys.after(after_key) if after_key else b"e", b"e" + keys.u64(until_us + 1)
         rows = self._store.rows(start, stop, limit) if start < stop else []
@@ -251,7 +269,7 @@ class Reads:
 
     def _from_row(self, row: bytes, key: bytes, value: bytes | None) -> Recipient | None:
         if value is None:  # what is left of a recipient that was set aside
-            self._cycle.moves.rows.append((key, None, row, row))
+            self._cycle.moves.remove(key, row)
             self._cycle.kick()
             return None
         return self._decoded(key, value, row)
@@ -271,7 +289,12 @@ class Reads:
 
     def _decoded(self, key: bytes, value: bytes, row: bytes = b"") -> Recipient | None:
         id, number = key[:16], keys.parse_u32(key[16:])
-        message = self.message(id)
+        if record.is_alone(value):
+            message = self._decoded_message(id, value, row)
+            if message is None:
+                return None
+        else:
+            message = self.message(id)
         if message is None:
             if not self._cycle.pending(key)[0]:
                 self._corrupt.message(id, b"", "its envelope is missing", row)
@@ -282,13 +305,14 @@ class Reads:
             self._corrupt.recipient(message, key, value, str(error), row)
             return None
 
-    def _decoded_message(self, id: bytes, value: bytes) -> Message | None:
+    def _decoded_message(self, id: bytes, value: bytes, row: bytes = b"") -> Message | None:
         try:
             message = record.decode_envelope(id, value)
         except RecordError as error:
-            self._corrupt.message(id, value, str(error))
+            self._corrupt.message(id, value, str(error), row)
             return None
-        self._messages[id] = message
+        if message.total > 1:
+            self._messages[id] = message
         return message
 
     def _lanes(self, start: bytes) -> list[tuple[bytes, Lane]]:

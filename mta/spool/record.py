@@ -1,18 +1,35 @@
 """Envelope and recipient records: a format byte, then msgpack of the fields in fixed order.
 
 A list may grow at its end: a reader ignores what it does not know and fills in what is missing.
+The only recipient of a message has its envelope in its own row, the place of the body before it.
 """
 
 from __future__ import annotations
 
+from struct import Struct
+
 import msgspec
 
+from mta._speedups import spoolrecord
 from mta.errors import RecordError
 from mta.model import Message, Recipient, Where
 
 FORMAT = 1
-_MARK = bytes((FORMAT,))
-_encode = msgspec.msgpack.Encoder().encode
+ALONE = 2  # envelope and recipient in one row
+_ALONE_MARK = bytes((ALONE,))
+_PLACE = Struct(">QI")
+PLACED = 1 + _PLACE.size  # octets up to the envelope, or to its length
+
+encode_envelope = spoolrecord.envelope  # the value of the row `id`
+
+
+def encode_recipient(r: Recipient) -> bytes:
+    """The value of the row `id + rno`."""
+    return _alone(r) if r.message.total == 1 else _recipient(r)
+
+
+_NOBODY = Message(bytes(16), "")
+_alone, _recipient = spoolrecord.alone, spoolrecord.recipient
 
 
 class _Envelope(msgspec.Struct, array_like=True, gc=False):
@@ -54,32 +71,11 @@ _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
 _decode_recipient = msgspec.msgpack.Decoder(_Recipient).decode
 
 
-def encode_envelope(m: Message) -> bytes:
-    """The value of the row `id`."""
-    return _MARK + _encode(
-        (
-            *(m.sender, m.tenant, m.campaign, m.pool, m.klass, m.received_us, m.size, m.flags),
-            *(m.peer_name, m.peer_address, m.message_id, m.session, m.open, m.total),
-            *(m.envid, m.ret, m.priority, m.release_us),
-        )
-    )
-
-
-def encode_recipient(r: Recipient) -> bytes:
-    """The value of the row `id + rno`."""
-    return _MARK + _encode(
-        (
-            *(r.address, r.attempts, r.due_us, r.expires_us, r.where),
-            *(r.code, r.enhanced, r.text, r.route, r.notify, r.orcpt),
-        )
-    )
-
-
 def decode_envelope(id: bytes, value: bytes) -> Message:
-    """The message of an envelope record, without body; RecordError if it cannot be read."""
-    _check_format(value)
+    """The message of a row that carries its envelope, without body; RecordError if unreadable."""
+    start, end = _envelope_part(value)
     try:
-        row = _decode_envelope(memoryview(value)[1:])
+        row = _decode_envelope(memoryview(value)[start:end])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RecordError(f"envelope record: {error}") from None
     return Message(
@@ -102,14 +98,15 @@ def decode_envelope(id: bytes, value: bytes) -> Message:
         ret=row.ret,
         priority=row.priority,
         release_us=row.release_us,
+        place=place(value)[0],
     )
 
 
 def decode_recipient(message: Message, number: int, value: bytes) -> Recipient:
     """The recipient of a record; RecordError if it cannot be read."""
-    _check_format(value)
+    start = _envelope_part(value)[1] if _format(value) == ALONE else 1
     try:
-        row = _decode_recipient(memoryview(value)[1:])
+        row = _decode_recipient(memoryview(value)[start:])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RecordError(f"recipient record: {error}") from None
     if not Where.FRESH <= row.where <= Where.HELD:
@@ -131,8 +128,38 @@ def decode_recipient(message: Message, number: int, value: bytes) -> Recipient:
     )
 
 
-def _check_format(value: bytes) -> None:
+def is_alone(value: bytes) -> bool:
+    """Whether a recipient's row carries its envelope, too."""
+    return value[:1] == _ALONE_MARK
+
+
+def where(value: bytes) -> tuple[int, int]:
+    """`where` and `expires_us` of a recipient's record; RecordError if it cannot be read."""
+    recipient = decode_recipient(_NOBODY, 0, value)
+    return recipient.where, recipient.expires_us
+
+
+def place(value: bytes) -> tuple[int, int]:
+    """Where the body is, and the units it takes, from a row that carries the envelope."""
+    at, units = _PLACE.unpack_from(value, 1)
+    return at, units
+
+
+def _envelope_part(value: bytes) -> tuple[int, int]:
+    """Where the envelope begins and ends in a row that carries it."""
+    start, end = PLACED, len(value)
+    if _format(value) == ALONE:
+        start += 4
+        if start <= end:
+            end = start + int.from_bytes(value[start - 4 : start], "big")
+    if not start < end <= len(value):
+        raise RecordError("a record that ends too early")
+    return start, end
+
+
+def _format(value: bytes) -> int:
     if not value:
         raise RecordError("an empty record")
-    if value[0] != FORMAT:
-        raise RecordError(f"record format {value[0]}, where {FORMAT} is known")
+    if value[0] not in (FORMAT, ALONE):
+        raise RecordError(f"record format {value[0]}, where {FORMAT} and {ALONE} are known")
+    return value[0]

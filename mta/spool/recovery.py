@@ -9,7 +9,7 @@ import msgspec
 
 from mta.model import Message, Recipient, Where
 from mta.spool import keys
-from mta.spool.changes import Frame, stored
+from mta.spool.changes import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Dsn = Callable[[Recipient, "RecoveredRecord"], tuple[Message, list[Recipient]] | None]
 
-BATCH = 1000  # records between two writes
+BATCH = 4000  # puts and deletes between two writes
 SLICE = 1000  # rows read at a time
 
 
@@ -45,6 +45,7 @@ class Recovered:
     deferred: int = 0  # recipients moved to their next time
     dsns: int = 0  # DSNs stored with their recipient's end
     unlogged: list[Message] = field(default_factory=list)  # they need a Reception record
+    torn: list[Message] = field(default_factory=list)  # without body, to be set aside
 
 
 def recover(shard: Shard, entries: Iterable[RecoveredRecord], dsn: Dsn | None = None) -> Recovered:
@@ -69,11 +70,11 @@ class _Recovery:
         for entry in entries:
             self.result.records += 1
             apply[entry.kind](entry)
-            if len(self._frame.changes.rows) >= BATCH:
+            if len(self._frame.changes.ops) >= BATCH:
                 self._write()
         self._missing()
         end = self._shard.log_end.position
-        self._frame.changes.settings.append((keys.LOG, keys.position(*end)))
+        self._frame.changes.set(keys.LOG, keys.position(*end))
         self._note_logged()
         self._write()
         self._shard.write_now(None)
@@ -96,10 +97,9 @@ class _Recovery:
         expiry = keys.expiry(recipient.expires_us, key)
         made = self._dsn(recipient, entry) if self._dsn is not None else None
         if made is not None:
-            made[0].open = made[0].total = len(made[1])
-            self._frame.changes.accepted.append(stored(*made))
+            self._frame.changes.accepted.append(self._shard.taken(*made))
             self.result.dsns += 1
-        self._frame.changes.rows.append((key, None, keys.row(recipient, key), expiry))
+        self._frame.changes.remove(key, keys.row(recipient, key), expiry)
         self._frame.changing[key] = None
         message.open -= 1
         self._frame.touched[message.id] = message
@@ -113,8 +113,7 @@ class _Recovery:
         recipient.attempts, recipient.code = entry.attempts, entry.code
         recipient.enhanced, recipient.text = entry.enhanced, entry.text
         where = Where.HELD if recipient.where == Where.HELD else Where.DUE
-        change = self._shard.change(recipient, key, where, entry.due_us)
-        self._frame.changes.rows.append(change)
+        self._frame.changes.ops += self._shard.change(recipient, key, where, entry.due_us)
         self._frame.changing[key] = recipient
         self.result.deferred += 1
 
@@ -132,23 +131,27 @@ class _Recovery:
         newest, unlogged = self._shard.logged()
         for id in [*unlogged, *self._ids_after(newest)]:
             message = None if id in self._seen else self._shard.message(id)
-            if message is not None:
+            if message is None:
+                continue
+            if self._shard.has_body(message):
                 self.result.unlogged.append(message)
+            else:
+                self.result.torn.append(message)
 
     def _ids_after(self, newest: bytes) -> Iterable[bytes]:
         after = newest + b"\xff" * 4 if newest else b""
         while True:
             rows = self._shard.record_keys(after, SLICE)
-            yield from (key for key in rows if len(key) == keys.ID_SIZE)
+            yield from dict.fromkeys(key[:16] for key in rows)
             if len(rows) < SLICE:
                 return
-            after = rows[-1]
+            after = rows[-1][:16] + b"\xff" * 4
 
     def _note_logged(self) -> None:
         """Write down what is known now, so that doing this again finds the same."""
         newest, _ = self._shard.logged()
-        missing = [message.id for message in self.result.unlogged]
+        missing = [message.id for message in (*self.result.unlogged, *self.result.torn)]
         newest = max([newest, *self._seen, *missing])
         if newest:
             self._shard.note_logged(newest, missing)
-            self._frame.changes.settings.append((keys.LOGGED, b"".join([newest, *missing])))
+            self._frame.changes.set(keys.LOGGED, b"".join([newest, *missing]))

@@ -12,14 +12,16 @@ from rocksdict import WriteBatch
 
 from mta.errors import SpoolBusyError, SpoolError
 from mta.model import Recipient, Where
-from mta.spool import keys, record
-from mta.spool.bodies import BodyReader, RocksBodies
-from mta.spool.changes import Accepted, Frame, stored
+from mta.spool import keys, record, segments
+from mta.spool.bodies import BodyReader, BodyStore
+from mta.spool.changes import INDEX, MESSAGES, Frame, stored
 from mta.spool.corrupt import Corrupt
 from mta.spool.cycle import CallLater, Cycle, ShardStats
 from mta.spool.reads import Reads
+from mta.spool.reclaim import Reclaim
 from mta.spool.space import Space
 from mta.spool.store import Store
+from mta.spool.young import Young
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from mta.clock import Clock
     from mta.model import Message
     from mta.spool.bodies import ReadDone
-    from mta.spool.changes import Changes, Done, Stored
+    from mta.spool.changes import Changes, Done, Op, Stored
     from mta.spool.committer import FrameLog
     from mta.spool.corrupt import OnCorrupt
     from mta.spool.cycle import Wake
@@ -55,13 +57,17 @@ class Shard(Reads):
         self.log_end = log
         self._store, self._clock, self._wake, self._reader = store, clock, wake, reader
         self._own_reader: BodyReader | None = None
-        self._bodies = RocksBodies(store)
+        self._bodies = BodyStore(store, options)
         self._cycle = Cycle(store, self._bodies, log, options, clock, wake, call_later)
         self._space = Space(store.folder, options.min_free_bytes, clock)
         corrupt = options.corrupt_folder or store.folder.parent.parent / "corrupt"
         self._corrupt = Corrupt(store, self._bodies, self._cycle, corrupt)
+        self._reclaim = Reclaim(
+            store, self._bodies, self._cycle, self._body_reader, wake, call_later
+        )
         self._closing = False
         self._load_logged()
+        self._young = Young(store, self._cycle, call_later, self._expires_ahead)
 
     @classmethod
     def open(
@@ -142,18 +148,23 @@ class Shard(Reads):
         if problem or self._closing:
             self._cycle.stats.refused += 1
             raise SpoolBusyError(problem or f"shard {self.number} is closing")
-        self._cycle.accept(Accepted(self._taken(message, recipients), done))
+        one = self.taken(message, recipients, young=self._young.may_be(message.id))
+        one.done = done
+        self._cycle.unlogged[message.id] = None
+        self._cycle.accept(one)
 
-    def _taken(self, message: Message, recipients: list[Recipient]) -> Stored:
+    def taken(
+        self, message: Message, recipients: list[Recipient], *, young: bool = False
+    ) -> Stored:
+        """The rows of a message that is accepted here, as another's outcome or in recovery."""
         message.open = message.total = len(recipients)
         for recipient in recipients:
             if recipient.where != Where.FRESH:
                 recipient.due_us = self._ahead(recipient, recipient.where, recipient.due_us)
-            if recipient.expires_us <= self._expiry_mark:
-                recipient.expires_us = self._expiry_mark + 1
-        self._messages[message.id] = message
-        self._cycle.unlogged[message.id] = None
-        return stored(message, recipients)
+            self._expires_ahead(recipient)
+        if message.total > 1:
+            self._messages[message.id] = message
+        return stored(message, recipients, self._bodies, young=young)
 
     # -- outcomes
 
@@ -174,14 +185,21 @@ class Shard(Reads):
         key = keys.recipient(message.id, recipient.number)
         if self._cycle.pending(key) == (True, None):
             raise ValueError(f"{recipient!r} is closed")
-        expiry = keys.expiry(recipient.expires_us, key)
         frame.lines.append(line)
-        frame.changes.rows.append((key, None, keys.row(recipient, key), expiry))
+        if self._young.forget(key):
+            frame.changes.ops.append((MESSAGES, key, None))
+        else:
+            expiry = keys.expiry(recipient.expires_us, key)
+            frame.changes.remove(key, keys.row(recipient, key), expiry)
         frame.changing[key] = None
         message.open -= 1
-        frame.touched[message.id] = message
+        if message.total == 1:
+            frame.changes.end(message)
+        else:
+            frame.touched[message.id] = message
         if dsn is not None:
-            frame.changes.accepted.append(self._taken(dsn[0], dsn[1]))
+            frame.changes.accepted.append(self.taken(dsn[0], dsn[1]))
+            self._cycle.unlogged[dsn[0].id] = None
             frame.done.append(dsn[2])
         self._cycle.changed()
 
@@ -205,12 +223,12 @@ class Shard(Reads):
             self._moved(self._frame(), recipient, where, due_us)
             return
         self._check_open()
-        self._cycle.moves.rows.append(self.change(recipient, key, where, due_us))
+        self._cycle.moves.ops += self.change(recipient, key, where, due_us)
         self._cycle.kick()
 
     def set_cursor(self, sequence: int, cursor: bytes | None) -> None:
         """Keep how far an act's sweep is, behind what the sweep did so far; None forgets it."""
-        self._frame().changes.settings.append((keys.act(sequence), cursor))
+        self._frame().changes.set(keys.act(sequence), cursor)
         self._cycle.changed()
 
     def when_durable(self, done: Done) -> None:
@@ -226,7 +244,7 @@ class Shard(Reads):
 
     def _moved(self, frame: Frame, recipient: Recipient, where: int, due_us: int) -> None:
         key = keys.recipient(recipient.message.id, recipient.number)
-        frame.changes.rows.append(self.change(recipient, key, where, due_us))
+        frame.changes.ops += self.change(recipient, key, where, due_us)
         frame.changing[key] = recipient
         if where == Where.DUE:
             frame.due_min = min(frame.due_min, recipient.due_us)
@@ -234,14 +252,18 @@ class Shard(Reads):
             frame.has_backlog = True
         self._cycle.changed()
 
-    def change(
-        self, recipient: Recipient, key: bytes, where: int, due_us: int
-    ) -> tuple[bytes, bytes, bytes, bytes]:
-        """Put the recipient into its new place; (key, record, old row, new row)."""
-        old = keys.row(recipient, key)
+    def change(self, recipient: Recipient, key: bytes, where: int, due_us: int) -> list[Op]:
+        """Put the recipient into its new place, and say what that means on the disk."""
+        if self._young.forget(key):
+            self._expires_ahead(recipient)
+            ops: list[Op] = [(INDEX, keys.expiry(recipient.expires_us, key), b"")]
+        else:
+            ops = [(INDEX, keys.row(recipient, key), None)]
         recipient.due_us = self._ahead(recipient, where, due_us)
         recipient.where = where
-        return key, record.encode_recipient(recipient), old, keys.row(recipient, key)
+        ops.append((INDEX, keys.row(recipient, key), b""))
+        ops.append((MESSAGES, key, record.encode_recipient(recipient)))
+        return ops
 
     def _ahead(self, recipient: Recipient, where: int, due_us: int) -> int:
         """A due time that no reader of its index has passed."""
@@ -251,6 +273,13 @@ class Shard(Reads):
         elif where == Where.BACKLOG and self._lane_marks:
             mark = self._lane_marks.get(keys.lane_of(recipient), 0)
         return due_us if due_us > mark else mark + 1
+
+    def _expires_ahead(self, recipient: Recipient) -> bool:
+        """Have a row e that is to be put not be behind its reader; whether that moved it."""
+        if recipient.expires_us > self._expiry_mark:
+            return False
+        recipient.expires_us = self._expiry_mark + 1
+        return True
 
     def _frame(self) -> Frame:
         self._check_open()
@@ -264,6 +293,8 @@ class Shard(Reads):
 
     def write_now(self, changes: Changes | None) -> None:
         """Write changes at once; None syncs what was written. For a shard that is starting."""
+        segments.write(self._bodies.take())
+        self._bodies.written()
         if changes is None:
             self._store.sync()
             return
@@ -282,7 +313,7 @@ class Shard(Reads):
     def newest_id(self) -> bytes:
         """The largest id that the shard knows of, b"" if none: new ids must be larger."""
         newest, unlogged = self.logged()
-        return max([newest, *unlogged, self._store.last_record()[:16]])
+        return max([newest, *unlogged, self._store.last_record()[:16], self._young.listed[:16]])
 
     def note_logged(self, newest: bytes, unlogged: list[bytes]) -> None:
         """Go on from what recovery found."""
@@ -291,12 +322,27 @@ class Shard(Reads):
 
     # -- bodies
 
-    def read_bodies(self, ids: list[bytes], done: ReadDone) -> None:
+    def read_bodies(self, messages: list[Message], done: ReadDone) -> None:
         """Read bodies in the reader's thread; `done(bodies by id, error or None)` on the loop."""
         self._cycle.settle()
+        self._body_reader().read(self._bodies, messages, done)
+
+    def has_body(self, message: Message) -> bool:
+        """Whether the content of a message is whole."""
+        return self._bodies.get(message.id, message.place, message.size) is not None
+
+    def set_aside(self, message: Message, why: str) -> None:
+        """Copy what is left of a message to the folder `corrupt`, and remove it."""
+        self._readable()
+        key = keys.recipient(message.id, 0) if message.total == 1 else message.id
+        value = self._get_record(key)
+        if value is not None:
+            self._corrupt.message(message.id, value, why)
+
+    def _body_reader(self) -> BodyReader:
         if self._reader is None:
             self._reader = self._own_reader = BodyReader(self._wake)
-        self._reader.read(self._bodies, ids, done)
+        return self._reader
 
     # -- the end
 
@@ -307,6 +353,8 @@ class Shard(Reads):
     def close_shard(self, done: Callable[[BaseException | None], None]) -> None:
         """Commit everything that waits, close database and log, then `done(error or None)`."""
         self._closing = True
+        self._young.close()
+        self._reclaim.stop()
         if self._own_reader is not None:
             self._own_reader.close()
             self._own_reader = self._reader = None

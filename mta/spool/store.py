@@ -22,7 +22,7 @@ from mta.spool.options import FAMILIES, ShardOptions, database_options, write_op
 if TYPE_CHECKING:
     from pathlib import Path
 
-LAYOUT = 1
+LAYOUT = 2
 LOCK_FILE = "shard.lock"
 
 
@@ -57,8 +57,8 @@ class Store:
             self._db = Rdict(str(self.folder), families["default"], families)
         self._families = [self._db.get_column_family(name) for name in FAMILIES]
         self.default, self.bodies, self.messages, self.index = self._families
-        handles = [self._db.get_column_family_handle(name) for name in FAMILIES]
-        self.in_default, self.in_bodies, self.in_messages, self.in_index = handles
+        self.handles = [self._db.get_column_family_handle(name) for name in FAMILIES]
+        self.in_bodies = self.handles[1]
         self.is_open = True
 
     def write(self, batch: WriteBatch) -> None:
@@ -147,7 +147,7 @@ class Store:
         self.is_open = False
         families, self._families = self._families, []
         self.default = self.bodies = self.messages = self.index = None
-        self.in_default = self.in_bodies = self.in_messages = self.in_index = None
+        self.handles, self.in_bodies = [], None
         db, self._db = self._db, None
         for handle in [*families, db] if db is not None else families:
             with contextlib.suppress(Exception):
@@ -160,6 +160,11 @@ class Store:
             raise SpoolVersionError(
                 f"{self.folder} has spool layout {keys.parse_u32(layout)}, this version knows "
                 f"{LAYOUT}: run the version that wrote it, or a later one"
+            )
+        if layout is not None and keys.parse_u32(layout) < LAYOUT:
+            raise SpoolVersionError(
+                f"{self.folder} has spool layout {keys.parse_u32(layout)}, which no release had: "
+                "deliver its mail with the version that wrote it, or move the folder away"
             )
         number = self.get(self.default, keys.SHARD)
         if number is not None and keys.parse_u32(number) != self.number:

@@ -33,6 +33,7 @@ class Opened(NamedTuple):
     shard: Shard
     lines: RecordWriter
     unlogged: list[Message]  # stored, but their Reception is not in the log
+    torn: list[Message]  # without content: they were being stored
 
 
 async def open_shards(
@@ -84,7 +85,7 @@ def _open(
 
     def body_of(message: Message) -> bytes | None:
         try:
-            return shard.body(message.id)
+            return shard.body(message)
         except KeyError:
             return None
 
@@ -98,7 +99,8 @@ def _open(
         return None if made is None else (made, [wiring.dsn_recipient(config, made, recipient)])
 
     result = recover(shard, _behind(Path(config.log_dir), number, shard.position), dsn)
-    return Opened(shard, RecordWriter(config.hostname, number, clock), result.unlogged)
+    lines = RecordWriter(config.hostname, number, clock)
+    return Opened(shard, lines, result.unlogged, result.torn)
 
 
 def _behind(log_dir: Path, number: int, position: tuple[int, int]) -> Iterator[RecoveredRecord]:

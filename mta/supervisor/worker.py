@@ -167,6 +167,9 @@ class Worker:
         self.sweeper = Sweeper(self.manager, self.paths.site_of, self.paths.learn_site, self._swept)
         self.census = Census(self.manager, self.loop.call_later)
         self.census.begin()
+        for opened in self.opened:
+            for message in opened.torn:
+                opened.shard.set_aside(message, "its content is torn: stored half at a crash")
         for loader in self.loaders.values():
             loader.start()
 
@@ -229,7 +232,7 @@ class Worker:
         if message.body is not None:
             return message.body
         try:
-            return self.manager.shard_of(message).body(message.id)
+            return self.manager.shard_of(message).body(message)
         except (KeyError, SpoolError):
             return None
 
@@ -255,7 +258,7 @@ class Worker:
                 done(complete)
 
         for number, asked in by_shard.items():
-            self.manager.shards[number].read_bodies([m.id for m in asked], arrived)
+            self.manager.shards[number].read_bodies(asked, arrived)
 
     def _woken(self) -> None:
         os.eventfd_read(self.orders.wakers[self.orders.number])

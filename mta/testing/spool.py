@@ -134,7 +134,7 @@ class SpoolBench:
             folder / "spool" / f"shard-{number:04}",
             number,
             log or self.memory_log,
-            options or ShardOptions(memory_bytes=16 << 20, min_free_bytes=0),
+            options or ShardOptions(memory_bytes=16 << 20, min_free_bytes=0, segment_bytes=1 << 20),
             self.clock,
             self.loop.wake,
             self.loop.call_later,

@@ -162,7 +162,7 @@ def test_mail_for_an_unknown_route_is_bounded_too(make: Make) -> None:
     desk.unknown["b.example"] = []
     for address in addresses(30):
         desk.accept(address, sender=f"s{address}")
-    desk.run(1)
+    desk.run(3)
     assert len(desk.manager.memory) == 5 and len(desk.unknown["b.example"]) == 5
     commits = desk.bench.shard.stats().commits
     desk.run(1)

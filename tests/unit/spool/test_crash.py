@@ -47,7 +47,7 @@ def found(folder: Path) -> dict[str, list[tuple[int, int]]]:
             break
         for r in recipients:
             messages.setdefault(r.message.id.hex(), []).append((r.number, r.where))
-            assert bench.shard.body(r.message.id)
+            assert bench.shard.body(r.message)
     bench.close()
     return messages
 
@@ -136,8 +136,8 @@ def set_row(folder: Path, key: bytes, value: bytes) -> None:
 
 
 def test_the_layout_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    set_row(tmp_path, keys.FORMAT, keys.u32(2))
-    with pytest.raises(SpoolVersionError, match="layout 2, this version knows 1"):
+    set_row(tmp_path, keys.FORMAT, keys.u32(3))
+    with pytest.raises(SpoolVersionError, match="layout 3, this version knows 2"):
         SpoolBench(tmp_path)
     with pytest.raises(SpoolVersionError):  # refusing it gave the lock back
         SpoolBench(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from mta.errors import SpoolBusyError, SpoolError
 from mta.model import Where
-from mta.spool import ShardOptions
+from mta.spool import ShardOptions, keys
 from mta.spool.store import StallError
 from mta.testing.spool import SpoolBench
 
@@ -136,7 +136,7 @@ def test_a_log_that_cannot_be_written_keeps_the_records(bench: SpoolBench) -> No
     bench.commit()
     assert "No space left" in str(bench.shard.problem)
     assert busy(bench)
-    assert bench.shard._store.rows(b"f", b"g", 9) != []
+    assert bench.shard._store.records(one.message.id, keys.END, 9) != []
     bench.shard.log(b"later")
     bench.memory_log.fail = None
     bench.loop.advance(1, bench.shard)
@@ -223,13 +223,13 @@ def test_bodies_asked_for_while_the_database_is_down(bench: SpoolBench) -> None:
     (one,) = bench.stored("a@x")
     bench.shard._store._close_database()
     answers: list[tuple[dict[bytes, bytes], BaseException | None]] = []
-    bench.shard.read_bodies([one.message.id], lambda *answer: answers.append(answer))
+    bench.shard.read_bodies([one.message], lambda *answer: answers.append(answer))
     bench.loop.wait()
     ((bodies, error),) = answers
     assert bodies == {}
     assert isinstance(error, SpoolBusyError)
     bench.shard._store.reopen()
-    bench.shard.read_bodies([one.message.id], lambda *answer: answers.append(answer))
+    bench.shard.read_bodies([one.message], lambda *answer: answers.append(answer))
     bench.loop.wait()
     assert answers[1] == ({one.message.id: one.message.body}, None)
 

@@ -91,8 +91,8 @@ def test_a_recipient_comes_back_in_all_its_fields() -> None:
 
 def test_records_of_an_earlier_version_lack_the_last_fields() -> None:
     message = full_message()
-    fields = msgspec.msgpack.decode(record.encode_envelope(message)[1:])
-    old = record.decode_envelope(ID, b"\x01" + msgspec.msgpack.encode(fields[:14]))
+    fields = msgspec.msgpack.decode(record.encode_envelope(message)[record.PLACED :])
+    old = record.decode_envelope(ID, bytes([1, *bytes(12)]) + msgspec.msgpack.encode(fields[:14]))
     assert (old.total, old.envid, old.ret, old.priority, old.release_us) == (5, "", "", 0, 0)
     recipient = Recipient(message, 3, "a@b", notify=14, orcpt="rfc822;c@d")
     fields = msgspec.msgpack.decode(record.encode_recipient(recipient)[1:])
@@ -101,8 +101,8 @@ def test_records_of_an_earlier_version_lack_the_last_fields() -> None:
 
 
 def test_fields_that_a_later_version_adds_at_the_end_are_ignored() -> None:
-    fields = msgspec.msgpack.decode(record.encode_envelope(full_message())[1:])
-    value = b"\x01" + msgspec.msgpack.encode([*fields, "new", 1])
+    fields = msgspec.msgpack.decode(record.encode_envelope(full_message())[record.PLACED :])
+    value = bytes([1, *bytes(12)]) + msgspec.msgpack.encode([*fields, "new", 1])
     assert slots(record.decode_envelope(ID, value)) == slots(full_message())
 
 

@@ -127,7 +127,7 @@ def test_a_dsn_that_a_crash_swallowed_is_made_again(bench: SpoolBench) -> None:
     def make(
         recipient: Recipient, entry: RecoveredRecord
     ) -> tuple[Message, list[Recipient]] | None:
-        assert bench.shard.body(recipient.message.id)
+        assert bench.shard.body(recipient.message)
         return (dsn[0].message, dsn) if entry.type == "Bounce" else None
 
     result = recover(bench.shard, [terminal(one, "Bounce"), terminal(two)], make)
@@ -135,7 +135,7 @@ def test_a_dsn_that_a_crash_swallowed_is_made_again(bench: SpoolBench) -> None:
     assert [m.id for m in result.unlogged][-1] == dsn[0].message.id
     bench = again(bench)
     assert [name for name, *_ in state(bench)] == ["from@example.com"]
-    assert bench.shard.body(dsn[0].message.id) == b"dsn"
+    assert bench.shard.body(dsn[0].message) == b"dsn"
     bench.close()
 
 

@@ -1,0 +1,218 @@
+"""Segment files made, counted and emptied: all that keeps their disk space bounded.
+
+A segment of which little is live, while much of the disk is wasted, is emptied: its bodies go to
+RocksDB, which is made for what stays long. While that lasts (`moving`, kept as a row for a
+restart) deletions name both places. One step at a time; reading is the reader thread's.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mta._speedups import bodylog
+from mta.errors import SpoolBusyError, SpoolError
+from mta.spool import keys, record, segments
+from mta.spool.changes import BODIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta.spool.bodies import BodyReader, BodyStore
+    from mta.spool.cycle import CallLater, Cycle, Wake
+    from mta.spool.segments import Segment
+    from mta.spool.store import Store
+
+COUNTED = 250  # rows between two turns of the loop
+PAUSE = 0.001  # s between slices
+AGAIN = 1.0  # s until what failed is tried again
+STEP = 32  # bodies read and moved at a time
+SPARSE = 4  # a segment is emptied when less than 1/4 of it is live
+ALLOWED = 4  # segments of waste that are left alone
+
+
+class Reclaim:
+    """See the module."""
+
+    def __init__(
+        self,
+        store: Store,
+        bodies: BodyStore,
+        cycle: Cycle,
+        reader: Callable[[], BodyReader],
+        wake: Wake,
+        call_later: CallLater,
+    ) -> None:
+        self._store, self._bodies, self._cycle = store, bodies, cycle
+        self._reader, self._call_later = reader, call_later
+        self._segments = bodies.segments
+        self._preparing = self._stopped = False
+        self._moving: Segment | None = None
+        self._left: set[int] = set()  # segments with bodies that could not be read
+        bodies.on_low = self._prepare
+        for key, _ in store.settings(keys.MOVING, keys.above(keys.MOVING)):
+            segment = self._segments.table.get(keys.parse_u32(key[-4:]))
+            if segment is not None:
+                segment.moving = True
+            else:
+                cycle.moves.set(key, None)
+        if not self._segments.counted:
+            wake(partial(self._count, b""))  # a shard may be opened in another thread
+
+    def stop(self) -> None:
+        """Begin nothing more: the shard is closing."""
+        self._stopped = True
+
+    # -- files
+
+    def _prepare(self) -> None:
+        if not (self._preparing or self._stopped):
+            self._preparing = True
+            number, old = self._segments.claim()
+            self._reader().work(partial(self._make, number, old))
+
+    def _make(self, number: int, old: Segment | None) -> Callable[[], None]:
+        """In the reader's thread."""
+        try:
+            made = self._segments.prepare(number, old)
+        except OSError:
+            return partial(self._not_made, old)
+        return partial(self._made, made)
+
+    def _not_made(self, old: Segment | None) -> None:
+        """Without a segment bodies go to RocksDB."""
+        if old is not None:
+            self._segments.free.append(old)
+        self._call_later(AGAIN, self._allow)
+
+    def _allow(self) -> None:
+        self._preparing = False
+
+    def _made(self, segment: Segment) -> None:
+        self._preparing = False
+        if self._stopped:
+            os.close(segment.file)
+            return
+        self._segments.spare = segment
+        for surplus in self._segments.surplus():
+            self._reader().work(partial(_remove, surplus))
+        self.look()
+
+    # -- what a restart has to find out
+
+    def _count(self, after: bytes) -> None:
+        """One slice of the envelopes: which places are live."""
+        if self._stopped:
+            return
+        try:
+            rows = self._store.records(keys.after(after), keys.END, COUNTED)
+        except SpoolBusyError:
+            self._call_later(AGAIN, partial(self._count, after))
+            return
+        except SpoolError:  # what cannot be counted is kept
+            return
+        for key, value in rows:
+            if len(value) > record.PLACED and (len(key) == keys.ID_SIZE or record.is_alone(value)):
+                place, units = record.place(value)
+                segment = self._segments.of(place)
+                if segment is not None:
+                    segment.mark(place & 0xFFFFFFFF, units)
+        if len(rows) == COUNTED:
+            self._call_later(PAUSE, partial(self._count, rows[-1][0]))
+        else:
+            self._segments.all_counted()
+            self.look()
+
+    # -- emptying
+
+    def look(self) -> None:
+        """Begin to empty a segment if that is worth it, or was begun before a restart."""
+        if self._moving is not None or self._stopped or not self._segments.counted:
+            return
+        victim = self._victim()
+        if victim is None:
+            return
+        self._moving, victim.moving = victim, True
+        victim.pins += 1
+        self._cycle.moves.set(keys.moving(victim.number), b"")
+        self._cycle.kick()
+        self._step(victim, victim.places())
+
+    def _victim(self) -> Segment | None:
+        table = self._segments.table.values()
+        closed = [one for one in table if one is not self._segments.active and not one.pins]
+        closed = [one for one in closed if one.number not in self._left]
+        begun = next((one for one in closed if one.moving), None)
+        room, used = sum(one.room for one in closed), sum(one.units for one in closed)
+        if begun is not None or room < 2 * used + ALLOWED * self._segments.room:
+            return begun
+        least = min(closed, key=lambda one: one.units)
+        return least if least.units * SPARSE < least.room else None
+
+    def _step(self, segment: Segment, left: list[int]) -> None:
+        if self._stopped:
+            return
+        if left:
+            now, later = left[:STEP], left[STEP:]
+            self._reader().work(partial(self._read, segment, now, later))
+        else:
+            self._emptied(segment)
+
+    def _read(self, segment: Segment, now: list[int], later: list[int]) -> Callable[[], None]:
+        """In the reader's thread."""
+        read = [(place, segments.read_any(segment, place)) for place in now]
+        found = [(place, *one) for place, one in read if one is not None]
+        return partial(self._move, segment, found, later)
+
+    def _move(
+        self, segment: Segment, found: list[tuple[int, bytes, bytes]], later: list[int]
+    ) -> None:
+        """Put the bodies that are needed with the next batch."""
+        if self._stopped:
+            return
+        if not self._cycle.settle():
+            again = [*(place for place, *_ in found), *later]
+            self._call_later(AGAIN, partial(self._step, segment, again))
+            return
+        moves = self._cycle.moves
+        try:
+            for _, id, body in found:
+                if self._store.get(self._store.messages, id) or self._alone(id):
+                    moves.ops.append((BODIES, id, body))
+        except SpoolError:
+            self._call_later(AGAIN, partial(self._step, segment, later))
+            return
+        moves.after.append(partial(self._moved, segment, found, later))
+        self._cycle.kick()
+
+    def _alone(self, id: bytes) -> bytes | None:
+        return self._store.get(self._store.messages, keys.recipient(id, 0))
+
+    def _moved(
+        self, segment: Segment, found: list[tuple[int, bytes, bytes]], later: list[int]
+    ) -> None:
+        """They are durable in RocksDB."""
+        for place, _, body in found:
+            self._segments.clear(place, bodylog.units(len(body)))
+        self._step(segment, later)
+
+    def _emptied(self, segment: Segment) -> None:
+        """What could not be read stays, until its messages end."""
+        self._moving = None
+        if segment.live:
+            self._left.add(segment.number)
+        else:
+            self._cycle.moves.set(keys.moving(segment.number), None)
+            self._cycle.kick()
+        self._segments.unpin(segment)
+        self.look()
+
+
+def _remove(segment: Segment) -> Callable[[], None]:
+    segments.remove(segment)
+    return _nothing
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,251 @@
+"""Segment files: preallocated, appended to, used again once no body in them is needed.
+
+A place is the segment's number (u32) and the body's first unit in it (u32), never 0. A number is
+used once: a file gets a new one with each use, so a place that is known nowhere else leads to
+nothing. Which records are live is a bit for each unit; setting or clearing one twice is harmless.
+
+All methods are called on the loop, but `prepare`, `write` and `read`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mta._speedups import bodylog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIX = ".bodies"
+KEPT_FREE = 2  # empty files kept for use; others are removed
+ZEROS = bytes(1 << 20)
+
+
+class Segment:
+    """One file in one use of it."""
+
+    __slots__ = ("path", "number", "file", "room", "end", "bits", "live", "units", "pins", "moving")
+
+    def __init__(self, path: Path, number: int, file: int, room: int) -> None:
+        self.path, self.number, self.file = path, number, file
+        self.room = room  # units that the file has
+        self.end = 0  # the first unit that nothing was put to
+        self.bits = bytearray(-(-room // 8))  # set where a live record begins
+        self.live = self.units = 0  # records and units that are live
+        self.pins = 0  # runs that are not on the disk yet, and the emptying while it lasts
+        self.moving = False  # its bodies are being taken to RocksDB
+
+    def __repr__(self) -> str:
+        full = f"{self.units} of {self.room} units live"
+        return f"<Segment {self.number}: {self.live} bodies, {full}{', moving' * self.moving}>"
+
+    def mark(self, unit: int, units: int) -> None:
+        """A record begins at `unit`."""
+        at, bit = unit >> 3, 1 << (unit & 7)
+        if unit < self.room and not self.bits[at] & bit:
+            self.bits[at] |= bit
+            self.live += 1
+            self.units += units
+
+    def clear(self, unit: int, units: int) -> None:
+        """The record at `unit` is not needed any more."""
+        at, bit = unit >> 3, 1 << (unit & 7)
+        if unit < self.room and self.bits[at] & bit:
+            self.bits[at] ^= bit
+            self.live -= 1
+            self.units -= units
+
+    def places(self) -> list[int]:
+        """Where live records begin."""
+        found = (at * 8 + bit for at, byte in enumerate(self.bits) if byte for bit in range(8)
+                 if byte >> bit & 1)  # fmt: skip
+        return [self.number << 32 | unit for unit in found]
+
+
+class Run:
+    """Bodies that lie one behind the other, to be written at once."""
+
+    __slots__ = ("segment", "start", "records")
+
+    def __init__(self, segment: Segment, start: int) -> None:
+        self.segment, self.start = segment, start
+        self.records: list[tuple[bytes, bytes]] = []
+        segment.pins += 1
+
+
+class Segments:
+    """The segment files of a shard."""
+
+    def __init__(self, folder: Path, octets: int) -> None:
+        folder.mkdir(exist_ok=True, mode=0o700)
+        self.folder = folder
+        self.room = octets // bodylog.UNIT
+        self.table: dict[int, Segment] = {}  # by number; not the free ones
+        self.free: list[Segment] = []
+        self.active: Segment | None = None
+        self.spare: Segment | None = None
+        self.counted = True  # whether the bits of old segments are complete
+        self._last = 0
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            self._take_up(path)
+
+    def _take_up(self, path: Path) -> None:
+        """A file of an earlier run: full, until it is found to be empty."""
+        number, file = int(path.stem), os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        room = os.fstat(file).st_size // bodylog.UNIT
+        segment = Segment(path, number, file, room)
+        segment.end, self.counted = room, False
+        self.table[number] = segment
+        self._last = max(self._last, number)
+
+    @property
+    def octets(self) -> int:
+        """What the files take on the disk."""
+        used = [*self.table.values(), *self.free, *([self.spare] if self.spare else [])]
+        return sum(segment.room for segment in used) * bodylog.UNIT
+
+    # -- places
+
+    def place(self, units: int) -> tuple[Segment, int] | None:
+        """Room for a record: the segment and its first unit; None where there is none now."""
+        segment = self.active
+        if segment is None or segment.end + units > segment.room:
+            segment = self._following(units)
+            if segment is None:
+                return None
+        unit = segment.end
+        segment.end = unit + units
+        segment.mark(unit, units)
+        return segment, unit
+
+    def _following(self, units: int) -> Segment | None:
+        """The spare segment in place of the active one, if it has room."""
+        if self.spare is None or units > self.spare.room:
+            return None
+        old, self.active, self.spare = self.active, self.spare, None
+        self.table[self.active.number] = self.active
+        if old is not None:
+            self.look(old)
+        return self.active
+
+    @property
+    def low(self) -> bool:
+        """Whether a spare segment is wanted."""
+        active = self.active
+        return self.spare is None and (active is None or active.end * 2 > active.room)
+
+    def of(self, place: int) -> Segment | None:
+        """The segment of a place; None if it has been emptied."""
+        return self.table.get(place >> 32)
+
+    def clear(self, place: int, units: int) -> None:
+        """A body is not needed any more, and that is on the disk."""
+        segment = self.table.get(place >> 32)
+        if segment is not None:
+            segment.clear(place & 0xFFFFFFFF, units)
+            if not segment.live:
+                self.look(segment)
+
+    def unpin(self, segment: Segment) -> None:
+        """A run was written."""
+        segment.pins -= 1
+        if not segment.live:
+            self.look(segment)
+
+    def look(self, segment: Segment) -> None:
+        """Take a segment out of use if nothing in it is needed."""
+        if segment.live or segment.pins or not self.counted:
+            return
+        if segment is not self.active and self.table.pop(segment.number, None) is not None:
+            self.free.append(segment)
+
+    def all_counted(self) -> None:
+        """Every live record has its bit: what has none may go."""
+        self.counted = True
+        for segment in list(self.table.values()):
+            self.look(segment)
+
+    # -- files
+
+    def claim(self) -> tuple[int, Segment | None]:
+        """The next number, and a free file to be used again."""
+        self._last += 1
+        return self._last, self.free.pop() if self.free else None
+
+    def surplus(self) -> list[Segment]:
+        """Free files that are to be removed."""
+        taken, self.free = self.free[KEPT_FREE:], self.free[:KEPT_FREE]
+        return taken
+
+    def prepare(self, number: int, old: Segment | None) -> Segment:
+        """A segment whose blocks are all written once, so that syncing it moves no metadata."""
+        path = self.folder / f"{number:010}{SUFFIX}"
+        if old is not None:
+            old.path.rename(path)
+            old.path = path
+            file, room = old.file, old.room
+        else:
+            file, room = _written(path, self.room * bodylog.UNIT), self.room
+        sync_folder(self.folder)
+        return Segment(path, number, file, room)
+
+    def close(self) -> None:
+        """Close every file."""
+        spare = [self.spare] if self.spare is not None else []
+        for segment in [*self.table.values(), *self.free, *spare]:
+            os.close(segment.file)
+        self.table.clear()
+        self.free, self.active, self.spare = [], None, None
+
+
+def write(runs: list[Run]) -> None:
+    """Put runs on the disk and sync them; OSError."""
+    for run in runs:
+        at = run.start * bodylog.UNIT
+        bodylog.append(run.segment.file, at, run.segment.number, run.records)
+
+
+def read(segment: Segment, place: int, id: bytes, size: int) -> bytes | None:
+    """A body; None if it is not there, torn or damaged; OSError."""
+    at = (place & 0xFFFFFFFF) * bodylog.UNIT
+    return bodylog.read(segment.file, at, place >> 32, id, size)
+
+
+def read_any(segment: Segment, place: int) -> tuple[bytes, bytes] | None:
+    """(id, body) of the record at a place; None if there is none that can be read."""
+    at = (place & 0xFFFFFFFF) * bodylog.UNIT
+    try:
+        return bodylog.read_any(segment.file, at, segment.number, segment.room * bodylog.UNIT)
+    except OSError:
+        return None
+
+
+def remove(segment: Segment) -> None:
+    """Remove a file that is not needed."""
+    os.close(segment.file)
+    segment.path.unlink(missing_ok=True)
+
+
+def _written(path: Path, octets: int) -> int:
+    """A new file of zeros; OSError, and no file, if the disk has no room."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, octets)
+        for at in range(0, octets, len(ZEROS)):
+            os.pwrite(file, ZEROS[: octets - at], at)
+        os.fdatasync(file)
+    except OSError:
+        os.close(file)
+        path.unlink(missing_ok=True)
+        raise
+    return file
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new names in a folder durable."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
