@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mta.delivery.pool import Dial, Pool
-from mta.delivery.transports import Attempt
+from mta.delivery.transports import Attempt, Hand, NoHand
 from mta.model import Kind, Outcome, Stages
 
 if TYPE_CHECKING:
@@ -48,8 +48,10 @@ class Dispatcher:
         connection: Callable[[ReadyQueue, Target], Connection],
         read_bodies: Callable[[list[Message], Callable[[bool], None]], None],
         no_overlap: Callable[[Target], None],
+        hand: Hand | None = None,
     ) -> None:
         self.loop, self.clock, self.manager = loop, clock, manager
+        self.hand: Hand = hand or NoHand()
         self.gate, self.hosts = gate, hosts
         self.targets, self.connection = targets, connection
         self.read_bodies, self.no_overlap = read_bodies, no_overlap

@@ -313,9 +313,14 @@ class QueueManager:
 
     def load(self, recipients: list[Recipient]) -> None:
         """`admit` for recipients that were rows alone."""
+        hand = self.ports.hand
+        if hand is not None:
+            hand.hold(recipients[0].message.id)
         for recipient in recipients:
             self.waiting[recipient.where] -= 1
         self.admit(recipients, self.ports.clock.wall_us())
+        if hand is not None:
+            hand.drop()
 
     def _leave(self, recipient: Recipient, was: int = Where.CLOSED) -> None:
         """Out of memory: its row alone says where it is; `was` is where it was if not there."""

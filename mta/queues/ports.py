@@ -43,6 +43,13 @@ class Plan(Protocol):
     def route(self) -> Route: ...
 
 
+class Hand(Protocol):
+    """Where the message is noted that is handled at this instant (`mta.supervisor.poison`)."""
+
+    def hold(self, id: bytes, /) -> None: ...
+    def drop(self) -> None: ...
+
+
 class Egress(Protocol):
     """The part of `mta.routing.egress.Egress` that queues ask."""
 
@@ -89,6 +96,7 @@ class Ports:
     failed: Failed
     bury: Callable[[Message, Recipient, Outcome, Callable[[], None]], None]
     memory: Callable[[int], None] | None = None  # told of octets of content kept, or dropped: < 0
+    hand: Hand | None = None  # for messages that are loaded
     egress: Egress | None = None  # None: everything leaves from the default source
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from mta._speedups import headers
@@ -66,24 +67,15 @@ class HookedReception(Reception):
             super().content(session, transaction, event, done)
             return
         given = Given(transaction.sender, transaction.recipients, transaction.asked)
-        work = self._answer(session, given, event, scan, control, done)
+        settle = partial(self._settle, session, done)
+        work = self._ask(session, given, event, scan, control, settle)
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(
-        self,
-        session: Client,
-        given: Given,
-        event: ContentEvent,
-        scan: headers.HeaderScan,
-        control: Control,
-        done: Callable[[bytes], None],
-    ) -> None:
-        try:
-            await self._ask(session, given, event, scan, control, done)
-        finally:
-            self.room.release(session)  # as the base does, whose content() has returned
+    def _settle(self, session: Client, done: Callable[[bytes], None], answer: bytes) -> None:
+        self.room.release(session)  # before the client's next message may begin
+        done(answer)
 
     async def _ask(
         self,

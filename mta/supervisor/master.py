@@ -21,7 +21,8 @@ import msgspec
 from mta import sharedmem
 from mta.config.load import changed_static, load, to_json
 from mta.errors import ControlError, MailraceError
-from mta.supervisor import journal, privileges
+from mta.model import id_text
+from mta.supervisor import journal, poison, privileges
 from mta.supervisor.activation import address_of
 from mta.supervisor.control import ControlServer
 from mta.supervisor.faults import Faults
@@ -204,6 +205,7 @@ class Supervisor:
             inbox=self.inboxes.out[number],
             config=msgspec.Raw(to_json(self.config)),
             acts=msgspec.Raw(msgspec.json.encode(self.state.acts())),
+            poison=self.state.poison(poison.CRASHES),
             hooks=self.hooks,
         )
 
@@ -212,6 +214,8 @@ class Supervisor:
             await self.questions.swept(number, args["act"])
         elif op == "figures":
             self.ledger.take(args["figures"]["pid"], args["figures"], time.monotonic())
+        elif op == "set_aside":
+            await self._set_aside(args["done"], args["failed"])
         elif op == "ready":
             await self._catch_up(number)
         elif op in ("fatal", "fault"):
@@ -222,7 +226,8 @@ class Supervisor:
         channel = self.workers[number].channel
         if channel is not None:
             with contextlib.suppress(ControlError):  # it has gone again
-                await channel.request("reload", {"config": msgspec.Raw(to_json(self.config))})
+                config = msgspec.Raw(to_json(self.config))
+                await channel.request("reload", {"config": config, "hooks": self.hooks})
                 await self.questions.tell_acts()
 
     def _died(self, number: int) -> None:
@@ -230,6 +235,8 @@ class Supervisor:
         process = self.workers[number].process
         assert process is not None
         self.ledger.ended(process.pid)
+        if poison.own_fault(process.returncode):
+            self._blame(number)
         waiters = self.table.reclaim(number)
         if not self.stopping:
             self.inboxes.died(number)
@@ -238,6 +245,20 @@ class Supervisor:
                 with contextlib.suppress(BlockingIOError):  # it has not slept since the last one
                     os.eventfd_write(waker, 1)
         self._repair()
+
+    def _blame(self, number: int) -> None:
+        """A worker crashed: remember what it had in hand."""
+        ids = [id_text(id) for id in dict.fromkeys(self.table.in_hand(number))]
+        self.state.crashed(ids, time.time_ns() // 1000)
+        for id in ids:
+            say(f"worker {number} had message {id} in hand when it crashed")
+
+    async def _set_aside(self, done: list[str], failed: list[str]) -> None:
+        await asyncio.to_thread(self.state.set_aside, done)
+        for id in done:
+            say(f"message {id} is set aside in {self.home.path / 'corrupt'}: {poison.REASON}")
+        for id in failed:
+            say(f"message {id} ends its worker and cannot be copied to corrupt/: it stays queued")
 
     def _repair(self) -> None:
         """Mend what a dead worker left in the shared table; sometimes others must move first."""

@@ -1,7 +1,8 @@
 """The node's durable state, `HOME/state.db`: SQLite, written by the supervisor alone.
 
-Now it holds the operators' acts. Write-ahead log, synchronous FULL: what is answered is on disk.
-Calls block for a sync; the supervisor makes them in a thread.
+It holds the operators' acts, and what workers had in hand when they crashed. Write-ahead log,
+synchronous FULL: what is answered is on disk. Calls block for a sync; the supervisor makes them in
+a thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from mta.queues.acts import Act, Select, Verb
 if TYPE_CHECKING:
     from pathlib import Path
 
+REMEMBERED_US = 30 * 86_400 * 1_000_000  # a crash that long ago no longer counts
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS acts (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -28,6 +31,11 @@ CREATE TABLE IF NOT EXISTS acts (
     next_hop TEXT NOT NULL,
     swept INTEGER NOT NULL DEFAULT 0,
     retired INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS crashes (
+    id TEXT PRIMARY KEY,
+    count INTEGER NOT NULL,
+    last_us INTEGER NOT NULL
 );
 """
 
@@ -89,6 +97,29 @@ class NodeState:
             self._db.executemany(
                 "UPDATE acts SET retired = 1 WHERE sequence = ?", [(number,) for number in gone]
             )
+
+    def crashed(self, ids: list[str], now_us: int) -> None:
+        """Messages that a worker had in hand when it crashed; forgets what is long ago."""
+        with self._lock:
+            self._db.execute("DELETE FROM crashes WHERE last_us < ?", (now_us - REMEMBERED_US,))
+            self._db.executemany(
+                "INSERT INTO crashes VALUES (?, 1, ?)"
+                " ON CONFLICT (id) DO UPDATE SET count = count + 1, last_us = excluded.last_us",
+                [(id, now_us) for id in ids],
+            )
+
+    def poison(self, crashes: int) -> dict[str, int]:
+        """Messages that were in hand at so many crashes, and at how many."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT id, count FROM crashes WHERE count >= ?", (crashes,)
+            ).fetchall()
+        return dict(rows)
+
+    def set_aside(self, ids: list[str]) -> None:
+        """These are no longer in the queue."""
+        with self._lock:
+            self._db.executemany("DELETE FROM crashes WHERE id = ?", [(id,) for id in ids])
 
     def close(self) -> None:
         """Write the log back and close."""

@@ -26,7 +26,7 @@ from mta.config.load import from_json
 from mta.delivery.dispatcher import Dispatcher
 from mta.errors import ControlError, MailraceError, SpoolError
 from mta.metrics import MAXIMA
-from mta.model import IdGenerator
+from mta.model import IdGenerator, id_shard
 from mta.queues.acts import Act, Acts, Select, Verb
 from mta.queues.census import Census
 from mta.queues.loader import Loader
@@ -39,7 +39,7 @@ from mta.shaping.gate import Gate
 from mta.smtpd.handover import Handover
 from mta.smtpd.listener import Listener
 from mta.smtpd.service import Service
-from mta.supervisor import journal, wiring
+from mta.supervisor import journal, poison, wiring
 from mta.supervisor.channel import Channel
 from mta.supervisor.failures import Failures
 from mta.supervisor.faults import Faults
@@ -53,12 +53,12 @@ from mta.supervisor.shards import open_shards
 from mta.supervisor.workers import Orders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mta.config.schema import Config
     from mta.hooks.runner import Hooks
     from mta.maillog.records import RecordWriter
-    from mta.model import Message
+    from mta.model import Message, Wish
     from mta.reception.reception import Reception
     from mta.spool.shard import Shard
 
@@ -95,6 +95,7 @@ class Worker:
         self.table.leave(orders.number)  # until it can take connections
         self.paths = Paths(config, self.gate, self.clock, self.loop)
         self.acts = Acts(self.paths.site_of)
+        self.hands = poison.hands(self.table, orders.number, self._sender_of)
         self.budget = Budget(
             self.table, orders.number, *wiring.budget(config), self.loop.call_later
         )
@@ -117,6 +118,7 @@ class Worker:
                 bury=self.failures.bury,
                 egress=self.paths.egress,
                 memory=self.budget.count,
+                hand=self.hands[poison.LOAD],
             ),
             self.acts,
         )
@@ -146,6 +148,7 @@ class Worker:
             connection=lambda *path: self.paths.connection(self.dispatcher, *path),
             read_bodies=self._read_bodies,
             no_overlap=self.paths.no_overlap,
+            hand=self.hands[poison.SEND],
         )
 
     def _wire_queues(self) -> None:
@@ -167,6 +170,7 @@ class Worker:
         self.sweeper = Sweeper(self.manager, self.paths.site_of, self.paths.learn_site, self._swept)
         self.census = Census(self.manager, self.loop.call_later)
         self.census.begin()
+        self._set_aside()
         for opened in self.opened:
             for message in opened.torn:
                 opened.shard.set_aside(message, "its content is torn: stored half at a crash")
@@ -213,7 +217,7 @@ class Worker:
             wiring.reception_options(self.config, options),
             wiring.policy(self.config, options),
             self.ids[self.manager.home.number],
-            self.manager.submit,
+            self._submit,
             self.manager.home.log,
             self.clock,
             self.budget,
@@ -222,6 +226,32 @@ class Worker:
         )
 
     # ------------------------------------------------------------------ between the parts
+
+    def _submit(
+        self,
+        message: Message,
+        addresses: list[str],
+        done: Callable[[BaseException | None], None],
+        wishes: Mapping[int, Wish] | None = None,
+    ) -> None:
+        hand = self.hands[poison.RECEIVE]
+        hand.hold(message.id)
+        try:
+            self.manager.submit(message, addresses, done, wishes)
+        finally:
+            hand.drop()
+
+    def _sender_of(self, id: bytes) -> str:
+        message = self.manager.shards[id_shard(id)].message(id)
+        return "" if message is None else message.sender
+
+    def _set_aside(self) -> None:
+        """Take messages out of the queue that ended their worker twice."""
+        folder = Path(self.config.home) / "corrupt"
+        done, failed = poison.set_aside(self.manager, folder, self.orders.poison)
+        if done or failed:
+            self.census.recount()
+            self.channel.notify("set_aside", done=done, failed=failed)
 
     def _backlogged(self, recipient: Any) -> None:
         shard = self.manager.shard_of(recipient.message)

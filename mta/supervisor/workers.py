@@ -39,6 +39,7 @@ class Orders(msgspec.Struct):
     inbox: int  # where this one takes them out
     config: msgspec.Raw
     acts: msgspec.Raw
+    poison: dict[str, int]  # message ids that were in hand at so many crashes
     hooks: str = ""  # the text of the hook file
 
 

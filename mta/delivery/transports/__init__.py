@@ -9,7 +9,27 @@ if TYPE_CHECKING:
 
     from mta.model import Message, Outcome, Recipient
 
-__all__ = ["Attempt", "Feeder"]
+__all__ = ["Attempt", "Feeder", "Hand", "NoHand"]
+
+
+class Hand(Protocol):
+    """Where the message is noted that is handled at this instant (`mta.supervisor.poison`)."""
+
+    def hold(self, id: bytes, /) -> None:
+        """It is this one."""
+
+    def drop(self) -> None:
+        """It is none."""
+
+
+class NoHand:
+    """Notes nothing."""
+
+    def hold(self, id: bytes) -> None:
+        """Of no interest."""
+
+    def drop(self) -> None:
+        """Of no interest."""
 
 
 class Attempt:
@@ -58,6 +78,8 @@ class Feeder(Protocol):
     `kick`, `close` and `abort` from any of these, but for `abort` in a `next_attempt` that gives an
     attempt.
     """
+
+    hand: Hand  # of the worker, for the message whose octets are worked on
 
     def next_attempt(self, conn: Any) -> Attempt | None:
         """Choose and load the next message and take its tokens; None if none may go now."""

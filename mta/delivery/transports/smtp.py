@@ -80,7 +80,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
         "core", "host_name", "address", "source", "peer", "deadline", "armed", "ready",
         "idle_since", "connect_us", "_feeder", "_loop", "_timeouts", "_deadlines", "_max_messages",
         "_idle_timeout", "_buffer", "_transport", "_now", "_began", "_taken", "_local", "_mark",
-        "_unsent", "_pumping", "_kicked", "_closing", "_paused", "_ended",
+        "_unsent", "_latest", "_pumping", "_kicked", "_closing", "_paused", "_ended",
     )  # fmt: skip
 
     core: ClientCore
@@ -276,6 +276,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
                 self._write(self._transport, out)
         finally:
             self._pumping = False
+            self._feeder.hand.drop()
         if closed:
             self._end()
         else:
@@ -333,10 +334,12 @@ class SmtpConnection(asyncio.BufferedProtocol):
             self._feeder.connection_idle(self)
 
     def _on_content_wanted(self) -> None:
-        ahead = None
+        ahead, current = None, self._latest
         if self.core.overlap_ok and not self._closing and not self._is_full():
             ahead = self._feeder.next_attempt(self)
-        self.core.send_content(None if ahead is None else self._transaction(ahead))
+        following = None if ahead is None else self._transaction(ahead)
+        self._feeder.hand.hold(current)
+        self.core.send_content(following)
 
     def _is_full(self) -> bool:
         """As many messages were taken as one connection may carry."""
@@ -351,6 +354,8 @@ class SmtpConnection(asyncio.BufferedProtocol):
             self._max_messages = most
 
     def _transaction(self, attempt: Attempt) -> Transaction:
+        self._latest = attempt.message.id
+        self._feeder.hand.hold(self._latest)
         attempt.mail_at = self._now
         if not self._taken:
             attempt.connect_us = self.connect_us

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from mta.delivery.transports import Attempt
+from mta.delivery.transports import Attempt, NoHand
 from mta.model import Message, Recipient
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class FakeTransport:
 
 class FakeFeeder:
     """Gives what is in `waiting`; keeps what it is told."""
+
+    hand = NoHand()
 
     def __init__(self, *attempts: Attempt) -> None:
         self.waiting = deque(attempts)
