@@ -268,6 +268,10 @@ class Dispatcher:
                 ready.park(parcel)
                 self.loop.call_later(wait, self._unpark, ready, message.tenant)
                 continue
+            if gate.denied is not None and gate.denied.of_queue:
+                ready.park_lane(parcel)
+                self.loop.call_later(wait, self._unpark_lane, ready, message)
+                continue
             self.manager.give_back(parcel)
             self.pace(pool, wait)
             return None
@@ -284,6 +288,10 @@ class Dispatcher:
 
     def _unpark(self, ready: ReadyQueue, tenant: str) -> None:
         ready.unpark(tenant)
+        self.wake(ready)
+
+    def _unpark_lane(self, ready: ReadyQueue, message: Message) -> None:
+        ready.unpark_lane(message)
         self.wake(ready)
 
     def attempt_done(

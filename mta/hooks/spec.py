@@ -115,10 +115,11 @@ class QueueSettings:
     schedule: tuple[float, ...] | None = None  # seconds after each failed attempt; the last repeats
     jitter: float | None = None  # 0 to below 1
     max_age: float | None = None  # seconds; holds for mail that is accepted from now on
+    rate: str | None = None  # messages that leave, "100/s, burst=400", over all workers
 
 
 class QueueSettingsHook(Protocol):
-    """When a queue is first used, then every `hooks.refresh`: its retries and max age."""
+    """When a queue is first used, then every `hooks.refresh`: its retries, max age and rate."""
 
     def __call__(
         self, queue: Queue, /

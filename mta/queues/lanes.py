@@ -49,11 +49,12 @@ class Parcel:
 class Lane:
     """Parcels of one campaign of one tenant, oldest first."""
 
-    __slots__ = ("campaign", "parcels")
+    __slots__ = ("campaign", "parcels", "parked")
 
     def __init__(self, campaign: str) -> None:
         self.campaign = campaign
         self.parcels: deque[Parcel] = deque()
+        self.parked = False  # a queue's rate denies it: not active until unparked
 
 
 class TenantTurn:
@@ -123,6 +124,8 @@ class ReadyQueue:
         turn = self._tenants[klass][message.tenant]
         lane = turn.lanes[message.campaign]
         lane.parcels.rotate(1)
+        if lane.parked:
+            return
         if turn.active[0] is not lane:
             turn.active.remove(lane)
             turn.active.appendleft(lane)
@@ -166,7 +169,8 @@ class ReadyQueue:
             del turn.lanes[lane.campaign]
             if not turn.active:
                 ring.popleft()
-                del self._tenants[klass][turn.tenant]
+                if not turn.lanes:  # else they are parked
+                    del self._tenants[klass][turn.tenant]
         elif len(turn.active) > 1:
             turn.active.rotate(-1)
         return parcel
@@ -186,7 +190,31 @@ class ReadyQueue:
             for turn in list(turns.values()) if tenant is None else [turns.get(tenant)]:
                 if turn is not None and turn.parked:
                     turn.parked = False
-                    self._rings[klass].append(turn)
+                    if turn.active:
+                        self._rings[klass].append(turn)
+
+    def park_lane(self, parcel: Parcel) -> None:
+        """Put `parcel` back and keep its lane from sending until `unpark_lane`."""
+        message = parcel.message
+        self.put_back(parcel)
+        turn = self._tenants[message.klass][message.tenant]
+        lane = turn.lanes[message.campaign]
+        if not lane.parked:
+            lane.parked = True
+            turn.active.remove(lane)
+            if not turn.active and not turn.parked:
+                self._rings[message.klass].remove(turn)
+
+    def unpark_lane(self, message: Message) -> None:
+        """Let the parked lane of a message send again."""
+        turn = self._tenants[message.klass].get(message.tenant)
+        lane = turn.lanes.get(message.campaign) if turn else None
+        if turn is None or lane is None or not lane.parked:
+            return
+        lane.parked = False
+        if not turn.active and not turn.parked:
+            self._rings[message.klass].append(turn)
+        turn.active.append(lane)
 
     def waiting(self) -> int:
         """How many classes and tenants may send now."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from mta._speedups.sharedtable import Bucket, SharedTable
 from mta.clock import Clock
-from mta.shaping.limits import UNLIMITED, Limits, Resolved
+from mta.shaping.limits import UNLIMITED, Limits, RateLike, Resolved
 
 TURN = 0.2  # seconds that a place given up is left to the others
 MAX_SITES = 65536  # remembered by a worker; idle ones are dropped beyond it
@@ -38,6 +38,11 @@ class Denied(NamedTuple):
     def of_tenant(self) -> bool:
         """True when only this tenant's messages have to wait."""
         return self.whom.startswith("tenant ")
+
+    @property
+    def of_queue(self) -> bool:
+        """True when only messages of this queue have to wait."""
+        return self.whom.startswith("queue ")
 
     @property
     def of_node(self) -> bool:
@@ -107,6 +112,8 @@ class Gate:
         self._total = _Places("all sites", table.slot(b"total"))
         self._total_rate: Bucket | None = None
         self.denied: Denied | None = None
+        self.extra: tuple[Bucket, ...] = ()  # which the next message must pass, too
+        self._queues: dict[tuple[str, RateLike], Bucket] = {}
         self._apply_total()
         table.enter(worker)
 
@@ -254,6 +261,8 @@ class Gate:
         chain = state.chains.get(tenant)
         if chain is None:
             chain = self._chain(state, tenant)
+        if self.extra:
+            chain = self.extra + chain
         if not chain:
             return 0.0
         wait = self._table.take_rates(chain, self._clock.monotonic(), n)
@@ -265,6 +274,22 @@ class Gate:
         """Give back the tokens of a message that did not leave."""
         state = self._site(site)
         self._table.give_back_rates(self._chain(state, tenant), n)
+
+    def give_back(self, buckets: tuple[Bucket, ...], n: int = 1) -> None:
+        """Give back tokens that were taken of `extra` buckets."""
+        self._table.give_back_rates(buckets, n)
+
+    def queue_bucket(self, queue: str, rate: RateLike) -> Bucket:
+        """The bucket of a queue that has a rate of its own, one for all workers."""
+        bucket = self._queues.get((queue, rate))
+        if bucket is None:
+            if len(self._queues) >= MAX_SITES:
+                self._queues.clear()
+            slot = self._table.slot(b"queue:" + queue.encode())
+            rule = _Rule(f"queue {queue}", "hook queue_settings", str(rate))
+            bucket = Bucket(slot, rate.interval_ns, rate.burst, rule)
+            self._queues[queue, rate] = bucket
+        return bucket
 
     def _chain(self, site: _Site, tenant: str) -> tuple[Bucket, ...]:
         chain = site.chains.get(tenant)

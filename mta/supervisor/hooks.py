@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from mta.config.values import Rate
 from mta.delivery.hooked import AttemptHooks
+from mta.delivery.rates import QueueRates
 from mta.hooks import Accept, Destination, NewMessage, Queue, QueueSettings, Refuse, script
 from mta.hooks.answers import Answers
 from mta.hooks.runner import Hooks
@@ -51,7 +53,7 @@ class Sent:
 
 
 class QueuePolicy:
-    """What a hook wants for a queue's retries."""
+    """What a hook wants for a queue: retries, and a rate. ValueError if that cannot be read."""
 
     def __init__(self, settings: QueueSettings) -> None:
         wanted = {
@@ -59,6 +61,7 @@ class QueuePolicy:
             "jitter": settings.jitter,
             "max_age": settings.max_age,
         }
+        self.rate = None if settings.rate is None else Rate.parse(settings.rate)
         self._wanted: dict[str, Any] = {k: v for k, v in wanted.items() if v is not None}
         self._over: dict[RetryPolicy, RetryPolicy] = {}
 
@@ -116,6 +119,7 @@ class WorkerHooks:
         empty = Hooks({}) if hooks is None else hooks
         self._attempts = AttemptHooks(dispatcher, empty)
         self._attempts.install()
+        self._worker.gate.extra = ()
         self._use_planner(empty, config)
         asks = any(name in empty for name in AT_ARRIVAL)
         self.reception = partial(_hooked_reception, self._before) if asks else Reception
@@ -161,6 +165,7 @@ class WorkerHooks:
             settings = self._worker.manager.settings
             ask = partial(_queue_settings, hooks, lambda: settings.retries[""])
             self._queues = Answers(ask, refresh, clock)
+            QueueRates(self._worker.dispatcher, self._rate_of).install()
         planner = partial(
             HookedPlanner,
             choices=choices,
@@ -191,6 +196,15 @@ class WorkerHooks:
             if kept is not None and kept.value is not None:
                 return kept.value.over(policy)
         return policy
+
+    def _rate_of(self, recipient: Recipient) -> tuple[str, Rate] | None:
+        """A recipient's queue and its rate, where it has one."""
+        assert self._queues is not None
+        queue = _queue(recipient.message, recipient.domain, recipient.route)
+        kept = self._queues.peek(queue)
+        if kept is None or kept.value is None or kept.value.rate is None:
+            return None
+        return queue.name, kept.value.rate
 
     # ------------------------------------------------------------------ events
 
@@ -245,8 +259,8 @@ async def _queue_settings(
     settings = await hooks.call("queue_settings", key)
     if settings is None:
         return None
-    policy = QueuePolicy(settings)
     try:
+        policy = QueuePolicy(settings)
         policy.over(default())
     except (ValueError, TypeError) as error:
         raise hooks.failed("queue_settings", str(error)) from None

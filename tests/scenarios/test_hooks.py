@@ -178,6 +178,27 @@ def queue_settings(queue):
         assert usual["next_attempt"] - usual["time"] < 2e6
 
 
+def test_a_queue_has_a_rate_over_all_workers(tmp_path: Path) -> None:
+    hooks = """
+def queue_settings(queue):
+    if queue.domain == "slow.example":
+        return QueueSettings(rate="4/s, burst=2")
+    if queue.domain == "bad.example":
+        return QueueSettings(rate="many")
+"""
+    with RemoteMX() as remote, Hooked(tmp_path / "home", remote, hooks, workers=2) as server:
+        began = time.monotonic()
+        for number in range(10):
+            server.send(f"r{number}@slow.example", body="X-Campaign: slow\r\n\r\nhi\r\n")
+            server.send(f"r{number}@quick.example")
+        got = remote.wait(20)
+        assert time.monotonic() - began >= 8 / 4
+        last = [m.recipients[0].partition("@")[2] for m in got[-5:]]
+        assert last == ["slow.example"] * 5
+        assert refusal(server, "r@bad.example").startswith("451 4.3.0 Hook queue_settings")
+        server.wait_said('"many" is not a rate')
+
+
 def test_choose_route(tmp_path: Path) -> None:
     hooks = """
 CALLS = open({calls!r}, "a", buffering=1)

@@ -137,3 +137,51 @@ def test_a_parcel_put_back_costs_neither_its_tenant_nor_its_class_a_turn() -> No
         assert order[-1] is denied
     assert names(order) == names(taken(straight, 181))  # type: ignore[arg-type]
     assert hesitant.pop() is None and len(hesitant) == 0
+
+
+def test_a_parked_lane_waits_and_the_others_go_on() -> None:
+    ready = queue()
+    slow, quick = [parcel(campaign="slow") for _ in range(3)], [parcel(campaign="q") for _ in "ab"]
+    other = parcel(tenant="t")
+    for one in [*slow, *quick, other]:
+        ready.push(one)
+    first = ready.pop()
+    assert first is slow[0]
+    ready.park_lane(first)
+    ready.put_back(taken(ready, 1)[0])
+    assert {*taken(ready, 9)} == {*quick, other}
+    assert (ready.waiting(), len(ready), ready.room(first.message)) == (0, 3, 997)
+    ready.push(parcel(campaign="slow"))
+    assert ready.pop() is None
+    ready.unpark_lane(first.message)
+    ready.unpark_lane(first.message)
+    assert taken(ready, 9)[:3] == slow
+    assert len(ready) == ready.waiting() == 0
+
+
+def test_a_lane_is_parked_while_its_tenant_is() -> None:
+    ready = queue()
+    one, two = parcel(campaign="c"), parcel(campaign="c")
+    ready.push(one)
+    ready.push(two)
+    assert ready.pop() is one
+    ready.park_lane(one)
+    ready.push(parcel(campaign="d"))
+    ready.park(taken(ready, 1)[0])
+    ready.unpark_lane(one.message)
+    assert ready.pop() is None
+    ready.unpark("")
+    assert len(taken(ready, 9)) == 3
+
+
+def test_what_comes_back_to_a_parked_lane_is_its_first() -> None:
+    ready = queue()
+    one, two, three = parcel(), parcel(), parcel()
+    for each in (one, two, three):
+        ready.push(each)
+    assert taken(ready, 2) == [one, two]
+    ready.park_lane(two)
+    ready.put_back(one)
+    assert ready.drain() == [one, two, three]
+    ready.unpark_lane(one.message)
+    assert ready.pop() is None
