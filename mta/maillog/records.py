@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mta._speedups import logline
 from mta.model import Stages
 
 if TYPE_CHECKING:
@@ -114,9 +115,21 @@ class RecordWriter:
 
     def __init__(self, node: str, shard: int, clock: Clock) -> None:
         self._node, self._shard, self._now = node, shard, clock.wall_us
+        where = encode(Record("", 0, node=node, shard=shard))
+        self._tail = where.removeprefix(b'{"type":"","time":0').removesuffix(b"}")
 
     def reception(self, message: Message, recipients: list[Recipient]) -> bytes:
         """A message was stored for these recipients."""
+        klass = CLASSES[message.klass]
+        try:
+            return logline.reception(
+                self._now(), message, recipients, RECIPIENTS_SHOWN, klass, self._tail
+            )
+        except UnicodeEncodeError:
+            return self.reception_by_struct(message, recipients)
+
+    def reception_by_struct(self, message: Message, recipients: list[Recipient]) -> bytes:
+        """What `reception` gives, or would if its text were Unicode."""
         record = self._about(RECEPTION, message)
         record.pool, record.message_id = message.pool, message.message_id
         record.peer_name, record.peer_address = message.peer_name, message.peer_address
@@ -136,6 +149,25 @@ class RecordWriter:
         tls: str | None = None,
     ) -> bytes:
         """The remote took the message for this recipient."""
+        now, klass = self._now(), CLASSES[recipient.message.klass]
+        try:
+            return logline.delivery(
+                now, recipient, outcome, peer, stages, queue, site, tls, klass, self._tail
+            )
+        except UnicodeEncodeError:
+            return self.delivery_by_struct(recipient, outcome, peer, stages, queue, site, tls)
+
+    def delivery_by_struct(
+        self,
+        recipient: Recipient,
+        outcome: Outcome,
+        peer: Peer,
+        stages: Stages,
+        queue: str,
+        site: str,
+        tls: str | None,
+    ) -> bytes:
+        """What `delivery` gives, or would if its text were Unicode."""
         record = self._attempt(DELIVERY, recipient, outcome, peer, stages)
         record.queue, record.site, record.tls = queue, site, tls
         return encode(record)
