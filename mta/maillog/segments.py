@@ -43,6 +43,38 @@ def frames(file: BinaryIO, offset: int) -> Iterator[tuple[int, int, bytes]]:
         offset = end
 
 
+def end_of_last(file: BinaryIO) -> int:
+    """Where the last whole frame ends, 0 if there is none; only the last ones are decompressed."""
+    before, offset = 0, 0
+    while (end := _end_by_headers(file, offset)) is not None:
+        before, offset = offset, end
+    return max((end for _, end, _ in frames(file, before)), default=before)
+
+
+def _end_by_headers(file: BinaryIO, offset: int) -> int | None:
+    """Where the frame at `offset` ends, as its headers tell it (RFC 8878 3.1.1)."""
+    file.seek(offset)
+    head = file.read(5)
+    if len(head) < 5 or head[:4] != MAGIC:
+        return None
+    size_flag, single, checksum, dictionary = (
+        head[4] >> 6, head[4] >> 5 & 1, head[4] >> 2 & 1, head[4] & 3,
+    )  # fmt: skip
+    content_size = 1 << size_flag if size_flag else single
+    at = offset + 5 + (1 - single) + (0, 1, 2, 4)[dictionary] + content_size
+    last = False
+    while not last:
+        file.seek(at)
+        block = file.read(3)
+        if len(block) < 3:
+            return None
+        number = int.from_bytes(block, "little")  # last block, type, size (RFC 8878 3.1.1.2)
+        last, kind = bool(number & 1), number >> 1 & 3
+        at += 3 + (1 if kind == 1 else number >> 3)  # a run is one octet
+    at += 4 * checksum
+    return at if at <= file.seek(0, 2) else None
+
+
 def _frame(file: BinaryIO, offset: int) -> tuple[int, bytes] | None:
     """End and content of the frame at `offset`; None if it is not whole."""
     file.seek(offset)

@@ -101,13 +101,13 @@ class LogWriter:
     def _open_last(self, number: int) -> None:
         """Go on with a segment behind its last whole frame."""
         path = self._folder / segments.name(number)
-        end, self._began_us = 0, self._clock.wall_us()
+        self._began_us = self._clock.wall_us()
         with open(path, "rb") as file:
-            for start, after, content in segments.frames(file, 0):
-                end = after
-                if start == 0:
-                    first = decode(content.partition(b"\n")[0])
-                    self._began_us = first["time"] if first else self._began_us
+            end = segments.end_of_last(file)
+            for _, _, content in segments.frames(file, 0):
+                first = decode(content.partition(b"\n")[0])
+                self._began_us = first["time"] if first else self._began_us
+                break
         self._file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         self._segment, self._offset = number, end
         if os.fstat(self._file).st_size > end:

@@ -347,7 +347,7 @@ class Cycle:
         for changes in job.changes:
             self._applied(changes)
         for message in job.accepted:
-            if message.young and self.on_durable is not None:
+            if self.on_durable is not None:
                 self.on_durable(message)
             if message.done is not None:
                 message.done(None)

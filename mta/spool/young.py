@@ -85,11 +85,13 @@ class Young:
 
     def _add(self, one: Stored) -> None:
         """A message is durable."""
+        key = b""
         for key, recipient in one.young:
             self._young[key] = recipient
             if recipient.expires_us < self._expiry:
                 self._expiry = recipient.expires_us
-        self._durable = key
+        # Others are passed, too: what waits on disk must not be read at every start.
+        self._durable = key or max(self._durable, keys.recipient(one.message.id, LAST))
         if self._timer is None:
             if self._newest == NEVER_BELOW:  # closing
                 self.list_all()
@@ -153,6 +155,7 @@ class Young:
 
 
 NEVER_BELOW = b"\xff" * (keys.KEY_SIZE + 1)  # above every key
+LAST = (1 << 32) - 1  # above every number of a recipient
 
 
 def _list_found(batch: WriteBatch, store: Store, key: bytes, value: bytes) -> None:

@@ -495,9 +495,10 @@ async def main(fd: int) -> int:
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     channel = await Channel.over(sock, answer)
-    worker = starting = Worker(await orders, channel)
+    starting = Worker(await orders, channel)
     try:
         await starting.start()
+        worker = starting  # who asks before is told that it is starting
     except Exception as error:  # noqa: BLE001 - the supervisor says it in one line
         if isinstance(error, MailraceError):
             text = f"worker {starting.orders.number}: {error}"

@@ -156,6 +156,7 @@ def test_acts_reach_a_worker_that_is_starting(tmp_path: Path) -> None:
         remote.wait(1)
         rows = server.ask("queue.list", limit=100)
         assert [row["state"] for row in rows] == ["held"] * 8
+        assert "Error" not in server.said()
 
 
 def _status_works(server: Server) -> bool:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -317,3 +318,29 @@ def test_large_frames_are_read_whole(tmp_path: Path, clock: FakeClock) -> None:
     writer.append([line(clock, "end")])
     assert len(texts(tmp_path)) == 1001
     writer.close()
+
+
+def test_the_end_is_found_without_reading_all(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LogWriter(tmp_path, clock=clock)
+    sizes = (0, 1, 10, 100, 1000, 3000)  # none, raw and several compressed blocks; runs
+    ends = [writer.append([line(clock, os.urandom(size).hex() + "x" * 200_000)]) for size in sizes]
+    writer.close()
+    read: list[int] = []
+    frame = segments._frame
+
+    def counted(file: BinaryIO, offset: int) -> tuple[int, bytes] | None:
+        read.append(offset)
+        return frame(file, offset)
+
+    monkeypatch.setattr(segments, "_frame", counted)
+    with open(segment(tmp_path, 1), "rb") as file:
+        assert segments.end_of_last(file) == ends[-1][1]
+        for cut in range(1, 200, 7):  # whatever is left of the last one
+            torn = io.BytesIO(segment(tmp_path, 1).read_bytes()[:-cut])
+            assert segments.end_of_last(torn) == ends[-2][1]
+        read.clear()
+        segments.end_of_last(file)
+    assert read == [ends[-2][1], ends[-1][1]]  # the last one, and what may follow
+    assert segments.end_of_last(io.BytesIO()) == 0

@@ -361,6 +361,17 @@ def test_a_recipient_that_stays_fresh_gets_its_rows(bench: SpoolBench) -> None:
     assert rows(bench) == []
 
 
+def test_what_has_rows_at_once_is_not_read_at_the_next_start(bench: SpoolBench) -> None:
+    (one,) = bench.message("a@b.example")
+    one.where = Where.BACKLOG
+    bench.accept([one])
+    for _ in range(2):
+        bench.loop.advance(1.1, bench.shard)
+    again = crashed(bench)
+    assert again.shard._young.listed > keys.recipient(one.message.id, 0)
+    again.close()
+
+
 def test_after_a_crash_the_young_are_found(bench: SpoolBench) -> None:
     old = send(bench, 2)
     bench.loop.advance(3, bench.shard)
