@@ -9,17 +9,22 @@ on, or its successor takes it out.
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections import deque
 from typing import TYPE_CHECKING
 
+from mta.smtp.replies import reply
+
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from mta._speedups.sharedtable import SharedTable
 
 SESSIONS = b"sessions"  # the key of the slot that counts sessions
 LABEL = 512  # octets of a label at most: the listener's number, a blank, the client's address
+AGAIN = 0.005  # seconds until a full inbox is tried again
+STOPPED = reply(421, "4.3.2", "Service is shutting down, try again later")
 TAKES = 32  # connections taken per wake-up, so that sessions get their turn
 
 
@@ -55,7 +60,10 @@ def receive(inbox: socket.socket) -> tuple[bytes, int] | None:
 class Handover:
     """One worker's part: what it passes on, and what it takes out of its inbox."""
 
-    __slots__ = ("passed", "taken", "away", "_table", "_worker", "_slot", "_to", "_inbox")
+    __slots__ = (
+        "passed", "taken", "away", "_table", "_worker", "_slot", "_to", "_inbox",
+        "_kept", "_loop", "_again",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,19 +77,47 @@ class Handover:
         self._slot = table.slot(SESSIONS)
         self._to, self._inbox = inboxes, inbox
         self.passed = self.taken = 0
+        self._kept: deque[tuple[bytes, socket.socket]] = deque()  # while `away`
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._again: asyncio.TimerHandle | None = None
         self.away = False  # everything is passed on: this worker is about to end
 
     def offer(self, listener: int, sock: socket.socket, address: str) -> bool:
         """Hand an accepted connection on if another worker should have it; True closes it here."""
+        label = b"%d %b" % (listener, address.encode())
+        if not self._pass(label, sock):
+            if not self.away:
+                return False
+            self._kept.append((label, sock))  # inboxes are full: that passes within milliseconds
+            if self._again is None and self._loop is not None:
+                self._again = self._loop.call_later(AGAIN, self._pass_kept)
+        return True
+
+    def _pass(self, label: bytes, sock: socket.socket) -> bool:
         target = self._table.hand_to(self._slot, self._worker, self.away)
         if target < 0:
             return False
-        if not send(self._to[target], b"%d %b" % (listener, address.encode()), sock.fileno()):
+        if not send(self._to[target], label, sock.fileno()):
             self._table.handed(target)
             return False
         sock.close()
         self.passed += 1
         return True
+
+    def _pass_kept(self) -> None:
+        self._again = None
+        while self._kept and self._pass(*self._kept[0]):
+            self._kept.popleft()
+        if self._kept and self._loop is not None:
+            self._again = self._loop.call_later(AGAIN, self._pass_kept)
+
+    async def finish(self, deadline: float) -> None:
+        """Pass on what is kept, up to this loop time; what is left then gets 421."""
+        while self._kept and self._loop is not None and self._loop.time() < deadline:
+            self._pass_kept()
+            await asyncio.sleep(AGAIN)
+        while self._kept:
+            turn_away(self._kept.popleft()[1].detach(), STOPPED)
 
     def start(
         self,
@@ -93,6 +129,7 @@ class Handover:
 
         `starved` is called for one that is lost, as no descriptor was free for it.
         """
+        self._loop = loop
         self._table.enter(self._worker)
         loop.add_reader(self._inbox.fileno(), self._take_some, take, starved)
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mta.smtp.replies import reply
-from mta.smtpd.handover import SESSIONS, pair, receive, send, turn_away
+from mta.smtpd.handover import SESSIONS, STOPPED, pair, receive, send, turn_away
 
 if TYPE_CHECKING:
     from mta._speedups.sharedtable import SharedTable
-
-STOPPED = reply(421, "4.3.2", "Service is shutting down, try again later")
 
 
 class Inboxes:

@@ -468,6 +468,7 @@ class Worker:
         for listener in self.listeners:
             listener.abort()
         self.dispatcher.abort()
+        await self.handover.finish(deadline)
         await self.hooks.close()
         await asyncio.sleep(0)
         await asyncio.gather(*(self._close_shard(opened.shard) for opened in self.opened))

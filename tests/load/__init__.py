@@ -1,1 +1,1 @@
-"""Clients for load that a worker's end must not trouble."""
+"""Load that a worker's end must not trouble: `python -m tests.load`."""

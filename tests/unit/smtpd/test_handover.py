@@ -92,16 +92,45 @@ def test_a_worker_that_is_gone_gets_nothing() -> None:
 
 def test_a_full_inbox_keeps_the_connection_where_it_is() -> None:
     node = Node()
-    node.workers[0].away = True
-    kept = [node.connect(0) for _ in range(2000)]
+    for _ in range(5000):
+        node.table.acquire(node.slot, 0, 10_000)
+    kept = [node.connect(0) for _ in range(1000)]
     handed = [client for client, done in kept if done]
-    assert 0 < len(handed) < 2000
+    assert 0 < len(handed) < 1000
     assert node.workers[0].passed == len(handed)
     assert len(node.take_all(1)) == len(handed)
     assert node.connect(0)[1] is True
     for client in handed:
         assert client.recv(1) == b""
         client.close()
+
+
+def test_one_that_retires_tries_a_full_inbox_again() -> None:
+    node = Node()
+    taken = 0
+
+    async def run() -> None:
+        nonlocal taken
+        loop = asyncio.get_running_loop()
+        node.workers[0].start(loop, lambda *one: None, lambda: None)
+        node.workers[0].retire(loop)
+        clients = [node.connect(0) for _ in range(1000)]
+        assert all(done for _, done in clients) and node.workers[0].passed < 1000
+        for _ in range(1000):
+            taken += len(node.take_all(1))
+            if taken == 1000:
+                break
+            await asyncio.sleep(0.01)
+        node.table.leave(1)
+        late, _ = node.connect(0)
+        await node.workers[0].finish(loop.time())
+        assert late.recv(100).startswith(b"421 4.3.2 ")
+        late.close()
+        for client, _ in clients:
+            client.close()
+
+    uvloop.run(run())
+    assert taken == 1000
 
 
 def test_what_is_taken_out_is_served() -> None:
