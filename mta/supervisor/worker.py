@@ -83,6 +83,7 @@ class Worker:
         self.listeners: list[Listener] = []
         self.hook_loader = HookLoader(self.clock)
         self.prepared: tuple[str, Hooks | None] = "", None  # text of a hook file, and its hooks
+        self.serving = False  # wired, so that it can be asked
 
     async def start(self) -> None:
         """Open the shards, recover, wire, accept."""
@@ -134,6 +135,7 @@ class Worker:
         # What lives now lives to the end: keep it out of every later collection.
         gc.collect()
         gc.freeze()
+        self.serving = True
         self.channel.notify("ready")
         self._report()
 
@@ -489,8 +491,10 @@ async def main(fd: int) -> int:
         if op == "orders":
             orders.set_result(msgspec.json.decode(msgspec.json.encode(args), type=Orders))
             return None
-        if worker is None:
-            raise ControlError("the worker is starting")
+        if worker is None or not worker.serving:
+            if op == "drain":
+                os._exit(0)  # nothing is in flight, and the spool may be left at any moment
+            raise ControlError("the worker is starting: try again in a moment")
         return await worker.answer(op, args, part)
 
     sock = socket.socket(fileno=fd)

@@ -38,8 +38,10 @@ class Server:
         self.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
         self.stop()
+        if kind is None:
+            assert not self.surprises(), self.surprises()
 
     def command(self) -> list[str]:
         """The command line."""
@@ -71,6 +73,10 @@ class Server:
     def said(self) -> str:
         """All that it printed."""
         return (self.home / "output.log").read_text()
+
+    def surprises(self) -> str:
+        """Tracebacks of errors that nobody expected."""
+        return "".join(file.read_text() for file in self.home.glob("log/*.err"))
 
     def stop(self, timeout: float = 30) -> int:
         """SIGTERM, and wait; the exit code."""

@@ -166,6 +166,21 @@ def _status_works(server: Server) -> bool:
         return False
 
 
+def test_a_stop_does_not_wait_for_a_worker_that_is_starting(tmp_path: Path) -> None:
+    with Server(tmp_path, workers=2) as server:
+        assert server.process is not None
+        supervisor, killed = server.process.pid, pids(server)[0]
+        os.kill(killed, signal.SIGKILL)
+        wait(lambda: len(_children(supervisor) - {killed}) == 2, "the worker is not started")
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 8  # not `grace`, and what is added to it
+
+
+def _children(pid: int) -> set[int]:
+    return {int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
 def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
     with Server(tmp_path, workers=2) as server:
         workers = pids(server)
