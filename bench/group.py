@@ -16,6 +16,7 @@ from typing import IO
 
 from mta.loadgen import usage
 
+ROOT = Path(__file__).parent.parent
 _numbers = itertools.count()
 
 
@@ -31,13 +32,18 @@ def cgroup_root() -> Path | None:
 class Group:
     """One program, started, measured and ended."""
 
-    def __init__(self, name: str, command: list[str], output: IO[bytes], cwd: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], output: IO[bytes] | int, cwd: Path,
+        given: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> None:  # fmt: skip
         self.folder = _make_folder(name)
         self.peak_pss = 0
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._gone = 0.0  # CPU seconds at the last look, for when all have ended
         self.process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=given,
+            env={**os.environ, "PYTHONPATH": path},
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
@@ -64,8 +70,19 @@ class Group:
 
     def sample(self) -> None:
         """Look at the memory now, and remember the most."""
-        pss = sum(usage.pss_of(pid) for pid in self.pids())
-        self.peak_pss = max(self.peak_pss, pss)
+        self.peak_pss = max(self.peak_pss, self.memory())
+
+    def memory(self) -> int:
+        """PSS of all its processes now, octets."""
+        return sum(usage.pss_of(pid) for pid in self.pids())
+
+    def descriptors(self) -> int:
+        """Open files of all its processes."""
+        found = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                found += sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+        return found
 
     def end(self, timeout: float = 20) -> None:
         """SIGTERM to the program, after the time-out SIGKILL to whatever is left."""

@@ -17,11 +17,13 @@ from typing import Any
 
 from bench import report
 from bench.group import Group
-from bench.relay import PORT, quiet, tool, wait_for_greeting
+from bench.machine import quiet, wait_for_greeting
+from bench.traffic import tool
 
 SERVERS = ("mailrace", "aiosmtpd")
 SIZES = (1024, 10240)
 SESSIONS = 20
+PORT = 2625
 
 
 def burst(server: Group, folder: Path, size: int, count: int) -> dict[str, float]:

@@ -1,145 +1,195 @@
 """Scenario `relay`: the same source and sink for each agent, in one sitting.
 
-smtp-source injects 10 kB messages over 20 kept-open sessions, smtp-sink counts them as they
-arrive. CPU is that of all processes of the agent from the first message until half a second after
-the last has arrived, so that the emptying of its queue counts too.
+Numbered messages over kept-open sessions, counted as they arrive. CPU is that of all processes of
+the agent from the first message until half a second after the last has arrived, so that the
+emptying of its queue counts too. Every agent is asked for durability: synced before the 250.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import shutil
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.agents import AGENTS, Agent, fresh
+from bench import machine, traffic
+from bench.agents import AGENTS, Agent, Scene, fresh
 from bench.group import Group
+from bench.traffic import OwnSink, OwnSource, PostfixSink, PostfixSource
+from mta.loadgen.message import Load
 
-PORT, SINK_PORT = 2625, 2526
-TOOLS = ("smtp-source", "smtp-sink")
+Source = OwnSource | PostfixSource
+Sink = OwnSink | PostfixSink
+WARM = 10_000  # numbers kept for the bursts before the measured one
+
+
+class Workload(NamedTuple):
+    """What is sent, over what, to receivers of what kind."""
+
+    name: str
+    size: int = 10_240
+    sessions: int = 20
+    hops: int = 1
+    manner: str = "accept"
+    tools: str = "own"  # or "postfix"
+    seconds: float = 10.0  # aim of one run
+    processes: int = 1  # of the sink
+    rate: float = 0.0  # messages/s of the source; 0: all that is taken
+
+    @property
+    def retry(self) -> int:
+        """Seconds between attempts, where some are put off."""
+        return 2 if self.manner.startswith(("flaky", "greylist", "throttle", "drop")) else 0
+
+    def title(self) -> str:
+        """For people."""
+        size = f"{self.size // 1024} kB" if self.size >= 1024 else f"{self.size} octets"
+        hops = f", {self.hops:,} next hops" if self.hops > 1 else ""
+        manner = f", receivers {self.manner}" if self.manner != "accept" else ""
+        tools = ", smtp-source and smtp-sink" if self.tools == "postfix" else ""
+        rate = f", {self.rate:,.0f}/s offered" if self.rate else ""
+        return f"{size}, {self.sessions} sessions{hops}{manner}{tools}{rate}"
+
+
+WORKLOADS = {
+    one.name: one
+    for one in (
+        Workload("standard"),
+        Workload("tools", tools="postfix"),
+        Workload("small", size=1024),
+        Workload("large", size=102_400),
+        Workload("sessions", sessions=200),
+        Workload("hops", hops=1000),
+        Workload("deferrals", manner="flaky:10"),
+        Workload("latency", manner="latency:0.2"),
+        Workload("dot", manner="latency:0,1"),
+        Workload("steady", seconds=600.0),
+    )
+}
 
 
 class Plan(NamedTuple):
-    """What is measured."""
+    """What is measured, how often."""
 
     agents: list[str]
     folder: Path
+    workload: Workload
     repeats: int = 3
-    seconds: float = 10.0  # aim of one run
     count: int = 0  # messages a run; 0: by the agent's speed
-    sessions: int = 20
-    size: int = 10240
-    limit: float = 90.0  # a run is given up after
+    pipelining: bool = True  # of the source
+
+    @property
+    def scene(self) -> Scene:
+        """What the agents are configured for."""
+        return Scene(hops=self.workload.hops, retry=self.workload.retry)
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which a run is given up."""
+        return 90 + 3 * self.workload.seconds
+
+    def load(self, first: int, count: int, sink: Sink) -> Load:
+        """One burst."""
+        work = self.workload
+        names = {f"user@d{index}.example": 1.0 for index in range(work.hops)}
+        return Load(
+            server=f"127.0.0.1:{self.scene.port}",
+            recipients=names,
+            sender="sender@bench.example",
+            messages=count,
+            first=first,
+            size=work.size,
+            sessions=work.sessions,
+            timeout=self.limit,
+            rate=work.rate,
+            pipelining=self.pipelining,
+            tally=str(sink.path) if isinstance(sink, OwnSink) else "",
+            ids=False,
+        )
 
 
-def tool(name: str) -> str | None:
-    """Where one of Postfix's load tools is."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+def start_sink(plan: Plan) -> Sink:
+    """The sink of a workload."""
+    work = plan.workload
+    if work.tools == "postfix":
+        return PostfixSink(plan.folder, plan.scene)
+    room = WARM + (plan.count or int(work.seconds * 25_000))
+    return OwnSink(plan.folder, plan.scene, work.manner, work.processes, room)
 
 
-def missing() -> list[str]:
-    """One line for each thing without which nothing can be measured."""
-    return [
-        f"relay: {name} is not installed (apt-get install postfix)"
-        for name in TOOLS
-        if not tool(name)
-    ]
+class Watch:
+    """Samples of a run: memory once a second, and for long runs the course of things."""
+
+    def __init__(self, agent: Group, sink: Sink, *, long: bool) -> None:
+        self.agent, self.sink, self.long = agent, sink, long
+        self.series: list[dict[str, float]] = []
+        self.began = self._last = time.monotonic()
+
+    def look(self, now: float) -> None:
+        """Take a sample if it is time."""
+        if now - self._last < (10 if self.long else 1):
+            return
+        self._last = now
+        self.agent.sample()
+        if self.long:
+            self.series.append(
+                {
+                    "seconds": round(now - self.began, 2),
+                    "received": self.sink.count(),
+                    "cpu": self.agent.cpu(),
+                    "pss": self.agent.memory(),
+                    "descriptors": self.agent.descriptors(),
+                }
+            )
 
 
-class Sink:
-    """smtp-sink, its counters in a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.counters = folder / "sink.counters"
-        user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        command = [str(tool("smtp-sink")), *user, "-c", f"inet:127.0.0.1:{SINK_PORT}", "4096"]
-        with self.counters.open("wb") as output:
-            self.group = Group("sink", command, output, folder)
-        wait_for_greeting(SINK_PORT, self.group)
-
-    def count(self) -> int:
-        """Messages that have arrived: the last whole counter."""
-        with self.counters.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 200))
-            found = re.findall(rb"mesg=(\d+)\r", file.read())
-        return int(found[-1]) if found else 0
-
-
-def wait_for_greeting(port: int, group: Group, limit: float = 60) -> None:
-    """Until something says 220 on a port; RuntimeError if the program ends or the time does."""
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        if group.process.poll() is not None:
-            raise RuntimeError(f"it ended with {group.process.returncode} before it listened")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as one:
-            one.settimeout(5)
-            if one.recv(512).startswith(b"220"):
-                one.sendall(b"QUIT\r\n")
-                one.recv(512)
-                return
-        time.sleep(0.1)
-    raise RuntimeError(f"no greeting on port {port}")
-
-
-def quiet(limit: float = 10, share: float = 0.1) -> float:
-    """Wait, not for ever, for a second in which the machine is nearly idle; how busy it was."""
-    deadline = time.monotonic() + limit
-    while True:
-        busy, total = machine()
-        time.sleep(1)
-        busy_now, total_now = machine()
-        used = (busy_now - busy) / max(1, total_now - total)
-        if used <= share or time.monotonic() > deadline:
-            return used
-
-
-def machine() -> tuple[int, int]:
-    """Ticks that all cores were busy, and all ticks."""
-    fields = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return sum(fields) - fields[3] - fields[4], sum(fields)
-
-
-def inject(plan: Plan, count: int, sink: Sink, agent: Group) -> dict[str, Any]:
+def inject(plan: Plan, first: int, count: int, sink: Sink, agent: Group) -> dict[str, Any]:
     """Send `count` messages and wait until the sink has them all."""
     before, accepted, delivered = sink.count(), None, None
-    command = [
-        str(tool("smtp-source")), "-d", "-s", str(plan.sessions), "-m", str(count),
-        "-l", str(plan.size), "-f", "sender@bench.example", "-t", "user@bench.example",
-        f"inet:127.0.0.1:{PORT}",
-    ]  # fmt: skip
-    began = sampled = time.monotonic()
-    source = Group("source", command, subprocess.DEVNULL, plan.folder)  # type: ignore[arg-type]
+    load = plan.load(first, count, sink)
+    source: Source = (
+        OwnSource(plan.folder, load)
+        if isinstance(sink, OwnSink)
+        else PostfixSource(plan.folder, load)
+    )
+    watch = Watch(agent, sink, long=plan.workload.seconds >= 60)
+    began = watch.began
     try:
         while (now := time.monotonic()) - began < plan.limit:
-            if accepted is None and source.process.poll() is not None:
+            if accepted is None and source.ended():
                 accepted = now - began
-                if source.process.returncode:
+                if source.report().accepted < count:
                     break
             if delivered is None and sink.count() - before >= count:
                 delivered = now - began
             if accepted is not None and delivered is not None:
                 break
-            if now - sampled > 1:
-                agent.sample()
-                sampled = time.monotonic()
+            watch.look(now)
             time.sleep(0.01)
+        settled = None
+        if isinstance(sink, OwnSink):
+            time.sleep(0.1)  # a second copy would be under way
+            settled = sink.tally.settle(first, first + count)
+        seconds = delivered or time.monotonic() - began
+        if isinstance(source, OwnSource) and delivered and source.report().seconds:
+            # without the start of the source's interpreter
+            seconds -= max(0.0, (accepted or 0) - source.report().seconds)
+            accepted = source.report().seconds
         return {
             "count": count,
             "received": sink.count() - before,
             "complete": delivered is not None and accepted is not None,
-            "seconds": delivered or time.monotonic() - began,
+            "seconds": seconds,
             "accept_seconds": accepted or time.monotonic() - began,
             "source_cpu": source.cpu(),
+            "refusals": source.report().replies,
+            **(traffic.latencies(source.report(), settled) if accepted else {}),
+            **({"series": watch.series} if watch.series else {}),
         }
     finally:
-        source.end(2)
+        source.end()
 
 
 @contextlib.contextmanager
@@ -147,58 +197,82 @@ def running(agent: Agent) -> Iterator[Group]:
     """The agent, freshly configured and answering."""
     fresh(agent.run)
     agent.prepare()
-    with (agent.run / "output.log").open("wb") as output:
-        group = Group(agent.name, agent.command(), output, agent.run)
+    for inside, fixed in agent.mounts:
+        subprocess.run(["mount", "--bind", str(agent.run / inside), fixed], check=True)
     try:
-        wait_for_greeting(agent.port, group)
-        time.sleep(0.5)
-        yield group
+        with (agent.run / "output.log").open("wb") as output:
+            group = Group(agent.name, agent.command(), output, agent.run)
+        try:
+            machine.wait_for_greeting(agent.scene.port, group)
+            time.sleep(0.5)
+            yield group
+        finally:
+            group.end()
     finally:
-        group.end()
+        for _, fixed in agent.mounts:
+            subprocess.run(["umount", "-l", fixed], check=False)
+
+
+def speed(plan: Plan, sink: Sink, group: Group) -> dict[str, Any]:
+    """Short bursts, each by the speed of the one before; the last one's figures."""
+    first, count = 0, 200
+    for _ in range(3):
+        trial = inject(plan, first, count, sink, group)
+        if not trial["complete"]:
+            return trial
+        first += count
+        count = max(200, min(4000, int(count / trial["seconds"])) // 100 * 100)
+    return trial
 
 
 def measure(plan: Plan, agent: Agent, count: int) -> dict[str, Any]:
     """One run, the agent started afresh; `count` 0 chooses it."""
-    sink = Sink(plan.folder)
+    plan = plan._replace(pipelining=agent.pipelining)
+    sink = start_sink(plan)
     try:
-        with running(agent) as group:
-            if not count:
-                first = inject(plan, 200, sink, group)
-                trial = inject(plan, 1000, sink, group) if first["complete"] else first
+        with running(agent) as group, machine.alone():
+            if count:
+                inject(plan, 0, min(1000, count), sink, group)
+            else:
+                trial = speed(plan, sink, group)
                 if not trial["complete"]:
                     return {"agent": agent.name, **trial, "output": _tail(agent)}
-                count = max(500, int(1000 / trial["seconds"] * plan.seconds) // 100 * 100)
-            else:
-                inject(plan, 200, sink, group)
-            busy = quiet()
+                rate = trial["count"] / trial["seconds"]
+                rate = min(rate, plan.workload.rate) if plan.workload.rate else rate
+                count = max(500, int(rate * plan.workload.seconds) // 100 * 100)
+            busy = machine.quiet()
             return {
                 "agent": agent.name,
                 "busy_before": round(busy, 3),
                 **timed(plan, count, sink, group),
             }
     finally:
-        sink.group.end(5)
+        sink.end()
 
 
 def timed(plan: Plan, count: int, sink: Sink, group: Group) -> dict[str, Any]:
     """The measured burst."""
     group.peak_pss = 0
     group.sample()
-    agent_cpu, sink_cpu, (busy, total) = group.cpu(), sink.group.cpu(), machine()
-    result = inject(plan, count, sink, group)
-    busy_now, total_now = machine()
+    agent_cpu, sink_cpu, (busy, total) = group.cpu(), sink.group.cpu(), machine.ticks()
+    result = inject(plan, WARM, count, sink, group)
+    busy_now, total_now = machine.ticks()
     time.sleep(0.5)
     group.sample()
     got = max(1, result["received"])
+    cpu, sunk = group.cpu() - agent_cpu, sink.group.cpu() - sink_cpu
+    used = (busy_now - busy) / max(1, total_now - total)
+    ours = (cpu + sunk + result["source_cpu"]) / max(1, total_now - total) * 100
     return {
         **result,
         "rate": got / result["seconds"],
         "accept_rate": count / result["accept_seconds"],
-        "cpu_us": (group.cpu() - agent_cpu) * 1e6 / got,
-        "sink_us": (sink.group.cpu() - sink_cpu) * 1e6 / got,
+        "cpu_us": cpu * 1e6 / got,
+        "sink_us": sunk * 1e6 / got,
         "source_us": result.pop("source_cpu") * 1e6 / got,
         "pss": group.peak_pss,
-        "machine_busy": (busy_now - busy) / max(1, total_now - total),
+        "machine_busy": round(used, 3),
+        "other_busy": round(max(0.0, used - ours), 3),
     }
 
 
@@ -206,30 +280,51 @@ def _tail(agent: Agent) -> str:
     return (agent.run / "output.log").read_text(errors="replace")[-500:]
 
 
-def run(plan: Plan, say: Any) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All runs, the agents in turn, and their versions; `say` gets a line for each."""
+def able(plan: Plan, say: Callable[[str], None]) -> list[Agent]:
+    """The agents that can run; `say` gets a line for each that cannot."""
     agents = []
     for name in plan.agents:
-        agent = AGENTS[name](plan.folder / name, PORT, SINK_PORT)
-        if reason := agent.missing():
+        agent = AGENTS[name](plan.folder / name, plan.scene)
+        if reason := agent.missing() or agent.unfit():
             say(f"{name}: skipped, {reason}")
         else:
             agents.append(agent)
+    return agents
+
+
+def run(
+    plan: Plan, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], dict[str, str], list[str]]:
+    """All runs, the agents in turn; rows, versions, and what was left out."""
+    skipped: list[str] = []
+    agents = able(plan, skipped.append)
+    for line in skipped:
+        say(line)
     rows: list[dict[str, Any]] = []
+    versions = {}
     counts = dict.fromkeys(plan.agents, plan.count)
     for repeat in range(plan.repeats):
         for agent in agents:
-            row = measure(plan, agent, counts[agent.name])
+            try:
+                row = measure(plan, agent, counts[agent.name])
+            except (RuntimeError, OSError) as error:
+                row = {
+                    "agent": agent.name, "complete": False, "count": counts[agent.name],
+                    "received": 0, "output": f"{error}: {_tail(agent)}",
+                }  # fmt: skip
             rows.append({"repeat": repeat, **row})
             counts[agent.name] = row["count"]
+            versions[agent.name] = agent.version()
             say(_line(rows[-1]))
-    return rows, {agent.name: agent.version() for agent in agents}
+    return rows, versions, skipped
 
 
 def _line(row: dict[str, Any]) -> str:
     if not row["complete"]:
-        return f"{row['agent']}: only {row['received']} of {row['count']} arrived"
+        more = f", refusals {row['refusals']}" if row.get("refusals") else ""
+        return f"{row['agent']}: only {row['received']} of {row['count']} arrived{more}"
+    lost = f", {row['lost']} lost, {row['duplicates']} twice" if row.get("lost") else ""
     return (
         f"{row['agent']}: {row['count']:,} messages, {row['rate']:,.0f}/s, "
-        f"{row['cpu_us']:,.0f} us CPU a message, {row['pss'] / 1e6:,.0f} MB"
+        f"{row['cpu_us']:,.0f} us CPU a message, {row['pss'] / 1e6:,.0f} MB{lost}"
     )

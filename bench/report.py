@@ -60,69 +60,97 @@ def middle(rows: list[dict[str, Any]], key: str, scale: float = 1, digits: int =
     return f"{mid:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
+COLUMNS: tuple[tuple[str, str, float, int], ...] = (
+    ("messages/s", "rate", 1, 0),
+    ("accepted/s", "accept_rate", 1, 0),
+    ("CPU us", "cpu_us", 1, 0),
+    ("PSS MB", "pss", 1e-6, 0),
+    ("250 p50 ms", "accept_p50_us", 1e-3, 1),
+    ("p99", "accept_p99_us", 1e-3, 1),
+    ("delivered p50 ms", "deliver_p50_us", 1e-3, 1),
+    ("p99", "deliver_p99_us", 1e-3, 1),
+    ("lost", "lost", 1, 0),
+    ("twice", "duplicates", 1, 0),
+    ("source us", "source_us", 1, 0),
+    ("sink us", "sink_us", 1, 0),
+)
+
+
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """One line an agent."""
+    """One line an agent; columns that none can fill are left out."""
+    shown = [column for column in COLUMNS if any(column[1] in row for row in rows)]
     lines = [
-        "| agent | messages | messages/s | accepted/s | CPU us a message | PSS MB "
-        "| source us | sink us |",
-        "|---|---|---|---|---|---|---|---|",
+        "| agent | messages | " + " | ".join(column[0] for column in shown) + " |",
+        "|---" * (len(shown) + 2) + "|",
     ]
     for name in dict.fromkeys(row["agent"] for row in rows):
         good = [row for row in rows if row["agent"] == name and row["complete"]]
         if not good:
-            lines.append(f"| {name} | no complete run | | | | | | |")
+            lines.append(f"| {name} | no complete run |" + " |" * len(shown))
             continue
-        cells = [
-            name,
-            f"{len(good)} x {good[-1]['count']:,}",
-            middle(good, "rate"),
-            middle(good, "accept_rate"),
-            middle(good, "cpu_us"),
-            middle(good, "pss", 1e-6),
-            middle(good, "source_us"),
-            middle(good, "sink_us"),
-        ]
+        cells = [name, f"{len(good)} x {good[-1]['count']:,}"]
+        for _, key, scale, digits in shown:
+            cells.append(middle(good, key, scale, digits) if key in good[0] else "")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def ratio(rows: list[dict[str, Any]]) -> str:
-    """CPU of Postfix over ours, medians; empty without both."""
-    middles = {
-        name: statistics.median(values)
-        for name in AGENTS
-        if (values := [r["cpu_us"] for r in rows if r["agent"] == name and r["complete"]])
+def medians(rows: list[dict[str, Any]], key: str) -> dict[str, float]:
+    """The median of each agent's complete runs."""
+    names = dict.fromkeys(row["agent"] for row in rows if row["complete"])
+    return {
+        name: statistics.median(r[key] for r in rows if r["agent"] == name and r["complete"])
+        for name in names
     }
-    if len(middles) < 2:
-        return ""
-    factor = middles["postfix"] / middles["mailrace"]
-    return f"Postfix uses {factor:,.1f} times the CPU of Mailrace for a message."
+
+
+def ratios(rows: list[dict[str, Any]]) -> list[str]:
+    """CPU and rate of the others beside ours, medians."""
+    cpu, rate = medians(rows, "cpu_us"), medians(rows, "rate")
+    if "mailrace" not in cpu:
+        return []
+    return [
+        f"{name}: {cpu[name] / cpu['mailrace']:,.1f} times the CPU of Mailrace for a message, "
+        f"1/{rate['mailrace'] / rate[name]:,.1f} of its messages per second."
+        for name in cpu
+        if name != "mailrace"
+    ]
+
+
+def preamble(env: dict[str, Any], command: str) -> list[str]:
+    """Machine and commit, for the head of a page."""
+    return [
+        f"`{command}` on {env['at']}, commit {env['commit']}:",
+        f"{env['cores']} cores of {env['cpu']}, {env['memory_gb']} GB, {env['system']},",
+        f"Python {env['python']}, spool on {env['disk']}.",
+    ]
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The page."""
-    env, rows = result["environment"], result["rows"]
+    """The page of a relay run."""
+    env, rows, work = result["environment"], result["rows"], result["workload"]
     lines = [
-        "# Relay: 10 kB, 20 sessions, durable",
+        f"# Relay: {result['title']}, durable, plaintext, unsigned",
         "",
-        f"`make bench` on {env['at']}, commit {env['commit']}:",
-        f"{env['cores']} cores of {env['cpu']}, {env['memory_gb']} GB, {env['system']},",
-        f"Python {env['python']}, spool on {env['disk']}.",
-        "smtp-source, smtp-sink and agent share the machine. Median (lowest to highest).",
+        *preamble(env, f"mta bench relay --workload {work['name']}"),
+        "Source, sink and agent share the machine. Median (lowest to highest). CPU is of all",
+        "processes of the agent, for a message.",
         "",
         *table(rows),
         "",
-        *([ratio(rows), ""] if ratio(rows) else []),
-        *(f"- {version}: {AGENTS[name].settings}" for name, version in result["versions"].items()),
+        *(f"- {line}" for line in ratios(rows)),
+        "",
+        *(f"- {text}: {AGENTS[name].settings}" for name, text in result["versions"].items()),
+        *(f"- {line}" for line in result["skipped"]),
         "",
     ]
     return "\n".join(lines)
 
 
-def write(result: dict[str, Any], folder: Path) -> Path:
-    """Write `relay.json` and `relay.md`; the page's path."""
+def write(result: dict[str, Any], folder: Path, name: str, page: str) -> Path:
+    """Write `NAME.json` and `NAME.md`; the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "relay.json").write_text(json.dumps(result, indent=1) + "\n")
-    page = folder / "relay.md"
-    page.write_text(markdown(result))
-    return page
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    path = folder / f"{name}.md"
+    path.write_text(page)
+    return path

@@ -178,7 +178,7 @@ class Session(asyncio.Protocol):
     """One connection of the source."""
 
     __slots__ = ("_work", "_transport", "_buffer", "_expected", "_number", "_sending", "_sent",
-                 "_recipient", "_refusal", "_later", "closed")  # fmt: skip
+                 "_recipient", "_refusal", "_later", "_pipelines", "closed")  # fmt: skip
 
     def __init__(self, work: Work, later: Callable[[float, Callable[[], None]], object]) -> None:
         self._work, self._later = work, later
@@ -190,6 +190,7 @@ class Session(asyncio.Protocol):
         self._sent = 0.0
         self._recipient = ""
         self._refusal = b""
+        self._pipelines = False  # the server offers it, and the load wants it
         self.closed: Callable[[], None] = lambda: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -213,12 +214,16 @@ class Session(asyncio.Protocol):
         for line in lines:
             if line[3:4] != b"-":  # the last line of a reply (RFC 5321 4.2.1)
                 self._answered(line)
+            elif line[4:14].upper() == b"PIPELINING":
+                self._pipelines = self._work.load.pipelining
 
     def _answered(self, line: bytes) -> None:
         if not self._expected or line[:3] == b"421":
             self._dismissed(line)
             return
         what, good = self._expected.popleft(), line[:1] in b"23"
+        if what is Reply.EHLO and line[4:14].upper() == b"PIPELINING":  # as its last line
+            self._pipelines = self._work.load.pipelining
         if what is Reply.DOT:
             self._dot_answered(line, good)
         elif what is Reply.DATA:
@@ -261,7 +266,7 @@ class Session(asyncio.Protocol):
             return b"", ()
         self._recipient = self._work.composer.recipient(self._number)
         mail = b"MAIL FROM:<%b>\r\n" % self._work.load.sender.encode()
-        if not self._work.load.pipelining:
+        if not self._pipelines:
             return mail, (Reply.MAIL,)
         rcpt = b"RCPT TO:<%b>\r\nDATA\r\n" % self._recipient.encode()
         return mail + rcpt, (Reply.MAIL, Reply.RCPT, Reply.DATA)
@@ -283,7 +288,7 @@ class Session(asyncio.Protocol):
     def _envelope_answered(self, what: Reply, line: bytes, good: bool) -> None:
         if not good:
             self._refusal = self._refusal or line
-        if self._work.load.pipelining:
+        if self._pipelines:
             return
         if not good:
             self._undo()
@@ -319,7 +324,7 @@ class Session(asyncio.Protocol):
         content = self._work.composer.content(number, self._recipient)
         self._sending, self._number, self._sent = number, None, self._work.now()
         self._work.sent(number)
-        if self._work.load.pipelining:
+        if self._pipelines:
             group, expected = self._group()
             self._say(b"%b.\r\n%b" % (content, group), Reply.DOT, *expected)
         else:

@@ -84,18 +84,17 @@ class Tally:
         times = [column[number] for column in self._arrived if column[number]]
         return min(times, default=0), sum(column[number] for column in self._copies)
 
-    def numbers(self) -> Iterator[tuple[int, int, int]]:
-        """(number, sent, accepted) of each that was sent."""
-        for number, (sent, accepted) in enumerate(zip(self.sent, self.accepted, strict=True)):
+    def numbers(self, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(number, sent, accepted) of each of a range that was sent."""
+        both = zip(self.sent[first:stop], self.accepted[first:stop], strict=True)
+        for number, (sent, accepted) in enumerate(both, first):
             if sent:
                 yield number, sent, accepted
 
-    def settle(self, first: int = 0) -> Settled:
-        """Compare what was accepted with what arrived, from number `first` on."""
+    def settle(self, first: int = 0, stop: int | None = None) -> Settled:
+        """Compare what was accepted with what arrived, of a range of numbers."""
         found, times = Settled(), Histogram()
-        for number, sent, accepted in self.numbers():
-            if number < first:
-                continue
+        for number, sent, accepted in self.numbers(first, stop or self.capacity):
             at, copies = self.arrived(number)
             found.accepted += accepted > 0
             found.lost += accepted > 0 and not copies

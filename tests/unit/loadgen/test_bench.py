@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench import report
-from bench.agents import Mailrace, Postfix
+from bench.agents import AGENTS, Mailrace, Postfix, Scene
 from bench.group import Group
+from bench.relay import WORKLOADS, Plan
 
 
 def row(agent: str, cpu: float, *, complete: bool = True) -> dict[str, Any]:
@@ -31,26 +35,75 @@ def test_table_has_median_and_spread_of_complete_runs() -> None:
 
 
 def test_ratio_compares_medians() -> None:
-    assert "20.0 times" in report.ratio(ROWS)
-    assert report.ratio(ROWS[:3]) == ""
+    (line,) = report.ratios(ROWS)
+    assert line.startswith("postfix: 20.0 times the CPU of Mailrace for a message, 1/1.0 of")
+    assert report.ratios(ROWS[:3]) == []
+    assert report.ratios(ROWS[3:]) == []
 
 
-def test_page_names_machine_and_commit(tmp_path: Path) -> None:
+def test_page_names_machine_commit_and_what_was_left_out(tmp_path: Path) -> None:
+    work = WORKLOADS["standard"]
     result = {
-        "environment": report.environment(tmp_path),
-        "versions": {"mailrace": "Mailrace 1"},
-        "rows": ROWS,
-    }
-    page = report.write(result, tmp_path)
-    text = page.read_text()
+        "environment": report.environment(tmp_path), "versions": {"mailrace": "Mailrace 1"},
+        "rows": ROWS, "workload": work._asdict(), "title": work.title(),
+        "skipped": ["haraka: skipped, it is not there"],
+    }  # fmt: skip
+    text = report.markdown(result)
     assert result["environment"]["commit"] in text
     assert "20.0 times the CPU" in text
     assert Mailrace.settings in text
-    assert (tmp_path / "relay.json").exists()
+    assert "- haraka: skipped" in text
+    assert report.write(result, tmp_path, "relay-x", text).read_text() == text
+    assert json.loads((tmp_path / "relay-x.json").read_text())["rows"] == ROWS
+
+
+def test_columns_that_nobody_fills_are_left_out() -> None:
+    assert "250 p50" not in report.table(ROWS)[0]
+    full = {**ROWS[0], "accept_p50_us": 1500}
+    assert "250 p50" in report.table([full])[0]
+    assert "| 1.5 (1.5 to 1.5) |" in report.table([full])[2]
+
+
+def test_scene_of_many_hops_has_an_address_for_each(tmp_path: Path) -> None:
+    scene = Scene(hops=1000)
+    assert scene.listen == "127.0.1.1-127.0.4.232:2526"
+    agent = Mailrace(tmp_path, scene)
+    agent.prepare()
+    text = (tmp_path / "mailrace.toml").read_text()
+    assert text.count("[[route]]") == 1000
+    assert 'domain = "d999.example" }\nnext_hop = "[127.0.4.232]:2526"' in text
+    assert "--config" in agent.command()
+    assert Scene().listen == "127.0.0.1:2526"
+
+
+def test_agents_say_what_they_cannot_show(tmp_path: Path) -> None:
+    for kind in AGENTS.values():
+        assert kind(tmp_path, Scene()).unfit() == ""
+        assert bool(kind(tmp_path, Scene(hops=9)).unfit()) is not kind.spreads
+        assert bool(kind(tmp_path, Scene(retry=2)).unfit()) is not kind.retries
+
+
+@pytest.mark.parametrize("name", ["kumomta", "powermta"])
+def test_configurations_of_agents_that_are_rarely_there(tmp_path: Path, name: str) -> None:
+    run = tmp_path / name
+    run.mkdir()
+    AGENTS[name](run, Scene(port=1111, sink_port=2222, retry=3)).prepare()
+    text = next(path for path in run.iterdir() if path.is_file()).read_text()
+    assert "1111" in text and "2222" in text and str(run) in text
+    assert "{port}" not in text and "{run}" not in text
+
+
+def test_workloads_come_with_their_load(tmp_path: Path) -> None:
+    work = WORKLOADS["hops"]
+    plan = Plan([], tmp_path, work)
+    load = plan.load(10, 100, None)  # type: ignore[arg-type]
+    assert (len(load.recipients), load.first, load.messages, load.tally) == (1000, 10, 100, "")
+    assert WORKLOADS["deferrals"].retry == 2
+    assert "1,000 next hops" in work.title()
 
 
 def test_postfix_services_run_without_chroot_on_our_port(tmp_path: Path) -> None:
-    agent = Postfix(tmp_path, 2625, 2526)
+    agent = Postfix(tmp_path, Scene())
     line = "smtp      inet  n       -       y       -       -       smtpd"
     assert agent._service(line) == "127.0.0.1:2625 inet n - n - - smtpd"
     line = "cleanup   unix  n       -       y       -       0       cleanup"

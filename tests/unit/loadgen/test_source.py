@@ -203,3 +203,10 @@ def test_tally_has_the_times_of_each_number(tmp_path: Path) -> None:
     assert tally.sent[0] > 0 and tally.accepted[0] == 0
     bench.say(b"250 fine")
     assert tally.accepted[0] >= tally.sent[0]
+
+
+def test_pipelines_only_where_it_is_offered() -> None:
+    bench = Bench(1)
+    bench.session.data_received(b"220 hello\r\n250-hello\r\n250 SIZE 1000\r\n")
+    assert bench.wire.take() == b"EHLO MAIL"
+    assert bench.say(b"250 ok") == b"RCPT"

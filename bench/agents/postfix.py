@@ -1,18 +1,12 @@
-"""The mail transfer agents that are compared: how each is configured and started.
-
-Each takes mail for any domain on 127.0.0.1 and relays all of it to one sink, also on 127.0.0.1,
-with a durable queue between.
-"""
+"""Postfix."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+from bench.agents.base import Agent, output, owned
 
 MAIN_CF = """
 compatibility_level = 3.6
@@ -26,7 +20,7 @@ inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 smtpd_relay_restrictions = permit_mynetworks, reject
 relayhost = [127.0.0.1]:{sink_port}
-queue_directory = {run}/spool
+{more}queue_directory = {run}/spool
 data_directory = {run}/data
 command_directory = {sbin}
 daemon_directory = {libexec}
@@ -57,58 +51,6 @@ smtpd_error_sleep_time = 0
 """
 
 
-def output(*command: str) -> str:
-    """What a command prints."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return done.stdout.strip()
-
-
-class Agent:
-    """One agent; `run` is an empty folder of its own."""
-
-    name = ""
-    settings = ""  # for the reader: what was set and why
-
-    def __init__(self, run: Path, port: int, sink_port: int) -> None:
-        self.run, self.port, self.sink_port = run, port, sink_port
-
-    def missing(self) -> str:
-        """Why it cannot run here; empty if it can."""
-        return ""
-
-    def prepare(self) -> None:
-        """Write the configuration."""
-
-    def command(self) -> list[str]:
-        """What runs the whole agent in the foreground."""
-        raise NotImplementedError
-
-    def version(self) -> str:
-        """Name and version."""
-        raise NotImplementedError
-
-
-class Mailrace(Agent):
-    """The server of this tree, as `mta serve` starts it."""
-
-    name = "mailrace"
-    settings = "mta serve --listen --route --spool --log-dir --home, nothing else"
-
-    def command(self) -> list[str]:
-        return [
-            sys.executable, "-m", "mta.cli.main", "serve",
-            "--listen", f"127.0.0.1:{self.port}",
-            "--route", f"*=127.0.0.1:{self.sink_port}",
-            "--home", str(self.run), "--spool", str(self.run / "spool"),
-            "--log-dir", str(self.run / "log"),
-        ]  # fmt: skip
-
-    def version(self) -> str:
-        from importlib.metadata import version
-
-        return f"Mailrace {version('mailrace')}"
-
-
 class Postfix(Agent):
     """Postfix with every limit raised that would hold it back here."""
 
@@ -117,6 +59,7 @@ class Postfix(Agent):
         "default_process_limit 400, destination concurrency 50 to 200, connections reused, "
         "in_flow_delay 0, active queue 50,000, client limits off, no name look-ups"
     )
+    spreads = retries = True
     sbin, libexec = "/usr/sbin", "/usr/lib/postfix/sbin"
 
     def missing(self) -> str:
@@ -128,22 +71,38 @@ class Postfix(Agent):
 
     def prepare(self) -> None:
         config = self.run / "etc"
-        for folder in ("etc", "spool", "log", "data"):
+        for folder in ("etc", "spool", "log"):
             (self.run / folder).mkdir()
+        port = self.scene.sink_port
         text = MAIN_CF.format(
-            run=self.run, sink_port=self.sink_port, sbin=self.sbin, libexec=self.libexec
+            run=self.run, sink_port=port, sbin=self.sbin, libexec=self.libexec, more=self._more()
         )
         (config / "main.cf").write_text(text)
+        if self.scene.hops > 1:
+            lines = (
+                f"d{index}.example smtp:[{self.scene.hop(index)}]:{port}\n"
+                for index in range(self.scene.hops)
+            )
+            (config / "transport").write_text("".join(lines))
         master = Path("/usr/share/postfix/master.cf.dist").read_text()
         lines = [self._service(line) for line in master.splitlines()]
         (config / "master.cf").write_text("\n".join(lines) + "\n")
-        owner = pwd.getpwnam("postfix")
-        os.chown(self.run / "data", owner.pw_uid, owner.pw_gid)
+        owned(self.run / "data", "postfix", 0o700)
+
+    def _more(self) -> str:
+        """Settings of the scene: short retries, a map of next hops."""
+        scene, more = self.scene, ""
+        if scene.retry:
+            more += f"queue_run_delay = {scene.retry}s\nminimal_backoff_time = {scene.retry}s\n"
+            more += f"maximal_backoff_time = {scene.retry}s\n"
+        if scene.hops > 1:
+            more += f"transport_maps = texthash:{self.run}/etc/transport\n"
+        return more
 
     def _service(self, line: str) -> str:
         """One line of master.cf: our port, and no chroot, which needs copies of system files."""
         if line.startswith("smtp ") and " inet " in line:
-            return f"127.0.0.1:{self.port} inet n - n - - smtpd"
+            return f"127.0.0.1:{self.scene.port} inet n - n - - smtpd"
         if line.startswith("#") or not re.match(r"[a-z].*\s(unix|inet|fifo|unix-dgram)\s", line):
             return line
         fields = line.split(None, 7)
@@ -155,14 +114,3 @@ class Postfix(Agent):
 
     def version(self) -> str:
         return "Postfix " + output(f"{self.sbin}/postconf", "-dh", "mail_version")
-
-
-AGENTS: dict[str, type[Agent]] = {kind.name: kind for kind in (Mailrace, Postfix)}
-
-
-def fresh(folder: Path) -> Path:
-    """The folder, empty, readable by the users that agents run as."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    folder.chmod(0o755)
-    return folder
