@@ -58,6 +58,19 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - users get a line, and a file to report
+        typer.echo(f"mta: {_unexpected(error)}", err=True)
+        sys.exit(1)
+
+
+def _unexpected(error: Exception) -> str:
+    """An error that nobody foresaw, in a line; the traceback goes to a file of its own."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="mta-", suffix=".err", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    return f"unexpected error: {type(error).__name__}: {error} (see {file.name})"
 
 
 if __name__ == "__main__":

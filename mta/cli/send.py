@@ -16,6 +16,8 @@ from mta.cli.common import Home, Json, Socket, control_socket, plain, print_line
 from mta.errors import ControlError, MailraceError
 
 QUEUED = re.compile(r"queued as ([0-9a-f]{32})")
+INSTALLED = "127.0.0.1:2525"
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 HEADER_LINE = re.compile(rb"[!-9;-~]+:|From ")
 FAILED, TIMED_OUT = 1, 3
 FINAL_FAILURES = frozenset(("Bounce", "Expiration", "AdminBounce", "Removed"))
@@ -39,9 +41,12 @@ def send(
         Path | None, typer.Option(help="A whole message with its header (.eml); - is stdin.")
     ] = None,
     server: Annotated[
-        str,
-        typer.Option(metavar="HOST:PORT", help="The server, as host:port."),
-    ] = "127.0.0.1:2525",
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The server, as host:port; the one of this home if it runs, else 127.0.0.1:2525.",
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the message to its final record.")
     ] = False,
@@ -62,13 +67,14 @@ def send(
     """
     out = Output(json=json, verbose=verbose)
     sender = _myself() if sender is None else sender
+    _check(sender, to)
     content = _content(sender, to, subject, body, file)
-    seconds = _duration(timeout)
-    id, refused = _submit(_endpoint(server), sender, to, content, out)
+    seconds, control = _duration(timeout), control_socket(home, socket)
+    id, refused = _submit(_endpoint(server or _listens(control)), sender, to, content, out)
     if not id:
         raise typer.Exit(FAILED)
     out.queued(id, len(to) - refused)
-    code = _follow(id, control_socket(home, socket), seconds, out) if wait else 0
+    code = _follow(id, control, seconds, out) if wait else 0
     raise typer.Exit(FAILED if refused else code)
 
 
@@ -141,6 +147,31 @@ def _myself() -> str:
     return f"{getuser()}@{gethostname()}"
 
 
+def _check(sender: str, to: list[str]) -> None:
+    """A usage error for what would break a command line; the server judges the rest."""
+    for option, address in (("--from", sender), *(("--to", one) for one in to)):
+        if not address.isprintable() or "<" in address or ">" in address:
+            raise typer.BadParameter(
+                f"{plain(address)!r} is no address: write user@example.com", param_hint=option
+            )
+
+
+def _listens(control: Path) -> str:
+    """Where the server that has this control socket takes mail; as installed if there is none."""
+    from mta.cli.control import ask
+    from mta.config.values import Endpoint
+
+    try:
+        listeners = ask(control, "config.show")["listener"]
+    except ControlError:
+        return INSTALLED
+    for listener in listeners:
+        endpoint = Endpoint.parse(listener["listen"])
+        if not endpoint.path and not listener["proxy_from"]:
+            return str(endpoint._replace(host=LOOPBACK.get(endpoint.host, endpoint.host)))
+    return INSTALLED
+
+
 def _endpoint(text: str) -> tuple[str, int]:
     from mta.config.values import Endpoint
     from mta.errors import ConfigError
@@ -175,8 +206,13 @@ def _content(
     if body is None:
         if sys.stdin.isatty():
             print("Type the text, end with Ctrl-D:", file=sys.stderr)
-        body = sys.stdin.read()
-    return compose(sender, to, subject, body)
+        body = sys.stdin.buffer.read().decode("utf-8", "replace")
+    return compose(sender, to, _readable(subject), _readable(body))
+
+
+def _readable(text: str) -> str:
+    """An argument without the octets that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _read(file: Path) -> bytes:
@@ -193,10 +229,11 @@ def _read(file: Path) -> bytes:
 def compose(sender: str, to: list[str], subject: str, body: str) -> bytes:
     """A small text message (RFC 5322)."""
     from email.message import EmailMessage
-    from email.policy import SMTP
+    from email.policy import SMTP, SMTPUTF8
     from email.utils import localtime, make_msgid
 
-    message = EmailMessage(policy=SMTP)
+    ascii = all(address.isascii() for address in (sender, *to))
+    message = EmailMessage(policy=SMTP if ascii else SMTPUTF8)
     message["From"], message["To"] = sender or "<>", ", ".join(to)
     message["Subject"], message["Date"] = " ".join(subject.split()), localtime()
     message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or "localhost")
@@ -217,6 +254,8 @@ def _submit(
         reply = error.smtp_error
         out.refused("greeting", error.smtp_code, reply if isinstance(reply, bytes) else b"")
         return "", 0
+    except smtplib.SMTPNotSupportedError:
+        raise MailraceError("the server takes no addresses beyond ASCII (SMTPUTF8)") from None
     except (OSError, smtplib.SMTPException) as error:
         host, port = server
         raise MailraceError(
@@ -230,6 +269,8 @@ def _transact(
 ) -> tuple[str, int]:
     client.ehlo_or_helo_if_needed()
     options = ["BODY=8BITMIME"] if not content.isascii() and client.has_extn("8bitmime") else []
+    if not all(address.isascii() for address in (sender, *to)):
+        options.append("SMTPUTF8")  # RFC 6531 3.4
     if not _said(out, f"MAIL FROM:<{sender}>", client.mail(sender, options)):
         return "", 0
     refused = sum(not _said(out, f"RCPT TO:<{one}>", client.rcpt(one)) for one in to)

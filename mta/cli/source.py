@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +54,8 @@ def source(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Send numbered messages to a server; fails unless each got its 250."""
+    import asyncio
+
     from mta.loadgen.message import Load
     from mta.loadgen.source import run_processes
 

@@ -137,6 +137,8 @@ def explain(address: Address, error: OSError) -> ConfigError:
     if error.errno in (errno.EACCES, errno.EPERM) and 0 < address.port < 1024:
         hint = "start as root, give CAP_NET_BIND_SERVICE, or choose a port above 1023"
         return _error(where, "ports below 1024 need a privilege", hint)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):  # of a Unix socket
+        return _error(where, "its folder does not exist", "make it, or choose another path")
     return _error(where, error.strerror or str(error), "")
 
 

@@ -21,12 +21,14 @@ class Home:
 
     def prepare(self) -> None:
         """Make the folders and take the locks; MailraceError names who holds one."""
+        options = {self.path: "--home", self.spool: "--spool", self.log: "--log-dir"}
         for folder in (self.path, self.spool, self.log):
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             except OSError as error:
                 raise MailraceError(
-                    f"cannot make {folder}: {error.strerror}; choose another with --home DIR"
+                    f"cannot make {folder}: {error.strerror}; "
+                    f"choose another with {options[folder]} DIR"
                 ) from None
         for folder in dict.fromkeys((self.path, self.spool, self.log)):
             self._lock(folder / "lock")

@@ -73,7 +73,9 @@ def test_a_second_server_on_the_same_home_is_told_who_holds_it(tmp_path: Path) -
 
 def test_a_home_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot make" in refused(tmp_path / "file" / "home")
+    assert refused(tmp_path / "file" / "home").endswith("choose another with --home DIR")
+    spool = refused(tmp_path, "--spool", str(tmp_path / "file" / "spool"))
+    assert spool.endswith("choose another with --spool DIR")
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:

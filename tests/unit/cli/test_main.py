@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -48,6 +49,19 @@ def test_every_command_prints_json_but_serve() -> None:
     for path, command in reference.walk(typer.main.get_command(app), ()):
         options = {name for parameter in command.params for name in parameter.opts}
         assert "--json" in options or path in (("serve",), ("sendmail",)), path
+
+
+def test_an_unexpected_error_is_a_line_and_a_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("mta.cli.common.home_folder", lambda home: 1 // 0)
+    ran = run("status")
+    (file,) = tmp_path.iterdir()
+    assert ran.code == 1
+    assert ran.err.startswith("mta: unexpected error: ZeroDivisionError: integer division")
+    assert ran.err.endswith(f"(see {file})\n")
+    assert "Traceback" in file.read_text()
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -23,6 +23,7 @@ from mta.errors import ConfigError, ControlError, MailraceError
 from mta.loadgen.ledger import Ledger
 from mta.loadgen.manners import parse
 from mta.loadgen.sink import Sink
+from mta.testing.remote import Manners, RemoteMX
 
 ID = "0190b5a4c1d27000800012345678abcd"
 
@@ -65,9 +66,13 @@ def refusing() -> Iterator[Receiver]:
 
 
 def run(*arguments: str, text: str | None = None) -> Any:
+    return CliRunner().invoke(_app(), list(arguments), input=text)
+
+
+def _app() -> typer.Typer:
     app = typer.Typer()
     command.register(app)
-    return CliRunner().invoke(app, list(arguments), input=text)
+    return app
 
 
 def test_sends_text_and_prints_the_dialog(accepting: Receiver) -> None:
@@ -116,6 +121,52 @@ def test_nobody_listens() -> None:
 def test_bad_server(text: str) -> None:
     done = run("--server", text, "--to", "a@x", "--body", "x")
     assert isinstance(done.exception, ConfigError)
+
+
+def test_finds_the_server_of_its_home(accepting: Receiver, tmp_path: Path) -> None:
+    listeners = [
+        {"listen": "unix:/run/mail", "proxy_from": []},
+        {"listen": "127.0.0.1:9", "proxy_from": ["127.0.0.1/32"]},
+        {"listen": accepting.address.replace("127.0.0.1", "0.0.0.0"), "proxy_from": []},
+    ]
+    control = Control(tmp_path / "control.sock", {"ok": True, "result": {"listener": listeners}})
+    try:
+        done = run("--home", str(tmp_path), "--to", "a@x.example", "--body", "hello")
+    finally:
+        control.close()
+    assert done.exit_code == 0, done.output
+    assert [a["recipient"] for a in accepting.arrivals()] == ["a@x.example"]
+
+
+def test_addresses_beyond_ascii(accepting: Receiver) -> None:
+    to, sender = "grüße@bücher.example", "me@müller.example"
+    words = ("--from", sender, "--to", to, "--body", "x")
+    done = run("--server", accepting.address, *words)
+    assert "no addresses beyond ASCII" in str(done.exception)
+    taking = Manners(extensions=("8BITMIME", "SMTPUTF8"))
+    with RemoteMX(taking) as remote:
+        done = run("--server", f"127.0.0.1:{remote.port}", *words)
+        assert done.exit_code == 0, done.output
+        (got,) = remote.received
+    assert [one.encode("latin-1").decode() for one in (got.sender, *got.recipients)] == [sender, to]
+    assert f"To: {to}".encode() in got.content
+
+
+@pytest.mark.parametrize("address", ["a@x\r\nDATA", "<a@x>", "\udcff@x", "a\0@x"])
+@pytest.mark.parametrize("option", ["--to", "--from"])
+def test_what_is_no_address_in_any_way(option: str, address: str) -> None:
+    done = run("--to", "b@x", option, address, "--body", "x")
+    assert done.exit_code == 2
+    assert f"Invalid value for {option}" in done.stderr
+
+
+def test_text_that_is_not_utf8(accepting: Receiver) -> None:
+    done = CliRunner().invoke(
+        _app(), ["--server", accepting.address, "--to", "a@x"], input=b"\xff\xfe"
+    )
+    assert done.exit_code == 0, done.output
+    subject = run("--server", accepting.address, "--to", "a@x", "--subject", "\udcff", text="")
+    assert subject.exit_code == 0, subject.output
 
 
 def test_a_file_that_is_no_message(tmp_path: Path) -> None:
@@ -171,6 +222,11 @@ def part(type: str, **fields: Any) -> dict[str, Any]:
 END = {"ok": True, "result": None}
 
 
+def of(home: Path) -> tuple[str, ...]:
+    """A home, and a server that nobody asks for its address."""
+    return "--home", str(home), "--server", "127.0.0.1:9"
+
+
 @pytest.mark.parametrize(
     ("lines", "hang", "code", "says"),
     [
@@ -192,7 +248,7 @@ def test_wait_follows_to_the_end(
     control = Control(tmp_path / "control.sock", *lines, hang=hang)
     try:
         done = run(
-            "--to", "a@x", "--body", "x", "--wait", "--timeout", "200ms", "--home", str(tmp_path)
+            "--to", "a@x", "--body", "x", "--wait", "--timeout", "200ms", *of(tmp_path)
         )  # fmt: skip
     finally:
         control.close()
@@ -203,7 +259,7 @@ def test_wait_follows_to_the_end(
 
 def test_wait_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_submit", lambda *_: (ID, 0))
-    done = run("--to", "a@x", "--body", "x", "--wait", "--home", str(tmp_path))
+    done = run("--to", "a@x", "--body", "x", "--wait", *of(tmp_path))
     assert isinstance(done.exception, ControlError)
 
 
@@ -211,7 +267,7 @@ def test_refusal_of_the_control_socket(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(command, "_submit", lambda *_: (ID, 0))
     control = Control(tmp_path / "control.sock", {"error": "no such message"})
     try:
-        done = run("--to", "a@x", "--body", "x", "--wait", "--home", str(tmp_path))
+        done = run("--to", "a@x", "--body", "x", "--wait", *of(tmp_path))
     finally:
         control.close()
     assert str(done.exception) == "no such message"

@@ -137,3 +137,8 @@ def test_no_owner_of_a_free_port():
     with bind("127.0.0.1:0") as sock:
         port = sock.getsockname()[1]
     assert port_owner(Address(socket.AF_INET, "127.0.0.1", port)) == ""
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="its folder does not exist"):
+        bind(f"unix:{tmp_path}/none/mail")
