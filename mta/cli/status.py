@@ -27,7 +27,8 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
         common.print_json(found)
         return
     totals, workers = found.pop("totals", {}), found.pop("workers", [])
-    problems = [worker["problem"] for worker in workers if worker.get("problem")]
+    reasons = found.pop("not_ready", [])
+    problems = reasons + [worker["problem"] for worker in workers if worker.get("problem")]
     common.print_facts(found | ({"problems": problems} if problems else {}))
     sums = {name: rounded(value) for name, value in totals.items() if ":" not in name}
     workers = [{name: rounded(value) for name, value in one.items()} for one in workers]

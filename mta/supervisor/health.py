@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from mta import metrics
 from mta.supervisor import figures
 from mta.supervisor.http import Answer, HttpServer
+from mta.supervisor.workers import say
 
 if TYPE_CHECKING:
     from mta.supervisor.master import Supervisor
 
+WATCH_EVERY = 2.0  # seconds between two looks at whether mail is taken
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -48,6 +50,18 @@ class Health:
             return ["stopping"]
         missing = [w.number for w in master.workers if not w.ready.is_set()]
         return [f"worker {number} is not ready" for number in missing] + master.ledger.problems()
+
+    async def watch(self) -> None:
+        """Tell when workers begin to refuse all mail, and when they take it again."""
+        told = False
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            problems = self._master.ledger.problems()
+            if problems and not told:
+                say("new mail is refused: " + "; ".join(dict.fromkeys(problems)))
+            elif told and not problems:
+                print("new mail is taken again", flush=True)
+            told = bool(problems)
 
 
 def _verdict(reasons: list[str]) -> Answer:

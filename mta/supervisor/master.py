@@ -107,6 +107,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         keepers = [loop.create_task(worker.keep()) for worker in self.workers]
         keepers.append(loop.create_task(self._watch_hooks()))
+        keepers.append(loop.create_task(self.health.watch()))
         self._announce()
         if self.notifier.watchdog:
             keepers.append(loop.create_task(self._tell_watchdog()))

@@ -75,7 +75,8 @@ class Questions:
             "listeners": [listener.listen for listener in master.config.listener],
             "spool": master.config.spool,
             "log_dir": master.config.log_dir,
-            "ready": not master.health.reasons(),
+            "ready": not (reasons := master.health.reasons()),
+            "not_ready": reasons,
             "totals": await asyncio.to_thread(figures.gather, master),
             "workers": workers,
         }

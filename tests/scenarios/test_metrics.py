@@ -7,6 +7,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def counters(found: dict[str, float]) -> dict[str, float]:
         for name, value in found.items()
         if name.endswith(("_total", "_count", "_sum")) or "_bucket" in name
     }
+
+
+def wait(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
 
 
 def not_ready(server: Monitored) -> bool:
@@ -137,15 +145,22 @@ def test_what_waits_by_state_over_a_restart(tmp_path: Path) -> None:
 
 
 def test_not_ready_while_the_disk_is_short(tmp_path: Path) -> None:
-    with Monitored(tmp_path, "-o", "disk.min_free=900TB") as server:
+    config = tmp_path / "config.toml"
+    config.write_text('disk.min_free = "900TB"\n')
+    with Monitored(tmp_path, "--config", str(config)) as server:
         server.wait_metric("mailrace_workers", 1)
-        deadline = time.monotonic() + 10
-        while not not_ready(server) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait(lambda: not_ready(server), "it is ready")
         status, text = server.page("/readyz")
         assert status == 503 and "free" in text
         assert server.page("/healthz")[0] == 200
-        assert not server.ask("status")["ready"]
+        found = server.ask("status")
+        assert not found["ready"] and "free" in found["not_ready"][0]
+        wait(lambda: "new mail is refused: " in server.said(), "nobody is told")
+        config.write_text('disk.min_free = "1MB"\n')
+        server.ask("reload")
+        wait(lambda: not not_ready(server), "it is not ready again")
+        wait(lambda: "new mail is taken again" in server.said(), "nobody is told of the end")
+        server.send("a@b.example")
 
 
 def test_every_figure_of_a_worker_is_a_metric(tmp_path: Path) -> None:
