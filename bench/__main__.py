@@ -16,8 +16,9 @@ from bench import report
 from bench.agents import AGENTS
 from bench.machine import own_network
 
-SCENARIOS = ("relay", "aiosmtpd")
-TOOLS = ()
+SCENARIOS = ("relay", "sessions", "queue", "kernels", "aiosmtpd")
+TOOLS = ("compare", "chart")
+ELSEWHERE = {"queue": "bench.backlog"}
 
 
 def say(line: str) -> None:
@@ -117,7 +118,7 @@ def module(name: str) -> tuple[Callable[..., None], Callable[..., int]]:
     if name in ("relay", "aiosmtpd"):
         here = globals()
         return here[f"{name}_options"], here[name]
-    found = importlib.import_module(f"bench.{name}")
+    found = importlib.import_module(ELSEWHERE.get(name, f"bench.{name}"))
     return found.options, found.main
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from bench import machine, traffic
 from bench.agents import AGENTS, Agent, Scene, fresh
 from bench.group import Group
@@ -145,10 +147,13 @@ class Watch:
             )
 
 
-def inject(plan: Plan, first: int, count: int, sink: Sink, agent: Group) -> dict[str, Any]:
-    """Send `count` messages and wait until the sink has them all."""
+def inject(
+    plan: Plan, first: int, count: int, sink: Sink, agent: Group, to: str = ""
+) -> dict[str, Any]:
+    """Send `count` messages, all to one address if it is given; wait until all have arrived."""
     before, accepted, delivered = sink.count(), None, None
     load = plan.load(first, count, sink)
+    load = msgspec.structs.replace(load, recipients={to: 1.0}) if to else load
     source: Source = (
         OwnSource(plan.folder, load)
         if isinstance(sink, OwnSink)
