@@ -56,6 +56,14 @@ def test_addresses_as_dnspython_reads_them(addresses: set[object], ttl: int) -> 
             assert {value for _, value in reply.values} == {rdata.address for rdata in oracle}
 
 
+def test_a_ttl_beyond_31_bits_is_none() -> None:
+    """RFC 2181 8."""
+    response = answer("h.example", "A", record("h.example", 0x01020304, "A", "192.0.2.1"))
+    octets, section = response.to_wire(), wire.question("h.example", dns.rdatatype.A)
+    assert wire.read(octets, section).ttl == 0x01020304
+    assert wire.read(octets.replace(b"\1\2\3\4", b"\x81\2\3\4"), section).ttl == 0
+
+
 def test_a_chain_is_followed_in_any_order_and_the_least_ttl_counts() -> None:
     reply = read(
         answer(
