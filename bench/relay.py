@@ -19,11 +19,11 @@ import msgspec
 from bench import machine, traffic
 from bench.agents import AGENTS, Agent, Scene, fresh
 from bench.group import Group
-from bench.traffic import OwnSink, OwnSource, PostfixSink, PostfixSource
+from bench.traffic import OwnSink, OwnSource, PostfixSink, PostfixSource, SilentSink
 from mta.loadgen.message import Load
 
 Source = OwnSource | PostfixSource
-Sink = OwnSink | PostfixSink
+Sink = OwnSink | PostfixSink | SilentSink
 WARM = 10_000  # numbers kept for the bursts before the measured one
 
 
@@ -67,6 +67,7 @@ WORKLOADS = {
         Workload("deferrals", manner="flaky:10"),
         Workload("latency", manner="latency:0.2"),
         Workload("dot", manner="latency:0,1"),
+        Workload("accept", manner="silent"),
         Workload("steady", seconds=600.0),
     )
 }
@@ -85,7 +86,8 @@ class Plan(NamedTuple):
     @property
     def scene(self) -> Scene:
         """What the agents are configured for."""
-        return Scene(hops=self.workload.hops, retry=self.workload.retry)
+        work = self.workload
+        return Scene(hops=work.hops, retry=work.retry, silent=work.manner == "silent")
 
     @property
     def limit(self) -> float:
@@ -117,6 +119,8 @@ def start_sink(plan: Plan) -> Sink:
     work = plan.workload
     if work.tools == "postfix":
         return PostfixSink(plan.folder, plan.scene)
+    if plan.scene.silent:
+        return SilentSink(plan.folder, plan.scene)
     room = WARM + (plan.count or int(work.seconds * 25_000))
     return OwnSink(plan.folder, plan.scene, work.manner, work.processes, room)
 
@@ -155,9 +159,9 @@ def inject(
     load = plan.load(first, count, sink)
     load = msgspec.structs.replace(load, recipients={to: 1.0}) if to else load
     source: Source = (
-        OwnSource(plan.folder, load)
-        if isinstance(sink, OwnSink)
-        else PostfixSource(plan.folder, load)
+        PostfixSource(plan.folder, load)
+        if isinstance(sink, PostfixSink)
+        else OwnSource(plan.folder, load)
     )
     watch = Watch(agent, sink, long=plan.workload.seconds >= 60)
     began = watch.began
@@ -167,6 +171,8 @@ def inject(
                 accepted = now - began
                 if source.report().accepted < count:
                     break
+                if plan.scene.silent:
+                    delivered = accepted
             if delivered is None and sink.count() - before >= count:
                 delivered = now - began
             if accepted is not None and delivered is not None:
@@ -184,7 +190,7 @@ def inject(
             accepted = source.report().seconds
         return {
             "count": count,
-            "received": sink.count() - before,
+            "received": source.report().accepted if plan.scene.silent else sink.count() - before,
             "complete": delivered is not None and accepted is not None,
             "seconds": seconds,
             "accept_seconds": accepted or time.monotonic() - began,

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,31 @@ class PostfixSink:
             file.seek(max(0, size - 200))
             found = re.findall(rb"mesg=(\d+)\r", file.read())
         return int(found[-1]) if found else 0
+
+    def end(self) -> None:
+        """Stop it."""
+        self.group.end(5)
+
+
+class SilentSink:
+    """A port that takes connections and never greets: nothing is delivered."""
+
+    tally = None
+
+    def __init__(self, folder: Path, scene: Scene) -> None:
+        program = (
+            f"import signal, socket; s = socket.create_server(('127.0.0.1', {scene.sink_port}),"
+            " backlog=4096); print('ready', flush=True); signal.pause()"
+        )
+        path = folder / "silent.out"
+        with path.open("wb") as output:
+            self.group = Group("silent", [sys.executable, "-c", program], output, folder)
+        while not path.read_bytes() and self.group.process.poll() is None:
+            time.sleep(0.02)
+
+    def count(self) -> int:
+        """None, ever."""
+        return 0
 
     def end(self) -> None:
         """Stop it."""

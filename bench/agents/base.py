@@ -20,6 +20,7 @@ class Scene(NamedTuple):
     sink_port: int = 2526
     hops: int = 1  # next hops; more than one: domain d<i>.example goes to its own 127.0.x.y
     retry: int = 0  # seconds between attempts, where the receiver puts off; 0: it never does
+    silent: bool = False  # the next hop never greets: accepting alone
 
     def hop(self, index: int) -> str:
         """Address of a next hop, without the port."""
@@ -39,6 +40,7 @@ class Agent:
     settings = ""  # for the reader: what was set and why
     spreads = False  # whether it is configured for many next hops
     retries = False  # whether it is configured for short retries
+    waits = False  # whether it is configured to keep what it accepts
     pipelining = True  # whether our source may send the next envelope behind the dot
     mounts: tuple[tuple[str, str], ...] = ()  # (in the run folder, fixed path)
 
@@ -55,6 +57,8 @@ class Agent:
             return "its adapter knows one next hop only"
         if self.scene.retry and not self.retries:
             return "its adapter sets no short retries"
+        if self.scene.silent and not self.waits:
+            return "its adapter does not keep it from delivering"
         return ""
 
     def prepare(self) -> None:

@@ -13,7 +13,7 @@ class Mailrace(Agent):
 
     name = "mailrace"
     settings = "mta serve with addresses, routes and folders, nothing else"
-    spreads = retries = True
+    spreads = retries = waits = True
 
     def command(self) -> list[str]:
         scene = self.scene
@@ -22,6 +22,8 @@ class Mailrace(Agent):
             routes = ["--route", f"*=127.0.0.1:{scene.sink_port}"]
         else:
             routes = ["--config", str(self.run / "mailrace.toml")]
+        if scene.silent:  # what is accepted stays in memory, as it would beside a fast receiver
+            routes += ["-o", "queue.lane_items=1000000", "-o", "queue.memory_items=1000000"]
         return [
             sys.executable, "-m", "mta.cli.main", "serve",
             "--listen", f"127.0.0.1:{scene.port}", *routes, *retry,

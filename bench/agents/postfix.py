@@ -59,7 +59,7 @@ class Postfix(Agent):
         "default_process_limit 400, destination concurrency 50 to 200, connections reused, "
         "in_flow_delay 0, active queue 50,000, client limits off, no name look-ups"
     )
-    spreads = retries = True
+    spreads = retries = waits = True
     sbin, libexec = "/usr/sbin", "/usr/lib/postfix/sbin"
 
     def missing(self) -> str:
@@ -95,6 +95,8 @@ class Postfix(Agent):
         if scene.retry:
             more += f"queue_run_delay = {scene.retry}s\nminimal_backoff_time = {scene.retry}s\n"
             more += f"maximal_backoff_time = {scene.retry}s\n"
+        if scene.silent:
+            more += "defer_transports = smtp\n"
         if scene.hops > 1:
             more += f"transport_maps = texthash:{self.run}/etc/transport\n"
         return more

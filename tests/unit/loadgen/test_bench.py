@@ -128,3 +128,13 @@ def test_group_counts_descendants_and_ends_them(tmp_path: Path) -> None:
         group.end(5)
     assert group.process.poll() is not None
     assert not group.folder or not group.folder.exists()
+
+
+def test_accepting_alone_needs_an_agent_that_keeps_its_mail(tmp_path: Path) -> None:
+    scene = Plan([], tmp_path, WORKLOADS["accept"]).scene
+    assert scene.silent
+    assert "queue.lane_items=1000000" in Mailrace(tmp_path, scene).command()
+    assert "defer_transports = smtp\n" in Postfix(tmp_path, scene)._more()
+    assert [name for name, kind in AGENTS.items() if not kind(tmp_path, scene).unfit()] == [
+        "mailrace", "postfix"
+    ]  # fmt: skip
