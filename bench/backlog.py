@@ -147,7 +147,7 @@ class Run:
         return any(not act.get("swept") for act in self.mta("queue", "acts"))
 
     def retries(self, group: Group, campaign: str) -> dict[str, float]:
-        """Flush one campaign: each of its messages is tried and put off again."""
+        """Flush one campaign: each message is tried and put off again; CPU with the sweep."""
         count = self.options.waiting // CAMPAIGNS
         time.sleep(1)
         before, cpu, began = self.failures(), group.cpu(), time.monotonic()
@@ -230,6 +230,8 @@ def page(result: dict[str, Any]) -> str:
     empty, loaded = found["empty"], found["loaded"]
     retries, acts = loaded["retries"], loaded["acts"]
     idle, busy = empty["found"], loaded["bursts"]
+    sweep = acts["hold"]["cpu_seconds"] * 1e6 / max(1, retries["retried"])
+    retry = max(0.0, retries["cpu_us_each"] - sweep)
     rows = [
         ("messages that wait, put off once", f"{found['waiting']:,} of {found['size']:,} octets"),
         ("start until the greeting, empty", f"{empty['greeting']:.2f} s"),
@@ -240,11 +242,15 @@ def page(result: dict[str, Any]) -> str:
         ("10 kB relayed, queue empty", f"{idle['rate']:,.0f}/s, {idle['cpu_us']:,.0f} us CPU"),
         ("10 kB relayed beside what waits", f"{busy['rate']:,.0f}/s, {busy['cpu_us']:,.0f} us CPU"),
         ("share of the empty queue's rate", f"{found['rate_share']:.0%}"),
-        ("CPU of a retry that is put off again", f"{retries['cpu_us_each']:,.0f} us"),
+        ("CPU for a message beside the empty queue's", f"{busy['cpu_us'] / idle['cpu_us']:.0%}"),
+        ("CPU of a retry that is put off again, without the sweep", f"{retry:,.0f} us"),
         ("such retries", f"{retries['retried']:,} in {retries['seconds']:.1f} s"),
     ]  # fmt: skip
     for verb, act in acts.items():
-        text = f"answered after {act['answered']:.2f} s, applied to all after {act['ended']:.1f} s"
+        text = (
+            f"answered after {act['answered']:.2f} s, applied to all after {act['ended']:.1f} s, "
+        )
+        text += f"{act['cpu_seconds']:.1f} s of CPU"
         rows.append((f"`mta queue {verb} --campaign`, one of {CAMPAIGNS}", text))
     lines = ["# A long queue", ""]
     lines += [*report.preamble(result["environment"], "mta bench queue"), ""]

@@ -67,18 +67,14 @@ def sink(
     from mta.loadgen.ledger import Ledger
     from mta.loadgen.manners import parse
     from mta.loadgen.sink import parse_domain, parse_listen, serve
-    from mta.loadgen.sinks import Plan, run
+    from mta.loadgen.sinks import planned, run
 
     manner = parse(profile)
     listeners = [parse_listen(text, manner) for text in listen or ["127.0.0.1:2526"]]
     domains = dict(parse_domain(text) for text in domain or [])
     printer = Printer(json=json)
     if processes > 1:
-        plan = Plan(
-            listeners=[(text.partition("=")[0], str(manner)) for text, manner in listeners],
-            domains={suffix: str(manner) for suffix, manner in domains.items()},
-            record=str(record or ""),
-        )
+        plan = planned(listeners, domains, str(record or ""))
         uvloop.run(run(plan, processes, printer.listening, printer.counts))
         return
     with contextlib.ExitStack() as stack:

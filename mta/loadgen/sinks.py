@@ -27,6 +27,7 @@ from mta.loadgen.tally import Tally, TallyLedger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mta.loadgen.manners import Manner
     from mta.loadgen.sink import Tell
 
 PUBLISH = 0.02  # seconds between two looks at the counts of a process with a tally
@@ -53,6 +54,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             index=index,
             shared=shared,
         )
+
+
+def planned(listeners: list[tuple[str, Manner]], domains: dict[str, Manner], record: str) -> Plan:
+    """What the command line asks for."""
+    return Plan(
+        listeners=[(address, str(manner)) for address, manner in listeners],
+        domains={suffix: str(manner) for suffix, manner in domains.items()},
+        record=record,
+    )
 
 
 class Line(msgspec.Struct, omit_defaults=True):

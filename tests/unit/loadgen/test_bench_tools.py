@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -134,8 +136,8 @@ def test_pages_name_the_figures() -> None:
     rates = {"rate": 4000.0, "cpu_us": 200.0, "rows": [{}] * 3}
     loaded = {
         "greeting": 1.0, "first_message": 2.0, "pss": 1e8, "pss_after": 2e8, "bursts": rates,
-        "retries": {"cpu_us_each": 150.0, "retried": 7, "seconds": 1.0},
-        "acts": {"hold": {"answered": 0.1, "ended": 0.5}},
+        "retries": {"cpu_us_each": 450.0, "retried": 10_000, "seconds": 1.0},
+        "acts": {"hold": {"answered": 0.1, "ended": 0.5, "cpu_seconds": 3.0}},
     }  # fmt: skip
     found = {
         "waiting": 1_000_000, "size": 1024, "rate_share": 0.9, "loaded": loaded,
@@ -144,6 +146,7 @@ def test_pages_name_the_figures() -> None:
     text = backlog.page({"environment": ENVIRONMENT, "found": found})
     assert "| messages that wait, put off once | 1,000,000 of 1,024 octets |" in text
     assert "| share of the empty queue's rate | 90% |" in text
+    assert "put off again, without the sweep | 150 us |" in text
 
 
 def test_what_waits_is_routed_before_all_else(tmp_path: Path) -> None:
@@ -167,3 +170,12 @@ def test_tools_of_postfix_are_named_where_they_are_missing(
     monkeypatch.setattr(traffic, "tool", lambda name: None)
     assert len(traffic.missing()) == 2
     assert "apt-get install postfix" in traffic.missing()[0]
+
+
+def test_mta_bench_runs_a_scenario_of_the_checkout(tmp_path: Path) -> None:
+    file = tmp_path / "relay.json"
+    file.write_text(json.dumps(relay(200.0, 200.0)))
+    command = [sys.executable, "-m", "mta.cli.main", "bench", "compare", str(file), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "relay standard: CPU us" in done.stdout
