@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,4 +32,5 @@ def bench(
         raise MailraceError(f"the scenarios come with the source, and {ROOT} has no bench folder")
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "bench", scenario, *context.args]
-    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False)
+    raise typer.Exit(done.returncode)

@@ -13,6 +13,8 @@ from mta.cli.common import print_line
 if TYPE_CHECKING:
     from mta.loadgen.source import Report
 
+CONNECT = 10.0  # seconds for the first connection, which shows that somebody listens
+
 
 def register(app: typer.Typer) -> None:
     """Add `source` to the application."""
@@ -59,6 +61,7 @@ def source(
     from mta.loadgen.message import Load
     from mta.loadgen.source import run_processes
 
+    answers(server)
     load = Load(
         server=server,
         recipients=recipients(to or [], domains),
@@ -78,6 +81,28 @@ def source(
     report = asyncio.run(run_processes(load, processes, show))
     tell(report, json)
     raise typer.Exit(int(report.accepted < messages))
+
+
+def answers(server: str) -> None:
+    """A MailraceError if nobody listens; what ends later is waited for, up to the timeout."""
+    import socket
+
+    from mta.config.values import Endpoint
+    from mta.errors import ConfigError, MailraceError
+
+    try:
+        endpoint = Endpoint.parse(server)
+    except ValueError as error:
+        raise ConfigError(str(error), key="HOST:PORT") from None
+    if endpoint.path:
+        raise ConfigError(f"{server} is no TCP address", key="HOST:PORT", hint="as 127.0.0.1:2525")
+    try:
+        socket.create_connection(endpoint[:2], CONNECT).close()
+    except OSError as error:
+        why = error.strerror or error
+        raise MailraceError(
+            f"cannot connect to {server}: {why}; start a server with `mta serve`"
+        ) from None
 
 
 def recipients(to: list[str], domains: int) -> dict[str, float]:

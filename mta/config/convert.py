@@ -74,7 +74,8 @@ class Converter:
         return None if self.problems else cls(**found)
 
     def _unknown(self, known: dict[str, Field], key: str, path: Path) -> None:
-        hint = nearest(key, known) or elsewhere(key) or f"known are {', '.join(known)}"
+        names = [name for name in known if name != "named"]  # its own key stands for it
+        hint = nearest(key, names) or elsewhere(key) or f"known are {', '.join(names)}"
         self._fault(path, "is no setting", hint)
 
     def _variants(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import msgspec
 import uvloop
 
+from mta.config.values import Endpoint
 from mta.loadgen.histogram import Histogram
 from mta.loadgen.message import Composer, Load
 from mta.loadgen.tally import Tally, now
@@ -372,14 +373,14 @@ async def run(load: Load, progress: Callable[[int], None] | None = None) -> Repo
 
 async def _keep_open(work: Work, server: str, loop: asyncio.AbstractEventLoop, local: str) -> None:
     """One session after the other until all work is done; a refused connection is tried again."""
-    host, _, port = server.rpartition(":")
+    host, port, _ = Endpoint.parse(server)
     while work.open:
         lost = asyncio.Event()
         session = Session(work, loop.call_later)
         session.closed = lost.set
         try:
             await loop.create_connection(
-                lambda s=session: s, host, int(port), local_addr=(local, 0) if local else None
+                lambda s=session: s, host, port, local_addr=(local, 0) if local else None
             )
         except OSError:
             await asyncio.sleep(PAUSE)
@@ -451,8 +452,9 @@ def _print(part: Part) -> None:
 def main() -> None:
     """Run the load that standard input describes."""
     load = msgspec.json.decode(sys.stdin.buffer.read(), type=Load)
-    report = uvloop.run(run(load, lambda accepted: _print(Part(accepted))))
-    _print(Part(report=report))
+    with contextlib.suppress(BrokenPipeError):  # who asked for it has gone
+        report = uvloop.run(run(load, lambda accepted: _print(Part(accepted))))
+        _print(Part(report=report))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from mta.cli.source import recipients
+import pytest
+
+from mta.cli.source import answers, recipients
+from mta.errors import ConfigError, MailraceError
 
 MTA = [sys.executable, "-m", "mta.cli.main"]
 
@@ -16,6 +20,21 @@ MTA = [sys.executable, "-m", "mta.cli.main"]
 def test_recipients_with_weights() -> None:
     assert recipients([], 0) == {"user{n}@load.example": 1.0}
     assert recipients(["a@x=3", "b@y"], 1) == {"user{n}@d0.example": 1.0, "a@x": 3.0, "b@y": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("server", "said"), [("nowhere", "is not an address"), ("unix:/run/x", "is no TCP address")]
+)
+def test_a_server_that_is_none(server: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        answers(server)
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        with pytest.raises(MailraceError, match="start a server with `mta serve`"):
+            answers(f"127.0.0.1:{held.getsockname()[1]}")
 
 
 def test_source_and_two_sink_processes(tmp_path: Path) -> None:
