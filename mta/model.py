@@ -175,8 +175,7 @@ class Recipient:
         orcpt: str = "",
     ) -> None:
         self.message, self.number, self.address = message, number, address
-        domain = address.rpartition("@")[2].lower()
-        self.domain = domain if domain.isascii() else ascii_domain(domain)
+        self.domain = domain_of(address)
         self.attempts, self.due_us = attempts, due_us
         self.expires_us, self.where = expires_us, where
         self.code, self.enhanced, self.text, self.route = code, enhanced, text, route
@@ -263,6 +262,12 @@ class IdGenerator:
         """Make every further id larger than `last`, whatever the wall clock says."""
         self._last_ms = max(self._last_ms, int.from_bytes(last[:6], "big"))
         self._counter = 0xFFF
+
+
+def domain_of(address: str) -> str:
+    """What is right of the last @, lower case, as A-labels."""
+    domain = address.rpartition("@")[2].lower()
+    return domain if domain.isascii() else ascii_domain(domain)
 
 
 def ascii_domain(domain: str) -> str:

@@ -12,18 +12,23 @@ What is in flight is not touched: it carries the act as an order that is obeyed 
 from __future__ import annotations
 
 import enum
-from fnmatch import fnmatchcase
+import fnmatch
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from mta.model import Where, id_text
+from mta.model import Where, domain_of, id_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mta.model import Recipient
     from mta.queues.manager import QueueManager
+
+
+KNOWN_MESSAGES = 1024  # kinds of messages whose verdict is remembered
 
 
 class Verb(enum.StrEnum):
@@ -52,27 +57,75 @@ class Select(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     id: str = ""
     all: bool = False
 
-    def matches(self, recipient: Recipient, site: str) -> bool:
-        """True when the recipient is meant; `site` is its destination's name, "" if unknown."""
-        message = recipient.message
-        return (
-            _like(self.domain.lower(), recipient.domain)
-            and _like(self.tenant, message.tenant)
-            and _like(self.campaign, message.campaign)
-            and _like(self.sender.lower(), message.sender.lower() or "<>")
-            and _like(self.recipient.lower(), recipient.address.lower())
-            and (not self.id or id_text(message.id) == self.id.replace("-", "").lower())
-            and _like(self.site.lower(), site.lower())
-        )
-
     def takes_in(self, other: Select) -> bool:
         """True when everything that `other` selects is selected by this too."""
         pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return all(not mine or mine is True or fnmatchcase(theirs, mine) for mine, theirs in pairs)
+        return all(
+            not mine or mine is True or fnmatch.fnmatchcase(theirs, mine) for mine, theirs in pairs
+        )
 
 
-def _like(pattern: str, value: str) -> bool:
-    return not pattern or pattern == value or fnmatchcase(value, pattern)
+def _matcher(pattern: str) -> Callable[[str], bool] | None:
+    """Whether a text matches, as a call; None where every text does."""
+    if not pattern:
+        return None
+    if not any(mark in pattern for mark in "*?["):
+        return pattern.__eq__
+    regex = re.compile(fnmatch.translate(pattern)).match
+    return lambda text: text == pattern or regex(text) is not None
+
+
+class Judge:
+    """A selection made ready for a million recipients; also the sieve of a search for them."""
+
+    __slots__ = ("select", "id", "message", "_sender", "_tenant", "_campaign", "_domain",
+                 "_recipient", "_site", "_any_address")  # fmt: skip
+
+    def __init__(self, select: Select) -> None:
+        self.select = select
+        self.id = id_bytes(select.id) if select.id else b""
+        self._sender = _matcher(select.sender.lower())
+        self._tenant, self._campaign = _matcher(select.tenant), _matcher(select.campaign)
+        self._domain = _matcher(select.domain.lower())
+        self._recipient = _matcher(select.recipient.lower())
+        self._site = _matcher(select.site.lower())
+        self._any_address = self._domain is None and self._recipient is None
+        self.message = lru_cache(KNOWN_MESSAGES)(self._message)
+
+    def _message(self, sender: str, tenant: str, campaign: str) -> bool:
+        """True when recipients of such a message may be meant."""
+        return (
+            (self._campaign is None or self._campaign(campaign))
+            and (self._tenant is None or self._tenant(tenant))
+            and (self._sender is None or self._sender(sender.lower() or "<>"))
+        )
+
+    def address(self, address: str) -> bool:
+        """True when a recipient of this address may be meant."""
+        if self._any_address:
+            return True
+        if self._recipient is not None and not self._recipient(address.lower()):
+            return False
+        return self._domain is None or self._domain(domain_of(address))
+
+    def but_site(self, recipient: Recipient) -> bool:
+        """True when all but the site, which may be unknown yet, says that it is meant."""
+        message = recipient.message
+        return (
+            self.message(message.sender, message.tenant, message.campaign)
+            and (self._any_address or self.address(recipient.address))
+            and (not self.id or message.id == self.id)
+        )
+
+    def site(self, name: str) -> bool:
+        """True when recipients of this site, "" if that is unknown, may be meant."""
+        return self._site is None or self._site(name.lower())
+
+    def __call__(self, recipient: Recipient, site_of: Callable[[Recipient], str]) -> bool:
+        """True when a recipient is meant; its site is only asked for where that decides."""
+        return self.but_site(recipient) and (
+            self._site is None or self._site(site_of(recipient).lower())
+        )
 
 
 class Act(msgspec.Struct, frozen=True):
@@ -93,6 +146,9 @@ class Acts:
     def __init__(self, site_of: Callable[[Recipient], str]) -> None:
         self.active: list[Act] = []  # to be swept, by sequence
         self.standing: list[Act] = []  # holds in force
+        self._judged: list[tuple[Act, Judge]] = []  # `active`
+        self._holding: list[Judge] = []  # of `standing`
+        self._in_force: set[int] = set()  # sequences of `standing`
         self._site_of = site_of
 
     def replace(self, acts: list[Act]) -> list[Act]:
@@ -106,30 +162,48 @@ class Acts:
             elif act.verb is Verb.RELEASE:
                 holds = [hold for hold in holds if not act.select.takes_in(hold.select)]
         self.standing = holds
+        self._in_force = {hold.sequence for hold in holds}
+        self._holding = [Judge(hold.select) for hold in holds]
+        self._judge()
         return [act for act in self.active if act.sequence not in known]
 
     def retire(self, sequence: int) -> None:
         """A sweep has ended."""
         self.active = [act for act in self.active if act.sequence != sequence]
+        self._judge()
+
+    def _judge(self) -> None:
+        """Make `active` ready; those that were stay as they are."""
+        known = {act.sequence: judge for act, judge in self._judged}
+        self._judged = [(a, known.get(a.sequence) or Judge(a.select)) for a in self.active]
 
     def holds(self, recipient: Recipient) -> bool:
         """True when new mail for this recipient is to be held."""
-        site = self._site_of(recipient)
-        return any(hold.select.matches(recipient, site) for hold in self.standing)
+        site_of = self._site_of
+        return any(judge(recipient, site_of) for judge in self._holding)
 
     def covering(self, recipient: Recipient) -> list[Act]:
         """The active acts that this recipient is subject to, oldest first."""
-        site = self._site_of(recipient)
-        received = recipient.message.received_us
+        received, site_of = recipient.message.received_us, self._site_of
         return [
             act
-            for act in self.active
-            if self.covers(act, received) and act.select.matches(recipient, site)
+            for act, judge in self._judged
+            if self.covers(act, received) and judge(recipient, site_of)
         ]
 
     def covers(self, act: Act, received_us: int) -> bool:
         """What was accepted before it; for a hold in force, later mail too."""
-        return received_us <= act.created_us or act in self.standing
+        return received_us <= act.created_us or act.sequence in self._in_force
+
+    def undone(self, act: Act, recipient: Recipient) -> bool:
+        """True when a later hold or release decides for this recipient instead."""
+        gates = (Verb.HOLD, Verb.RELEASE)
+        if act.verb not in gates or self.active[-1:] == [act]:
+            return False
+        return any(
+            later.sequence > act.sequence and later.verb in gates
+            for later in self.covering(recipient)
+        )
 
     def apply(self, manager: QueueManager, recipient: Recipient) -> None:
         """Obey the active acts for a recipient that is in memory and not in flight."""

@@ -113,12 +113,15 @@ class Loader:
     def _tick(self) -> None:
         if self._stopped:
             return
-        busy = False
+        busy, clock = False, self.manager.ports.clock
+        began = clock.monotonic()
         try:
             if self.shard.readable:  # not while a failed database is being reopened
                 busy = self.run_once()
         finally:
-            self._call_later(BUSY if busy else IDLE, self._tick)
+            # At most half of the loop, however much has become due at once.
+            pause = max(BUSY, clock.monotonic() - began) if busy else IDLE
+            self._call_later(pause, self._tick)
 
     def run_once(self) -> bool:
         """One slice of each kind; True when more waits."""

@@ -342,8 +342,11 @@ class QueueManager:
 
     def _obey(self, parcel: Parcel) -> bool:
         """Apply operators' acts to a parcel; True when something of it is left to send."""
+        id = parcel.message.id
         for recipient in list(parcel.recipients):
-            self.acts.apply(self, recipient)
+            # One that was moved while it lay here may have been read from its row again.
+            if self.memory.get((id, recipient.number)) is recipient:
+                self.acts.apply(self, recipient)
         return self.still_open(parcel)
 
     def still_open(self, parcel: Parcel) -> bool:
@@ -442,7 +445,7 @@ class QueueManager:
 
     def _judge_routed(self, recipient: Recipient) -> None:
         """Operators' acts that name a site, for a recipient that has just learned its own."""
-        if (recipient.message.id, recipient.number) not in self.memory:
+        if self.memory.get((recipient.message.id, recipient.number)) is not recipient:
             return
         self.acts.apply(self, recipient)
         if recipient.where == Where.FRESH and self.acts.holds(recipient):

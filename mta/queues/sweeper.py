@@ -1,4 +1,4 @@
-"""Goes through a worker's queues in slices: to apply acts to all that waits, and to look at it.
+"""Goes through a worker's queues in short turns, to apply acts to all that waits.
 
 A sweep keeps its cursor in the shard, so a restart goes on where it stopped. It first takes what is
 in memory, then the rows; a recipient that entered memory meanwhile was judged on its way in, and so
@@ -8,25 +8,28 @@ will be what waits for its commit. An act is reported as swept when all that it 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from mta.errors import SpoolBusyError
-from mta.model import Where, id_bytes, id_text
-from mta.queues.acts import Verb, obey
-from mta.queues.names import format_name
+from mta.model import Where
+from mta.queues.acts import Judge, obey
+from mta.queues.pace import Pace
+from mta.spool import keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from mta.model import Recipient
-    from mta.queues.acts import Act, Select
+    from mta.queues.acts import Act
     from mta.queues.manager import QueueManager
     from mta.spool.shard import Shard
 
-SLICE = 100  # recipients between two turns of the loop
+SLICE = 64  # recipients that are read at a time
+ROWS = 1000  # rows that are looked at for them
+FEW = 16  # recipients between two looks at the clock
+PENDING = 1000  # records and moves that wait for their commit: a sweep waits, too
 AGAIN = 0.2  # seconds until a spool that is being reopened, or an attempt, is looked at again
+SOON = 0.005  # seconds until commits are looked at again
 
 
 def _set(future: asyncio.Future[None]) -> None:
@@ -34,11 +37,18 @@ def _set(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-STATES = ("fresh", "deferred", "backlog", "held", "closed")
+class _Job:
+    """A sweep that is under way."""
+
+    __slots__ = ("act", "judge", "pace", "flying")
+
+    def __init__(self, act: Act, pace: Pace) -> None:
+        self.act, self.judge, self.pace = act, Judge(act.select), pace
+        self.flying: list[Recipient] = []  # in flight when it came
 
 
 class Sweeper:
-    """Sweeps and views of one worker."""
+    """The sweeps of one worker."""
 
     def __init__(
         self,
@@ -50,7 +60,6 @@ class Sweeper:
         self.manager = manager
         self._site_of, self._learn_site, self._swept = site_of, learn_site, swept
         self._sweeps: dict[int, asyncio.Task[None]] = {}
-        self._ordered: dict[int, list[Recipient]] = {}  # by act: in flight when it came
 
     def begin(self, acts: list[Act]) -> None:
         """Sweep for acts that are new to this worker, one after another by sequence."""
@@ -64,70 +73,104 @@ class Sweeper:
         for task in self._sweeps.values():
             task.cancel()
 
+    async def count(self, acts: list[Act]) -> int:
+        """How many recipients in memory acts are for."""
+        judges, memory = [Judge(act.select) for act in acts], self.manager.memory
+        pace, found = Pace(self.manager.ports.clock), 0
+        for number, key in enumerate(list(memory) if judges else ()):
+            recipient = memory.get(key)
+            if recipient is not None:
+                found += any(judge(recipient, self._site_of) for judge in judges)
+            if number % FEW == 0 and pace.over:
+                await pace.rest()
+        return found
+
     async def _sweep(self, act: Act, before: list[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)
-        manager = self.manager
-        for number, key in enumerate(list(manager.memory)):
-            recipient = manager.memory.get(key)
-            if recipient is not None and self._meant(act, recipient, self._site_of(recipient)):
-                self._obey(act, recipient)
-            if number % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-        for shard in manager.shards.values():
-            await self._sweep_shard(act, shard)
-        await self._outcomes(act)
-        for shard in manager.shards.values():
+        job = _Job(act, Pace(self.manager.ports.clock))
+        await self._sweep_memory(job)
+        for shard in self.manager.shards.values():
+            await self._sweep_shard(job, shard)
+        await self._outcomes(job)
+        for shard in self.manager.shards.values():
             await self._durable(act, shard)
         del self._sweeps[act.sequence]
         self._swept(act.sequence)
 
-    async def _outcomes(self, act: Act) -> None:
-        """Wait for what was in flight: a crash before its outcome must find the act in force."""
-        flying = self._ordered.pop(act.sequence, [])
-        while any(r.flying and act in (r.orders or ()) for r in flying):  # noqa: ASYNC110 (rare)
-            await asyncio.sleep(AGAIN)
+    async def _sweep_memory(self, job: _Job) -> None:
+        manager = self.manager
+        for number, key in enumerate(list(manager.memory)):
+            recipient = manager.memory.get(key)
+            if recipient is not None and job.judge(recipient, self._site_of):
+                self._obey(job, recipient)
+            if number % FEW == 0 and job.pace.over:
+                await self._rest(job, manager.shards.values())
 
-    async def _sweep_shard(self, act: Act, shard: Shard) -> None:
-        after: bytes | None = None
+    async def _sweep_shard(self, job: _Job, shard: Shard) -> None:
+        act, after, quiet = job.act, b"", 0
+        if (stored := await self._cursor(act, shard)) is not None:
+            after = stored
         while True:
             try:
-                if after is None:
-                    after = shard.cursors().get(act.sequence, b"")
-                found, after = shard.scan(after, SLICE)
+                found, end = shard.search(after, job.judge, ROWS, SLICE)
             except SpoolBusyError:  # being reopened
                 await asyncio.sleep(AGAIN)
                 continue
-            if not found:
-                break
-            for stored in found:
-                await self._sweep_one(act, shard, stored)
-            shard.set_cursor(act.sequence, after)
-            await asyncio.sleep(0)
+            stopped = await self._sweep_found(job, shard, found)
+            last = end if stopped is None else stopped
+            if last is None:
+                return
+            after, quiet = last, 0 if found else quiet + 1
+            if quiet % FEW == 0:  # a cursor is worth a write where something was done
+                shard.set_cursor(act.sequence, after)
+            if job.pace.over:
+                await self._rest(job, (shard,))
 
-    async def _durable(self, act: Act, shard: Shard) -> None:
-        """Forget the cursor, and wait until all that was done is synced."""
-        shard.set_cursor(act.sequence, None)
-        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        shard.when_durable(lambda error: _set(durable))
-        await durable
+    async def _cursor(self, act: Act, shard: Shard) -> bytes | None:
+        """How far the sweep of an earlier run was."""
+        while True:
+            try:
+                return shard.cursors().get(act.sequence)
+            except SpoolBusyError:
+                await asyncio.sleep(AGAIN)
 
-    async def _sweep_one(self, act: Act, shard: Shard, stored: Recipient) -> None:
-        recipient = self._current(stored)
-        if recipient is None:
+    async def _sweep_found(self, job: _Job, shard: Shard, found: list[Recipient]) -> bytes | None:
+        """Obey for what was read; the key of the last one if the turn is over before the end.
+
+        What is left must be read again: it may change while others have their turn.
+        """
+        for number, stored in enumerate(found):
+            asked = await self._sweep_one(job, shard, stored)
+            if asked or (number % FEW == FEW - 1 and job.pace.over):
+                return keys.recipient(stored.message.id, stored.number)
+        return None
+
+    async def _sweep_one(self, job: _Job, shard: Shard, stored: Recipient) -> bool:
+        """Obey for one recipient; True if others had their turn meanwhile."""
+        recipient, asked = self._current(stored), False
+        if recipient is None or not job.judge.but_site(recipient):
+            return False
+        if job.act.select.site:
+            site = self._site_of(recipient)
+            if not site:  # worth a look-up: all but the site says that it is meant
+                asked, site = True, await self._learn_site(recipient)
+                again = self.manager.memory.get((stored.message.id, stored.number))
+                recipient = again or shard.get(stored.message.id, stored.number)
+            if not job.judge.site(site):
+                return asked
+        if recipient is not None:
+            self._obey(job, recipient)
+        return asked
+
+    def _obey(self, job: _Job, recipient: Recipient) -> None:
+        """Obey if the recipient is covered and no later hold or release undoes that."""
+        acts, act = self.manager.acts, job.act
+        if not acts.covers(act, recipient.message.received_us) or acts.undone(act, recipient):
             return
-        site = self._site_of(recipient)
-        if act.select.site and not site and self._meant_by_rest(act, recipient):
-            site = await self._learn_site(recipient)
-            again = self.manager.memory.get((stored.message.id, stored.number))
-            recipient = again or shard.get(stored.message.id, stored.number)
-        if recipient is not None and self._meant(act, recipient, site):
-            self._obey(act, recipient)
-
-    def _obey(self, act: Act, recipient: Recipient) -> None:
         obey(self.manager, recipient, act, swept=True)
         if recipient.flying:
-            self._ordered.setdefault(act.sequence, []).append(recipient)
+            job.flying.append(recipient)
 
     def _current(self, stored: Recipient) -> Recipient | None:
         """A recipient as the manager knows it; None if it is not to be touched."""
@@ -138,109 +181,23 @@ class Sweeper:
         recipient = known or stored
         return None if recipient.where == Where.CLOSED else recipient
 
-    def _meant_by_rest(self, act: Act, recipient: Recipient) -> bool:
-        """Selected by all but the site: only then a look-up is worth it."""
-        return msgspec.structs.replace(act.select, site="").matches(recipient, "")
+    async def _rest(self, job: _Job, shards: Iterable[Shard]) -> None:
+        """Let others have their turn, and commits keep up: large ones would block the loop."""
+        await job.pace.rest()
+        for shard in shards:
+            while shard.stats().pending > PENDING:
+                shard.flush_now()
+                await asyncio.sleep(SOON)
 
-    def _meant(self, act: Act, recipient: Recipient, site: str) -> bool:
-        """Covered, selected, and not undone by a later hold or release."""
-        covered = self.manager.acts.covers(act, recipient.message.received_us)
-        if not covered or not act.select.matches(recipient, site):
-            return False
-        if act.verb not in (Verb.HOLD, Verb.RELEASE):
-            return True
-        later = [a for a in self.manager.acts.verdicts(recipient) if a.sequence > act.sequence]
-        return not any(a.verb in (Verb.HOLD, Verb.RELEASE) for a in later)
+    async def _outcomes(self, job: _Job) -> None:
+        """Wait for what was in flight: a crash before its outcome must find the act in force."""
+        act = job.act
+        while any(r.flying and act in (r.orders or ()) for r in job.flying):  # noqa: ASYNC110 (rare)
+            await asyncio.sleep(AGAIN)
 
-    # ------------------------------------------------------------------ views
-
-    async def everything(self) -> AsyncIterator[Recipient]:
-        """Every recipient of the worker, in the order of its shards' keys."""
-        for shard in self.manager.shards.values():
-            found, after = shard.scan(b"", SLICE)
-            while found:
-                for stored in found:
-                    known = self.manager.memory.get((stored.message.id, stored.number), stored)
-                    if known.where != Where.CLOSED:
-                        yield known
-                await asyncio.sleep(0)
-                found, after = shard.scan(after, SLICE)
-
-    async def listing(self, select: Select, limit: int) -> list[dict[str, Any]]:
-        """The oldest recipients that match, at most `limit`."""
-        rows = []
-        async for recipient in self.everything():
-            if select.matches(recipient, self._site_of(recipient)):
-                rows.append(self.row(recipient))
-                if len(rows) >= limit:
-                    break
-        return rows
-
-    def show(self, text: str) -> dict[str, Any] | None:
-        """One message with its recipients; None when it is not queued."""
-        id = id_bytes(text)
-        for shard in self.manager.shards.values():
-            stored = shard.recipients(id)
-            if stored:
-                message = stored[0].message
-                known = [self.manager.memory.get((id, r.number), r) for r in stored]
-                return {
-                    "id": text,
-                    "sender": message.sender,
-                    "tenant": message.tenant,
-                    "campaign": message.campaign,
-                    "pool": message.pool,
-                    "class": message.klass,
-                    "received": message.received_us,
-                    "size": message.size,
-                    "message_id": message.message_id,
-                    "peer_name": message.peer_name,
-                    "peer_address": message.peer_address,
-                    "recipients": [self.row(r) for r in known],
-                }
-        return None
-
-    async def top(self, by: str) -> list[dict[str, Any]]:
-        """Counts by site, domain, tenant, campaign or queue."""
-        rows: dict[str, dict[str, Any]] = {}
-        async for recipient in self.everything():
-            view = self.row(recipient)
-            name = view[by] or "(none)"
-            row = rows.setdefault(
-                name,
-                {"name": name, "queued": 0, "deferred": 0, "held": 0, "oldest": view["received"]},
-            )
-            row["queued"] += 1
-            row["deferred"] += view["attempts"] > 0
-            row["held"] += view["state"] == "held"
-            row["oldest"] = min(row["oldest"], view["received"])
-        return list(rows.values())
-
-    def row(self, recipient: Recipient) -> dict[str, Any]:
-        """A recipient as `mta queue list` shows it."""
-        message = recipient.message
-        in_memory = (message.id, recipient.number) in self.manager.memory
-        state = "in flight" if recipient.flying else "ready" if in_memory else ""
-        return {
-            "id": id_text(message.id),
-            "rno": recipient.number,
-            "sender": message.sender,
-            "recipient": recipient.address,
-            "domain": recipient.domain,
-            "site": self._site_of(recipient),
-            "tenant": message.tenant,
-            "campaign": message.campaign,
-            "queue": format_name(
-                message.campaign, message.tenant, recipient.domain, recipient.route
-            ),
-            "class": message.klass,
-            "state": state or STATES[recipient.where],
-            "attempts": recipient.attempts,
-            "received": message.received_us,
-            "due": recipient.due_us,
-            "expires": recipient.expires_us,
-            "size": message.size,
-            "code": recipient.code,
-            "enhanced": recipient.enhanced,
-            "text": recipient.text,
-        }
+    async def _durable(self, act: Act, shard: Shard) -> None:
+        """Forget the cursor, and wait until all that was done is synced."""
+        shard.set_cursor(act.sequence, None)
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        shard.when_durable(lambda error: _set(durable))
+        await durable

@@ -18,6 +18,7 @@ from mta.errors import RecordError, SpoolBusyError, SpoolDamagedError
 from mta.model import Message, Recipient
 from mta.spool import keys, record
 from mta.spool.changes import NEVER
+from mta.spool.sieve import Sifter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mta.spool.corrupt import Corrupt
     from mta.spool.cycle import Cycle
     from mta.spool.keys import Lane
+    from mta.spool.sieve import Sieve
     from mta.spool.store import Places, Store
     from mta.spool.young import Young
 
@@ -212,6 +214,22 @@ class Reads:
             after_key = rows[-1][0]
             found = self._from_records(rows)
         return found, after_key
+
+    def search(
+        self, after_key: bytes, sieve: Sieve, rows: int, limit: int
+    ) -> tuple[list[Recipient], bytes | None]:
+        """What `scan` gives, as far as a sieve lets it through, of so many rows at most.
+
+        `limit` is the most that is given back; the key is None at the end.
+        """
+        self._readable()
+        wanted, only = Sifter(sieve), sieve.id
+        start = keys.after(max(after_key, only))
+        found, after = self._store.sift(start, wanted, rows, limit)
+        if only:
+            found = [row for row in found if row[0][:16] == only]
+            after = after if after is not None and after[:16] == only else None
+        return self._from_records(found), after
 
     # -- beneath
 

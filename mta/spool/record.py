@@ -67,6 +67,18 @@ class _Recipient(msgspec.Struct, array_like=True, gc=False):
     orcpt: str = ""
 
 
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    sender: str
+    tenant: str
+    campaign: str
+
+
+class _Address(msgspec.Struct, array_like=True, gc=False):
+    address: str
+
+
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
+_decode_address = msgspec.msgpack.Decoder(_Address).decode
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
 _decode_recipient = msgspec.msgpack.Decoder(_Recipient).decode
 
@@ -126,6 +138,29 @@ def decode_recipient(message: Message, number: int, value: bytes) -> Recipient:
         notify=row.notify,
         orcpt=row.orcpt,
     )
+
+
+def head(value: bytes) -> tuple[str, str, str]:
+    """Sender, tenant and campaign of a row that carries its envelope; RecordError if unreadable."""
+    if value[:1] == _ALONE_MARK:  # as `_envelope_part`, in line: a search reads a million of them
+        end = PLACED + 4 + int.from_bytes(value[PLACED : PLACED + 4], "big")
+        part = value[PLACED + 4 : end]
+    else:
+        part = value[slice(*_envelope_part(value))]
+    try:
+        row = _decode_head(part)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(f"envelope record: {error}") from None
+    return row.sender, row.tenant, row.campaign
+
+
+def address(value: bytes) -> str:
+    """The address of a recipient's record; RecordError if it cannot be read."""
+    start = _envelope_part(value)[1] if _format(value) == ALONE else 1
+    try:
+        return _decode_address(memoryview(value)[start:]).address
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(f"recipient record: {error}") from None
 
 
 def is_alone(value: bytes) -> bool:

@@ -20,7 +20,10 @@ from mta.spool import keys
 from mta.spool.options import FAMILIES, ShardOptions, database_options, write_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    Wanted = Callable[[bytes, bytes], bool]  # key and value of a row
 
 LAYOUT = 2
 LOCK_FILE = "shard.lock"
@@ -114,6 +117,29 @@ class Store:
                 at.next()
             at.status()
         return found
+
+    def sift(
+        self, start: bytes, wanted: Wanted, rows: int, limit: int
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+        """Of at most `rows` rows of `messages` from `start` on at most `limit` that are wanted.
+
+        With them the last key that was looked at, None at the end.
+        """
+        found: list[tuple[bytes, bytes]] = []
+        with self._errors:
+            at = self._opened(self.messages).iter()
+            at.seek(start)
+            for _ in range(rows):
+                if not at.valid():
+                    at.status()
+                    return found, None
+                key, value = at.key(), at.value()
+                if wanted(key, value):
+                    found.append((key, value))
+                    if len(found) >= limit:
+                        break
+                at.next()
+        return found, key
 
     @property
     def damage(self) -> str | None:

@@ -33,6 +33,7 @@ from mta.queues.loader import Loader
 from mta.queues.manager import QueueManager
 from mta.queues.ports import Ports
 from mta.queues.sweeper import Sweeper
+from mta.queues.views import Views
 from mta.reception.budget import Budget
 from mta.reception.pickup import Folder
 from mta.shaping.gate import Gate
@@ -170,6 +171,7 @@ class Worker:
         self.manager.behind = self.loaders[self.manager.home.number].lanes
         self.followers = Followers(self.manager, Path(self.config.log_dir))
         self.sweeper = Sweeper(self.manager, self.paths.site_of, self.paths.learn_site, self._swept)
+        self.views = Views(self.manager, self.paths.site_of)
         self.census = Census(self.manager, self.loop.call_later)
         self.census.begin()
         self._set_aside()
@@ -326,15 +328,13 @@ class Worker:
         if op == "status":
             return self.status()
         if op == "queue.list":
-            return await self.sweeper.listing(
-                msgspec.convert(args["select"], Select), args["limit"]
-            )
+            return await self.views.listing(msgspec.convert(args["select"], Select), args["limit"])
         if op == "queue.show":
             return self._show(args["id"])
         if op == "queue.top":
-            return await self.sweeper.top(args["by"])
+            return await self.views.top(args["by"])
         if op == "acts":
-            return self._take_acts(msgspec.convert(args["acts"], list[Act]))
+            return await self._take_acts(msgspec.convert(args["acts"], list[Act]))
         if op == "reload":
             config = from_json(msgspec.json.encode(args["config"]))
             return self._reload(config, await self.hook_loader.load(config, args["hooks"]))
@@ -385,19 +385,18 @@ class Worker:
         }
 
     def _show(self, id: str) -> dict[str, Any]:
-        found = self.sweeper.show(id)
+        found = self.views.show(id)
         if found is None:
             raise ControlError(f"{id} is not queued; `mta logs find --id {id}` tells what became")
         return found
 
-    def _take_acts(self, acts: list[Act]) -> int:
+    async def _take_acts(self, acts: list[Act]) -> int:
         """Obey a new list of acts from now on; how many recipients in memory they touch."""
         new = self.acts.replace(acts)
         self.sweeper.begin(new)
         if any(act.verb is Verb.FLUSH for act in new):
             self.dispatcher.retry_now()
-        memory = self.manager.memory.values()
-        return sum(any(a.select.matches(r, self.paths.site_of(r)) for a in new) for r in memory)
+        return await self.sweeper.count(new)
 
     async def _use_hooks(self, text: str) -> None:
         """Change over to the hooks of a text, which every worker has found good."""

@@ -239,8 +239,8 @@ def acts(home: Path, workers: int) -> None:
     """E-14: hold, release, reroute and bounce by campaign over a long queue that is moving."""
     with Sink(home) as one, Sink(home, "other") as other:
         sinks = {"sink": one, "other": other}
-        server = Server(home, "--route", f"*=127.0.0.1:{one.port}", "--rate", "1000/s",
-                        "-o", "dsn.default=off", workers=workers)  # fmt: skip
+        server = Server(home, "--route", f"*=127.0.0.1:{one.port}", "--rate", "1000/s", "-o",
+                        "tenant.acme.dsn=off", workers=workers)  # fmt: skip
         with server:
             counted(server)
             with lag(server, what="no act"):

@@ -8,6 +8,12 @@ import pytest
 from tests.unit.queues.desk import Desk
 
 
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others have their turn wherever they may: the clock stands still, so it tells nothing."""
+    monkeypatch.setattr("mta.queues.pace.TURN", 0.0)
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
     made: list[Desk] = []

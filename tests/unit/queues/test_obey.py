@@ -205,6 +205,31 @@ def test_what_waits_for_its_commit_is_judged_once(desk: Desk) -> None:
     assert desk.ends() == {"Removed": 2}
 
 
+@pytest.mark.parametrize("routed", [True, False])
+def test_what_a_flush_left_behind_in_its_lane_obeys_nothing(desk: Desk, routed: bool) -> None:
+    message = desk.accept("r1@b.example", "r2@b.example")
+    held = desk.take() if routed else None  # its parcel, with another recipient in flight
+    if held is not None:
+        desk.end(held, LATER)
+        desk.run(61)
+    else:
+        desk.unknown["c.example"] = []
+        message = desk.accept("r1@c.example")
+    flush = desk.act(Verb.FLUSH, all=True)
+    for recipient in list(desk.manager.memory.values()):  # due, but still in a lane
+        desk.manager.shift(recipient, Where.DUE)
+    desk.retire(flush)
+    desk.run(1)  # read again
+    assert desk.manager.memory
+    desk.act(Verb.DELETE, all=True)
+    desk.sweep()
+    if not routed:
+        desk.answer("c.example")
+    assert desk.take() is None
+    assert desk.where(message) is None
+    desk.ends()
+
+
 # ---------------------------------------------------------------------- crashes
 
 
@@ -214,6 +239,7 @@ def test_an_act_survives_a_crash_in_mid_sweep(
     make: Make, monkeypatch: pytest.MonkeyPatch, verb: Verb, steps: int
 ) -> None:
     monkeypatch.setattr("mta.queues.sweeper.SLICE", 3)
+    monkeypatch.setattr("mta.queues.sweeper.FEW", 2)
     desk = make(lane_items=4)
     messages = [desk.accept(f"r{n}@b.example", f"x{n}@c.example") for n in range(20)]
     for parcel in [desk.take() for _ in range(3)]:

@@ -1,0 +1,128 @@
+"""Looks at a worker's queues for operators, in short turns beside the traffic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mta.model import Where, id_bytes, id_text
+from mta.queues.acts import Judge, Select
+from mta.queues.names import format_name
+from mta.queues.pace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from mta.model import Recipient
+    from mta.queues.manager import QueueManager
+
+SLICE, ROWS = 64, 1000  # recipients read at a time, and rows looked at for them
+STATES = ("fresh", "deferred", "backlog", "held", "closed")
+
+
+def _queue(recipient: Recipient) -> str:
+    message = recipient.message
+    return format_name(message.campaign, message.tenant, recipient.domain, recipient.route)
+
+
+class Views:
+    """What can be asked of one worker's queues."""
+
+    def __init__(self, manager: QueueManager, site_of: Callable[[Recipient], str]) -> None:
+        self._manager, self._site_of = manager, site_of
+        self._names: dict[str, Callable[[Recipient], str]] = {
+            "site": site_of,
+            "domain": lambda recipient: recipient.domain,
+            "tenant": lambda recipient: recipient.message.tenant,
+            "campaign": lambda recipient: recipient.message.campaign,
+            "queue": _queue,
+        }
+
+    async def matching(self, judge: Judge) -> AsyncIterator[Recipient]:
+        """The recipients that are meant, in the order of their shards' keys."""
+        pace = Pace(self._manager.ports.clock)
+        for shard in self._manager.shards.values():
+            after: bytes | None = b""
+            while after is not None:
+                found, after = shard.search(after, judge, ROWS, SLICE)
+                for stored in found:
+                    key = stored.message.id, stored.number
+                    known = self._manager.memory.get(key, stored)
+                    if known.where != Where.CLOSED and judge(known, self._site_of):
+                        yield known
+                if pace.over:
+                    await pace.rest()
+
+    async def listing(self, select: Select, limit: int) -> list[dict[str, Any]]:
+        """The oldest recipients that match, at most `limit`."""
+        rows = []
+        async for recipient in self.matching(Judge(select)):
+            rows.append(self.row(recipient))
+            if len(rows) >= limit:
+                break
+        return rows
+
+    def show(self, text: str) -> dict[str, Any] | None:
+        """One message with its recipients; None when it is not queued."""
+        id = id_bytes(text)
+        for shard in self._manager.shards.values():
+            stored = shard.recipients(id)
+            if stored:
+                message = stored[0].message
+                known = [self._manager.memory.get((id, r.number), r) for r in stored]
+                return {
+                    "id": text,
+                    "sender": message.sender,
+                    "tenant": message.tenant,
+                    "campaign": message.campaign,
+                    "pool": message.pool,
+                    "class": message.klass,
+                    "received": message.received_us,
+                    "size": message.size,
+                    "message_id": message.message_id,
+                    "peer_name": message.peer_name,
+                    "peer_address": message.peer_address,
+                    "recipients": [self.row(r) for r in known],
+                }
+        return None
+
+    async def top(self, by: str) -> list[dict[str, Any]]:
+        """Counts by site, domain, tenant, campaign or queue."""
+        name_of, rows = self._names[by], dict[str, dict[str, Any]]()
+        async for recipient in self.matching(Judge(Select(all=True))):
+            name, received = name_of(recipient) or "(none)", recipient.message.received_us
+            row = rows.get(name)
+            if row is None:
+                row = {"name": name, "queued": 0, "deferred": 0, "held": 0, "oldest": received}
+                rows[name] = row
+            row["queued"] += 1
+            row["deferred"] += recipient.attempts > 0
+            row["held"] += recipient.where == Where.HELD
+            row["oldest"] = min(row["oldest"], received)
+        return list(rows.values())
+
+    def row(self, recipient: Recipient) -> dict[str, Any]:
+        """A recipient as `mta queue list` shows it."""
+        message = recipient.message
+        in_memory = (message.id, recipient.number) in self._manager.memory
+        state = "in flight" if recipient.flying else "ready" if in_memory else ""
+        return {
+            "id": id_text(message.id),
+            "rno": recipient.number,
+            "sender": message.sender,
+            "recipient": recipient.address,
+            "domain": recipient.domain,
+            "site": self._site_of(recipient),
+            "tenant": message.tenant,
+            "campaign": message.campaign,
+            "queue": _queue(recipient),
+            "class": message.klass,
+            "state": state or STATES[recipient.where],
+            "attempts": recipient.attempts,
+            "received": message.received_us,
+            "due": recipient.due_us,
+            "expires": recipient.expires_us,
+            "size": message.size,
+            "code": recipient.code,
+            "enhanced": recipient.enhanced,
+            "text": recipient.text,
+        }
