@@ -64,15 +64,17 @@ CLIENTS = {
 }
 
 
-def smtp_source(port: int, count: int, recipient: str, content: Path, sessions: int = 20) -> None:
+def smtp_source(
+    port: int, count: int, recipient: str, content: Path, sessions: int = 20, *, reuse: bool = False
+) -> None:
     """Postfix's load tool: `count` messages, to 1recipient, 2recipient and so on.
 
     Of its file it wants LF, and it puts an empty line behind it.
     """
     _run(
-        require("smtp-source"), "-N", "-c", "-m", str(count), "-s", str(sessions),
-        "-M", "source.example", "-f", SENDER, "-t", recipient, "-F", str(content),
-        f"inet:127.0.0.1:{port}",
+        require("smtp-source"), "-N", "-c", *(["-d"] if reuse else []),
+        "-m", str(count), "-s", str(sessions), "-M", "source.example",
+        "-f", SENDER, "-t", recipient, "-F", str(content), f"inet:127.0.0.1:{port}",
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 
 from tests.peers.process import MaildirPeer
 from tests.peers.programs import require, require_user
+from tests.peers.relay import Relay
 
 DOMAIN = "exim.example"
 USER = "Debian-exim"
@@ -78,3 +79,47 @@ class Exim(MaildirPeer):
     def command(self) -> list[str]:
         """The daemon in the foreground; each message is delivered at once."""
         return [self._program, "-C", str(self.folder / "exim.conf"), "-bdf", "-q1h"]
+
+
+RELAY_ROUTER = """\
+begin routers
+on:
+  driver = manualroute
+  transport = on
+  route_list = * 127.0.0.1
+  host_find_failed = defer
+  self = send
+  no_more
+begin transports
+on:
+  driver = smtp
+  port = {next_hop}
+  allow_localhost
+  hosts_avoid_tls = *
+  connection_max_messages = 1
+  message_linelength_limit = 10000
+begin retry
+* * F,1h,1s
+"""
+
+
+class EximRelay(Relay, Exim):
+    """The same, but all mail goes on to the next hop."""
+
+    def queued(self) -> int:
+        """A message is header and data; either alone was left when it was killed."""
+        parts = [path.name for path in self.folder.glob("spool/input/*-[HD]")]
+        return len(parts) - len({name[:-2] for name in parts})
+
+    def prepare(self) -> None:
+        """Any recipient, one router, and its retry rule."""
+        super().prepare()
+        path = self.folder / "exim.conf"
+        config = path.read_text().partition("begin acl\n")[0]
+        # A queue runner, started anew with -C, would lose root and fail.
+        config += "deliver_drop_privilege\nbegin acl\nrcpt:\n  accept\n"
+        path.write_text(config + RELAY_ROUTER.format(next_hop=self.next_hop))
+
+    def command(self) -> list[str]:
+        """A queue run every second."""
+        return [*super().command()[:-1], "-q1s"]

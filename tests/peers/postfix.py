@@ -6,6 +6,7 @@ import os
 
 from tests.peers.process import MaildirPeer
 from tests.peers.programs import require, require_user
+from tests.peers.relay import Relay
 
 DOMAIN = "postfix.example"
 SIZE_LIMIT = 100_000_000
@@ -68,6 +69,17 @@ anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 """
 
+# As a relay: a lost mail server is tried again within a second.
+RELAY_MAIN = """\
+relayhost = [127.0.0.1]:{next_hop}
+default_transport = smtp
+smtp_connection_cache_on_demand = yes
+minimal_backoff_time = 1s
+maximal_backoff_time = 1s
+queue_run_delay = 1s
+"""
+RELAY_MASTER = "smtp unix - - n - - smtp\nscache unix - - n - 1 scache\n"
+
 
 class Postfix(MaildirPeer):
     """Takes mail for `DOMAIN` from loopback."""
@@ -99,3 +111,17 @@ class Postfix(MaildirPeer):
         """The master daemon: a child of the start script, in a session of its own."""
         file = self.folder / "spool" / "pid" / "master.pid"
         return int(file.read_text()) if file.exists() else pid
+
+
+class PostfixRelay(Relay, Postfix):
+    """The same, but all mail goes on to the next hop."""
+
+    queue = tuple(f"spool/{part}/*" for part in ("incoming", "active", "deferred/*/*"))
+
+    def prepare(self) -> None:
+        """What is set last holds."""
+        super().prepare()
+        with (self.folder / "etc/main.cf").open("a") as file:
+            file.write(RELAY_MAIN.format(next_hop=self.next_hop))
+        with (self.folder / "etc/master.cf").open("a") as file:
+            file.write(RELAY_MASTER)

@@ -31,6 +31,16 @@ def require(program: str, environ: Mapping[str, str] = os.environ) -> str:
     return path
 
 
+def require_path(path: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """`path` as it is installed or unpacked: for what PATH does not lead to."""
+    root = Path(environ.get("MTA_PEERS_ROOT", "/tmp/peers"))
+    tops = (Path("/"), *sorted(root.glob("root-*")))
+    found = [top / path for top in tops if (top / path).exists()]
+    if not found:
+        lacking(f"/{path} is neither installed nor below MTA_PEERS_ROOT", environ)
+    return found[0]
+
+
 def require_user(name: str, environ: Mapping[str, str] = os.environ) -> pwd.struct_passwd:
     """The user that a peer drops its privileges to; we must be root for that."""
     if os.getuid():

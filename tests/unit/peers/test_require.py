@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.programs import require, require_user
+from tests.peers.programs import require, require_path, require_user
 
 
 def program(folder: Path, name: str) -> str:
@@ -36,6 +36,17 @@ def test_a_missing_program_skips_and_is_named(tmp_path: Path) -> None:
 def test_a_missing_program_fails_where_peers_are_required(tmp_path: Path) -> None:
     with pytest.raises(pytest.fail.Exception, match="mta-no-such-peer"):
         require("mta-no-such-peer", {"MTA_PEERS_ROOT": str(tmp_path), "MTA_REQUIRE_PEERS": "1"})
+
+
+def test_a_path_is_found_in_an_unpacked_package(tmp_path: Path) -> None:
+    path = program(tmp_path / "root-x/usr/libexec/mta-test-peer", "daemon")
+    environ = {"MTA_PEERS_ROOT": str(tmp_path)}
+    assert str(require_path("usr/libexec/mta-test-peer/daemon", environ)) == path
+
+
+def test_a_missing_path_skips_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(pytest.skip.Exception, match="/usr/mta-no-such-peer is neither"):
+        require_path("usr/mta-no-such-peer", {"MTA_PEERS_ROOT": str(tmp_path)})
 
 
 def test_a_missing_user_skips_and_is_named() -> None:

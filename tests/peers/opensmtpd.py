@@ -1,0 +1,72 @@
+"""An OpenSMTPD of its own as a relay: its fixed paths are mounts that only it sees."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from tests.peers.programs import require, require_user
+from tests.peers.relay import Relay, with_mounts
+
+# Without `max-mails` a session ends after 100 messages; the `mta limit`s take out its pauses.
+CONFIG = """\
+listen on 127.0.0.1 port {port} hostname mx.opensmtpd.example
+smtp limit max-mails 100000
+mta limit max-conn-per-host 20 max-conn-per-route 20 max-conn-per-source 20 \\
+    max-conn-per-connector 20 max-conn-per-relay 20 max-conn-per-domain 20 \\
+    conn-delay-host 0 conn-delay-route 0 conn-delay-source 0 conn-delay-connector 0 \\
+    conn-delay-relay 0 conn-delay-domain 0 reconn-delay-route 0 \\
+    session-mail-max 100000 session-transaction-delay 0 session-keepalive 0
+action "on" relay host smtp://127.0.0.1:{next_hop}
+match from any for any action "on"
+"""
+
+
+class OpenSmtpd(Relay):
+    """Its retry times are built in (minutes), so `hurry` is what makes it try again."""
+
+    name = "opensmtpd"
+    queue = ("spool/queue/*/*/????????????????",)
+
+    def prepare(self) -> None:
+        """Configuration, an empty spool, and a resolver that asks no DNS."""
+        self._program, self._control = require("smtpd"), require("smtpctl")
+        require_user("opensmtpd")
+        self._group = require_user("opensmtpq").pw_gid  # what smtpctl wants to run as
+        (self.folder / "spool").mkdir()
+        (self.folder / "spool").chmod(0o711)
+        (self.folder / "resolv.conf").write_text("lookup file\n")
+        config = self.folder / "smtpd.conf"
+        config.write_text(CONFIG.format(port=self.port, next_hop=self.next_hop))
+        config.chmod(0o600)
+        empty = self.folder / "empty"
+        empty.mkdir()
+        empty.chmod(0o711)
+
+    def command(self) -> list[str]:
+        """The daemon in the foreground."""
+        return with_mounts(
+            [
+                (None, "/run"), (None, "/var/spool"), (None, "/var/lib"),
+                (self.folder / "spool", "/var/spool/smtpd"),
+                (self.folder / "empty", "/var/lib/opensmtpd/empty"),
+                (self.folder / "resolv.conf", "/etc/resolv.conf"),
+            ],
+            [self._program, "-d", "-f", str(self.folder / "smtpd.conf")],
+        )  # fmt: skip
+
+    def hurry(self) -> None:
+        """Open the routes that it closed and schedule all mail now."""
+        for route in re.findall(r"^(\d+)\.", self._ask("show", "routes"), re.M):
+            self._ask("resume", "route", route)
+        self._ask("schedule", "all")
+
+    def _ask(self, *words: str) -> str:
+        assert self._process is not None
+        enter = ["nsenter", "--target", str(self._process.pid), "--mount", "--setgid"]
+        return subprocess.run(
+            [*enter, str(self._group), self._control, *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        ).stdout
