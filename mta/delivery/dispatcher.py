@@ -105,9 +105,10 @@ class Dispatcher:
         """Work a pool again so much later, or before; its connections go on meanwhile."""
         at = self.loop.time() + seconds
         if pool.again is not None:
-            if pool.again.when() <= at:
+            if pool.again_at <= at:
                 return
             pool.again.cancel()
+        pool.again_at = at  # uvloop's handle has no `when` if it is due at once
         pool.again = self.loop.call_at(at, self._look_again, pool)
 
     def _look_again(self, pool: Pool) -> None:

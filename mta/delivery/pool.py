@@ -62,7 +62,7 @@ class Pool:
 
     __slots__ = (
         "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
-        "starved", "rested_until", "paced", "again", "moved_at",
+        "starved", "rested_until", "paced", "again", "again_at", "moved_at",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
@@ -75,7 +75,8 @@ class Pool:
         self.waits = False  # for a lease
         self.starved = False  # it is one of the node's leases that was missing
         self.paced: asyncio.TimerHandle | None = None  # wakes it when its rate allows
-        self.again: asyncio.TimerHandle | None = None  # wakes it to look at its connections
+        self.again: asyncio.Handle | None = None  # wakes it to look at its connections
+        self.again_at = 0.0  # loop time
         self.moved_at = 0.0  # loop time at which a connection last took something
         self.rested_until = 0.0  # no dialling before this monotonic time
 
