@@ -107,7 +107,9 @@ class HostBook:
         """Targets by preference, at random among equals, without the dead unless all are."""
         ordered = order(site.hosts, self._random)
         found = [
-            t for _, host in ordered for t in self._of_host(site, host, addresses.get(host, ()))
+            t
+            for preference, host in ordered
+            for t in self._of_host(site, preference, host, addresses.get(host, ()))
         ]
         return self._living(found) or self._soonest(found)
 
@@ -124,7 +126,8 @@ class HostBook:
                 temporary |= answer.status == "temporary"
                 if answer.status != "ok":
                     targets.notes[host] = answer.text
-                found += [(preference, t) for t in self._of_host(site, host, answer.addresses)]
+                its = self._of_host(site, preference, host, answer.addresses)
+                found += [(preference, t) for t in its]
             mine = self._own_preference(site, found)
             if mine is not None:
                 looped, found = True, [pair for pair in found if pair[0] < mine]
@@ -157,9 +160,11 @@ class HostBook:
         ours = self._options.local_endpoints
         return min((p for p, t in found if (t.address, t.port) in ours), default=None)
 
-    def _of_host(self, site: SitePlan, host: str, addresses: Sequence[str]) -> Iterator[Target]:
+    def _of_host(
+        self, site: SitePlan, preference: int, host: str, addresses: Sequence[str]
+    ) -> Iterator[Target]:
         """One host's targets: families in turn, the preferred one first, each shuffled."""
-        port = site.port_of(host)
+        port = site.port_of(preference, host)
         for address in self._in_turn([a for a in addresses if a not in UNSPECIFIED]):
             yield Target(host, address, port)
 

@@ -28,12 +28,10 @@ class SitePlan(NamedTuple):
     ports: tuple[int, ...] = ()  # per host, where they differ; else ()
     mx: bool = False  # hosts came from DNS, so one of them may be ourselves
 
-    def port_of(self, host: str) -> int:
-        """The port of one of the hosts."""
+    def port_of(self, preference: int, host: str) -> int:
+        """The port of one of `hosts`; one address may stand there with several ports."""
         if self.ports:
-            for (_, name), port in zip(self.hosts, self.ports, strict=True):
-                if name == host:
-                    return port
+            return self.ports[self.hosts.index((preference, host))]
         return self.port
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import email
+from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.policy import compat32
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def _header(value: Any) -> str:
         return text
     try:
         return _clean(make_header(decode_header(text)))
-    except (ValueError, LookupError, UnicodeError):
+    except (ValueError, LookupError, HeaderParseError):
         return text
 
 

@@ -133,7 +133,7 @@ def test_a_smarthost_by_mx_then_a_named_one() -> None:
     site = plan(made_by, "one.example").site
     assert [host for _, host in site.hosts] == ["a.smtp.example", "b.smtp.example", "192.0.2.9"]
     assert [preference for preference, _ in site.hosts] == [10, 20, 65536]
-    assert [site.port_of(host) for _, host in site.hosts] == [587, 587, 25]
+    assert [site.port_of(*host) for host in site.hosts] == [587, 587, 25]
     assert site.addresses == ("192.0.2.9",)
     assert made_by.peek(MESSAGE, "two.example") is plan(made_by, "other.example")
 

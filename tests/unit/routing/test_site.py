@@ -46,7 +46,7 @@ def test_servers_with_ports_of_their_own() -> None:
     site = static_site(hops)
     assert site.name == "[::1]:25,b.example:587"
     assert (site.hosts, site.addresses) == (((0, "::1"), (1, "b.example")), ("::1",))
-    assert [site.port_of(host) for _, host in site.hosts] == [25, 587]
+    assert [site.port_of(*host) for host in site.hosts] == [25, 587]
 
 
 def test_the_order_of_named_servers_is_part_of_the_site() -> None:
@@ -59,3 +59,9 @@ def test_a_smarthost_keeps_the_order_of_its_mx() -> None:
     site = smarthost_site("smtp.example:587", found)
     assert (site.name, site.hosts) == ("smtp.example:587", ((10, "a.example"), (20, "b.example")))
     assert (site.port, site.mx) == (587, False)
+
+
+def test_one_address_with_two_ports_is_two_hosts() -> None:
+    hops = [Hop("192.0.2.1", 25, False), Hop("192.0.2.1", 587, False)]
+    site = static_site(hops)
+    assert [site.port_of(*host) for host in site.hosts] == [25, 587]
