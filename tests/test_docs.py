@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import typer.main
 from mta.cli import record_fields, reference
 from mta.cli.main import app
 from mta.config import fields
+from mta.config.load import examine
 from mta.hooks import HOOKS
 from mta.maillog import records
 from mta.metrics import METRICS, Metric
@@ -68,3 +71,43 @@ def test_every_hook_is_documented(name: str) -> None:
     for answer in hook.answers:
         for field in dataclasses.fields(answer):
             assert f"`{field.name}`" in HOOKS_TEXT or f"({field.name})" in HOOKS_TEXT, field.name
+
+
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ELSEWHERE = "cannot be read|is no file|this machine does not have it"  # true of an example
+
+
+def blocks(language: str) -> list[str]:
+    """The code of this language in README and docs/."""
+    return [b for p in TEXTS for b in re.findall(rf"```{language}\n(.*?)```", p.read_text(), re.S)]
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_every_example_of_a_configuration_is_one(block: str, tmp_path: Path) -> None:
+    file = tmp_path / "example.toml"
+    file.write_text(block)
+    problems = [str(problem) for problem in examine(file, (), tmp_path).problems]
+    assert not [text for text in problems if not re.search(ELSEWHERE, text)]
+
+
+def commands() -> list[list[str]]:
+    """Every `mta` command line in the shell examples."""
+    text = "\n".join(blocks("sh")).replace("\\\n", " ")
+    lines = (shlex.split(line, comments=True) for line in text.splitlines())
+    found = [words for words in lines if words and words[0].rpartition("/")[2] == "mta"]
+    return [[word for word in words[1:] if word != "&"] for words in found]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_example_of_a_command_is_one(words: list[str], tmp_path: Path) -> None:
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    given = command.make_context("mta", list(words)).params
+    pairs = [text.partition("=")[::2] for text in given.get("override") or ()]
+    assert not examine(None, pairs, tmp_path).problems
+
+
+def test_there_are_examples() -> None:
+    assert len(blocks("toml")) > 4
+    assert len(commands()) > 8
