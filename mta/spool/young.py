@@ -15,7 +15,7 @@ from rocksdict import WriteBatch
 from mta.errors import RecordError
 from mta.model import Where
 from mta.spool import keys, record
-from mta.spool.changes import INDEX, MESSAGES, NEVER, listing
+from mta.spool.changes import DEFAULT, INDEX, MESSAGES, NEVER, listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,10 +148,11 @@ class Young:
             for key, value in rows:
                 if len(key) == keys.KEY_SIZE:
                     _list_found(batch, store, key, value)
-            if batch.len():
-                store.write(batch)
             if rows:
                 after = keys.after(rows[-1][0])
+                batch.put(keys.LISTED, after, store.handles[DEFAULT])
+                store.write(batch)
+        self.listed = after
 
 
 NEVER_BELOW = b"\xff" * (keys.KEY_SIZE + 1)  # above every key

@@ -41,7 +41,8 @@ _arrival = msgspec.json.Decoder(Arrival).decode
 
 def show(**figures: Any) -> None:
     """A line of figures."""
-    print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}))
+    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
+    print(json.dumps(rounded), flush=True)
 
 
 # ---------------------------------------------------------------------- what it talks to
@@ -137,22 +138,22 @@ def pid(server: Server) -> int:
 
 
 def start(home: Path, workers: int) -> None:
-    """S-24: how soon mail is accepted, and what the server's processes need."""
-    with Sink(home) as sink:
-        server = Server(home, "--route", f"{HERE}=127.0.0.1:{sink.port}", "--route",
-                        "*=127.0.0.1:9", workers=workers)  # fmt: skip
-        began = time.monotonic()
-        with server:
-            ready = time.monotonic() - began
-            server.send(f"first@{HERE}")
-            accepted = time.monotonic() - began
-            show(ready=ready, accepted=accepted, pss_mb=pss_bytes(pid(server)) / 1e6)
-            totals = counted(server)
-            queued = {k: v for k, v in totals.items() if k.startswith("queued_") and v}
-            show(counted=time.monotonic() - began, **queued, pss_mb=pss_bytes(pid(server)) / 1e6)
-            with lag(server):
-                time.sleep(10)
-            show(after=time.monotonic() - began, pss_mb=pss_bytes(pid(server)) / 1e6)
+    """S-24: how soon mail is accepted, and what the processes need; without a queue, too."""
+    with tempfile.TemporaryDirectory(dir=home.parent) as empty, Sink(home) as sink:
+        for name, folder in (("empty", Path(empty)), ("full", home)):
+            server = Server(folder, "--route", f"{HERE}=127.0.0.1:{sink.port}", "--route",
+                            "*=127.0.0.1:9", workers=workers)  # fmt: skip
+            began = time.monotonic()
+            with server:
+                server.send(f"first@{HERE}")
+                show(queue=name, accepted=time.monotonic() - began, cpu=cpu_seconds(pid(server)),
+                     pss_mb=pss_bytes(pid(server)) / 1e6)  # fmt: skip
+                totals = counted(server)
+                queued = {k: v for k, v in totals.items() if k.startswith("queued_") and v}
+                show(counted=time.monotonic() - began, **queued)
+                with lag(server):
+                    time.sleep(10)
+                show(after=time.monotonic() - began, pss_mb=pss_bytes(pid(server)) / 1e6)
 
 
 # ---------------------------------------------------------------------- throughput
@@ -241,6 +242,7 @@ def acts(home: Path, workers: int) -> None:
         sinks = {"sink": one, "other": other}
         server = Server(home, "--route", f"*=127.0.0.1:{one.port}", "--rate", "1000/s", "-o",
                         "tenant.acme.dsn=off", workers=workers)  # fmt: skip
+        server.patience = 600
         with server:
             counted(server)
             with lag(server, what="no act"):

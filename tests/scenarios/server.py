@@ -29,6 +29,8 @@ def free_port(host: str = "127.0.0.1") -> int:
 class Server:
     """`mta serve` in a folder of its own."""
 
+    patience = 30.0  # seconds for the answer to a control request
+
     def __init__(self, home: Path, *flags: str, workers: int = 1) -> None:
         self.home, self.port = home, free_port()
         self.flags, self.workers = flags, workers
@@ -118,7 +120,7 @@ class Server:
     def ask(self, op: str, **args: Any) -> Any:
         """A control request's result; RuntimeError with the refusal."""
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(30)
+            sock.settimeout(self.patience)
             sock.connect(str(self.home / "control.sock"))
             sock.sendall(json.dumps({"op": op, "args": args}).encode() + b"\n")
             with sock.makefile() as lines:
