@@ -112,7 +112,8 @@ def _got(remote: RemoteMX, name: str) -> bool:
 
 def test_bodies_leave_memory_and_are_read_again(tmp_path: Path) -> None:
     body = "Subject: x\r\n\r\n" + "0123456789" * 2000 + "\r\n"
-    flags = ("-o", "queue.body_memory=100000", "-o", 'retry.schedule=["1s"]')
+    flags = ("-o", "smtpd.max_size=40000", "-o", "queue.body_memory=100000")
+    flags += ("-o", 'retry.schedule=["1s"]')
     with (
         RemoteMX(Manners(rcpt=lambda a: "451 4.7.1 not yet")) as remote,
         Server(tmp_path, *route(remote), *flags, "-o", "retry.jitter=0") as server,
@@ -164,18 +165,20 @@ def _answer(server: Server) -> int:
 def test_a_damaged_record_is_set_aside_and_the_rest_is_served(tmp_path: Path, what: str) -> None:
     server = Server(tmp_path, *nowhere(), "-o", 'retry.schedule=["2s"]')
     with server:
-        ids = [server.send(address) for address in many(5)]
-        server.wait_records(5, "TransientFailure")
+        # Only a message of several recipients has its envelope in a row of its own.
+        more = ["more@b.example"] if what == "envelope" else []
+        ids = [server.send(to, *(more if n == 2 else ())) for n, to in enumerate(many(5))]
+        server.wait_records(5 + len(more), "TransientFailure")
     _damage(tmp_path / "spool" / "shard-0000", bytes.fromhex(ids[2]), what)
     with RemoteMX() as remote:
         server.flags = (*route(remote), "-o", 'retry.schedule=["2s"]')
         with server:
             remote.wait(4)
-            [removed] = server.wait_records(1, "Removed")
-            assert removed["id"] == ids[2] and removed["reason"]
+            for removed in server.wait_records(1 + len(more), "Removed"):
+                assert removed["id"] == ids[2] and removed["reason"]
             server.wait_records(4, "Delivery")
             server.wait_empty()
-    assert ends(server) == {"Delivery": 4, "Removed": 1}
+    assert ends(server) == {"Delivery": 4, "Removed": 1 + len(more)}
     if what != "body":
         assert any(ids[2] in path.name for path in (tmp_path / "corrupt").iterdir())
 
