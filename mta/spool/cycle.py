@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     Wake = Callable[[Callable[[], None]], None]
 
+GATHER = 0.001  # s that a cycle waits for company
 FIRST_RETRY, LAST_RETRY = 0.01, 5.0  # s between attempts after a failure
 CLOSE_ATTEMPTS = 5  # failures after which a closing shard leaves the rest to recovery
 
@@ -98,6 +99,8 @@ class Cycle:
         self.unlogged: dict[bytes, None] = {}  # accepted, Reception record not yet in a frame
         self.newest_logged = b""
         self.on_durable: Callable[[Stored], None] | None = None  # before those who wait know
+        self._expected = 0  # messages of the last cycle
+        self._gathering = False
         self._incoming: list[Stored] = []
         self._frozen: deque[Frame] = deque()  # to be logged; at most one, but after a failure
         self._logged: deque[Frame] = deque()  # synced in the log, to be written
@@ -193,7 +196,7 @@ class Cycle:
 
     def _turn(self) -> None:
         """Begin a cycle if the last one has ended and something waits."""
-        if self._busy or self.problem or self.closed:
+        if self._busy or self.problem or self.closed or self._gathers():
             return
         if not self._write():
             return
@@ -207,8 +210,30 @@ class Cycle:
             return
         self._submit(job)
 
+    def _gathers(self) -> bool:
+        """True while it pays to wait for as many messages as the last cycle had.
+
+        Each cycle costs a thread's turn and its syncs, so many sessions share one gladly; a lone
+        session finds its message alone in each cycle and never waits.
+        """
+        have = len(self._incoming) + len(self._job.accepted)
+        if not have or self._frame_due or self._closing or self._again:
+            return False
+        if have >= self._expected:
+            return False
+        if not self._gathering:
+            self._gathering = True
+            self._call_later(GATHER, self._gathered)
+        return True
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._expected = 0
+        self._turn()
+
     def _submit(self, job: Job) -> None:
         self._busy = True
+        self._expected = len(job.accepted)
         self._job = Job()
         job.runs = self._bodies.take()
         self._committer.submit(job)

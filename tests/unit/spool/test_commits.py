@@ -49,6 +49,33 @@ def test_messages_of_one_turn_share_a_commit(bench: SpoolBench) -> None:
     assert (answers, stats.commits, stats.largest_group) == ([None] * 20, 1, 20)
 
 
+def test_a_cycle_waits_a_millisecond_for_as_many_messages_as_the_last_had(
+    bench: SpoolBench,
+) -> None:
+    answers: list[BaseException | None] = []
+
+    def accept() -> None:
+        recipients = bench.message("a@x.example")
+        bench.shard.accept(recipients[0].message, recipients, answers.append)
+
+    for _ in range(3):
+        accept()
+    bench.run()
+    accept()
+    bench.run()
+    assert len(answers) == 3  # it waits for company
+    accept()
+    accept()
+    bench.run()
+    assert len(answers) == 6  # which has come
+    accept()
+    bench.loop.advance(0.0011, bench.shard)
+    assert len(answers) == 7  # nobody else came
+    accept()
+    bench.run()
+    assert len(answers) == 8  # and a lone session never waits
+
+
 def test_an_accepted_message_is_there_after_a_restart(bench: SpoolBench) -> None:
     recipients = bench.stored("a@x.example", "b@y.example")
     again = reopened(bench)
