@@ -314,7 +314,7 @@ def test_hangup_takes_a_good_file_and_refuses_a_bad_one(tmp_path: Path) -> None:
             wait(lambda: "need a restart: hostname" in server.said(), "no word of it")
             configured(tmp_path, two.port)
             os.kill(server.process.pid, signal.SIGHUP)
-            wait(lambda: "reloaded" in server.said(), "the good file is not taken")
+            wait(lambda: "\nreloaded" in server.said(), "the good file is not taken")
             server.send("r@b.example")
             two.wait(1)
             path.unlink()
