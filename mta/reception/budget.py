@@ -4,7 +4,8 @@ What a client declares by SIZE is reserved at MAIL, else a little at DATA, and m
 comes. A reservation ends when the message has been handed on; the queues count what they keep.
 
 Room for one largest message, `back`, is kept from all but one content of the node, the *elder*: of
-those that wait half-way for more, there is always one that can be read to its end.
+those that wait half-way for more, there is always one that can be read to its end. It gets that room
+at once: if it had to wait again, behind the others, all would wait for ever.
 """
 
 from __future__ import annotations
@@ -92,11 +93,12 @@ class Budget:
         return False
 
     def _grow(self, holder: Holder, size: int) -> bool:
-        step = min(max(STEP, size // 4), self._largest - holder.reserved)
-        octets = max(step, size - holder.reserved, 1)
-        if holder is self._elder:
+        rest = self._largest - holder.reserved
+        if holder is self._elder:  # all it may need, so that it need not wait again
+            octets = max(rest, size - holder.reserved, 1)
             taken = self._grow_elder(octets)
         else:
+            octets = max(min(max(STEP, size // 4), rest), size - holder.reserved, 1)
             taken = self._table.take_memory(self._worker, octets, self.limit - self.back)
         if taken:
             holder.reserved += octets

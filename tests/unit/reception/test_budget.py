@@ -141,3 +141,30 @@ def test_one_that_leaves_waits_no_more() -> None:
     node.budgets[1].count(-10 * MB)
     node.tick()
     assert node.timers == [] and holder.reserved == 0 and node.budgets[0].waits == 1
+
+
+def test_what_the_queues_keep_beyond_the_budget_stops_nobody_for_ever() -> None:
+    node = Node(20 * MB, 5 * MB, workers=1)
+    (budget,) = node.budgets
+    busy = [Session(budget, 5 * MB) for _ in range(8)]
+    assert all(budget.reserve(session, FIRST) for session in busy)
+    kept = 0
+    for step in range(2_000):
+        if step % 40 == 10:
+            budget.count(kept := 10 * MB)
+        elif step % 40 == 30:
+            budget.count(-kept)
+        busy = [session for session in busy if not session.step()]
+        node.tick()
+    assert not busy
+
+
+def test_the_elder_never_waits_for_room_again() -> None:
+    node = Node(20 * MB, 5 * MB, workers=1)
+    (budget,) = node.budgets
+    others = [Session(budget, 5 * MB) for _ in range(3)]
+    assert all(budget.reserve(other, 5 * MB) for other in others)
+    elder = Session(budget, 5 * MB)
+    assert not budget.grow(elder, 1)
+    node.tick()
+    assert elder.reserved == 5 * MB and budget.waits == 1
