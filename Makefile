@@ -1,6 +1,7 @@
 # demo test check bench docs build; `make help` lists them
 PYTHON ?= python3
 BIN := .venv/bin
+COMPILED := $(shell find mta -name '*.pyx' -o -name '*.pxd')
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help build demo test test-unit check bench docs lock clean
@@ -10,7 +11,7 @@ help:            ## list the verbs
 
 build: .venv/.built  ## the virtual environment, the compiled modules and .venv/bin/mta
 
-.venv/.built: pyproject.toml setup.py requirements.lock $(wildcard mta/_speedups/*.p[xy][xd])
+.venv/.built: pyproject.toml setup.py requirements.lock $(COMPILED) $(wildcard $(COMPILED:.pxd=.py))
 	@tools/build $(PYTHON)
 
 demo: build      ## 20,000 messages through a real server, with a report
@@ -26,8 +27,7 @@ check: build     ## ruff, mypy, import-linter, cython-lint
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
-	@! ls mta/_speedups/*.pyx >/dev/null 2>&1 || \
-	    PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint mta/_speedups
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint $(COMPILED)
 
 bench: build     ## the benchmark suite; figures go to bench/results
 	@$(BIN)/python -m bench
@@ -40,4 +40,4 @@ lock:            ## pin what development and CI use
 	    --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean:           ## remove what the build made
-	@rm -rf .venv build *.egg-info mta/_speedups/*.so mta/_speedups/*.c
+	@rm -rf .venv build *.egg-info ; find mta -name '*.so' -o -name '*.c' | xargs rm -f

@@ -1,6 +1,6 @@
-"""Builds the compiled hot path: every mta/_speedups/*.pyx, warnings as errors.
+"""Builds the compiled hot path: every .pyx, and every .py with a .pxd beside it.
 
-MTA_DEBUG_BUILD=1 builds with bounds checks, assertions and no optimisation.
+Warnings are errors. MTA_DEBUG_BUILD=1 builds with bounds checks, assertions and no optimisation.
 """
 
 import os
@@ -15,25 +15,29 @@ Options.warning_errors = True
 
 FLAGS = ["-Wall", "-Werror", "-Wno-unused-function", "-Wno-unreachable-code"]
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
+KERNELS = {"boundscheck": DEBUG, "wraparound": False, "initializedcheck": DEBUG, "cdivision": True}
+# Python that is compiled stays Python: what would raise there raises here.
+MODULES = {"annotation_typing": False, "nonecheck": True}
 
-extensions = [
-    Extension(f"mta._speedups.{path.stem}", [str(path)], extra_compile_args=FLAGS)
-    for path in sorted(Path("mta/_speedups").glob("*.pyx"))
-]
-setup(
-    ext_modules=cythonize(
-        extensions,
-        nthreads=0 if len(extensions) < 2 else os.cpu_count() or 1,
-        compiler_directives={
-            "language_level": "3",
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "initializedcheck": DEBUG,
-            "cdivision": True,
-            "embedsignature": True,
-            "freethreading_compatible": False,
-        },
+
+def built(paths, directives):
+    """The extensions of the sources."""
+    names = [".".join(path.with_suffix("").parts) for path in paths]
+    return cythonize(
+        [
+            Extension(name, [str(path)], extra_compile_args=FLAGS)
+            for name, path in zip(names, paths, strict=True)
+        ],
+        nthreads=os.cpu_count() or 1,
+        compiler_directives={"language_level": "3", "embedsignature": True, **directives},
     )
-    if extensions
-    else [],
+
+
+kernels = sorted(Path("mta").rglob("*.pyx"))
+modules = [path.with_suffix(".py") for path in sorted(Path("mta").rglob("*.pxd"))]
+setup(
+    ext_modules=[
+        *built(kernels, KERNELS),
+        *built([path for path in modules if path.exists()], MODULES),
+    ]
 )

@@ -82,7 +82,7 @@ cdef int put_array(int size) except -1:
 
 cdef int put_place(object m) except -1:
     # Where the body is, and how many units it takes there: what a start reads of each message.
-    cdef uint64_t place = m.place
+    cdef uint64_t place = <uint64_t> <int64_t> m.place
     cdef Py_ssize_t size = m.size
     put_big(&out, place, 8)
     return put_big(&out, (C_HEADER + size + C_UNIT - 1) // C_UNIT if place else 0, 4)

@@ -4,8 +4,8 @@ What a client declares by SIZE is reserved at MAIL, else a little at DATA, and m
 comes. A reservation ends when the message has been handed on; the queues count what they keep.
 
 Room for one largest message, `back`, is kept from all but one content of the node, the *elder*: of
-those that wait half-way for more, there is always one that can be read to its end. It gets that room
-at once: if it had to wait again, behind the others, all would wait for ever.
+those that wait half-way for more, there is always one that can be read to its end. It gets that
+room at once: if it had to wait again, behind the others, all would wait for ever.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ The only recipient of a message has its envelope in its own row, the place of th
 from __future__ import annotations
 
 from struct import Struct
+from typing import Annotated
 
 import msgspec
 
@@ -17,7 +18,8 @@ from mta.model import Message, Recipient, Where
 FORMAT = 1
 ALONE = 2  # envelope and recipient in one row
 _ALONE_MARK = bytes((ALONE,))
-_PLACE = Struct(">QI")
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_PLACE = Struct(">qI")
 PLACED = 1 + _PLACE.size  # octets up to the envelope, or to its length
 
 encode_envelope = spoolrecord.envelope  # the value of the row `id`
@@ -37,33 +39,33 @@ class _Envelope(msgspec.Struct, array_like=True, gc=False):
     tenant: str
     campaign: str
     pool: str
-    klass: int
-    received_us: int
-    size: int
-    flags: int
+    klass: Int64
+    received_us: Int64
+    size: Int64
+    flags: Int64
     peer_name: str
     peer_address: str
     message_id: str
     session: str
-    open: int
-    total: int
+    open: Int64
+    total: Int64
     envid: str = ""
     ret: str = ""
-    priority: int = 0
-    release_us: int = 0
+    priority: Int64 = 0
+    release_us: Int64 = 0
 
 
 class _Recipient(msgspec.Struct, array_like=True, gc=False):
     address: str
-    attempts: int
-    due_us: int
-    expires_us: int
-    where: int
-    code: int
+    attempts: Int64
+    due_us: Int64
+    expires_us: Int64
+    where: Int64
+    code: Int64
     enhanced: str
     text: str
     route: str
-    notify: int = 0
+    notify: Int64 = 0
     orcpt: str = ""
 
 

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta._speedups import bodylog, spoolrecord
+from mta.errors import RecordError
 from mta.model import Message, Recipient
 from mta.spool import record
 
 TEXT = st.one_of(st.text(max_size=40), st.sampled_from(["x" * 255, "é" * 200, "z" * 70_000]))
 WORD = st.one_of(
-    st.integers(0, 2**64 - 1), st.sampled_from([0, 127, 128, 255, 256, 65535, 65536, 2**32])
+    st.integers(0, 2**63 - 1), st.sampled_from([0, 127, 128, 255, 256, 65535, 65536, 2**32])
 )
 SIGNED = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-300, 300))
 MESSAGES = st.builds(
@@ -80,3 +81,20 @@ def test_one_row_gives_envelope_and_recipient_back() -> None:
 def test_text_that_is_no_unicode_is_refused() -> None:
     with pytest.raises(UnicodeEncodeError):
         spoolrecord.envelope(Message(bytes(16), "\ud800"))
+
+
+def test_a_number_beyond_64_bits_is_a_damaged_record() -> None:
+    message = Message(bytes(16), "s@x", received_us=2**62, total=1)
+    value = record.encode_recipient(Recipient(message, 0, "a@x", due_us=2**62))
+    large = value.replace((2**62).to_bytes(8, "big"), bytes([255]) * 8)
+    with pytest.raises(RecordError, match="recipient record"):
+        record.decode_recipient(message, 0, large)
+    with pytest.raises(RecordError, match="envelope record"):
+        record.decode_envelope(message.id, large)
+
+
+def test_a_place_beyond_64_bits_is_found_nowhere() -> None:
+    message = Message(bytes(16), "s@x", total=2)
+    value = spoolrecord.envelope(message)
+    read = record.decode_envelope(message.id, value[:1] + bytes([255]) * 8 + value[9:])
+    assert read.place < 0

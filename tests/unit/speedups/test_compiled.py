@@ -1,0 +1,27 @@
+"""What is to be compiled is compiled, from the source that is here."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import mta
+
+ROOT = Path(mta.__file__).parent.parent
+# A .pxd beside a .py or .pyx; those of `_speedups` alone may only share declarations.
+SOURCES = sorted(
+    source
+    for pattern in ("*.pyx", "*.pxd")
+    for path in (ROOT / "mta").rglob(pattern)
+    for source in ([path] if pattern == "*.pyx" else [path.with_suffix(".py")])
+    if source.exists()
+)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_compiled_module_is_what_is_imported(source: Path) -> None:
+    name = ".".join(source.relative_to(ROOT).with_suffix("").parts)
+    loaded = Path(str(import_module(name).__file__))
+    assert loaded.suffix == ".so", f"{name} runs uncompiled: make build"
+    newest = max(path.stat().st_mtime for path in source.parent.glob(f"{source.stem}.p*"))
+    assert loaded.stat().st_mtime >= newest, f"{name} is older than its source: make build"
