@@ -21,6 +21,7 @@ class Scene(NamedTuple):
     hops: int = 1  # next hops; more than one: domain d<i>.example goes to its own 127.0.x.y
     retry: int = 0  # seconds between attempts, where the receiver puts off; 0: it never does
     silent: bool = False  # the next hop never greets: accepting alone
+    connections: int = 0  # that one next hop takes; 0: the agent's own limit holds
 
     def hop(self, index: int) -> str:
         """Address of a next hop, without the port."""

@@ -12,7 +12,10 @@ class Mailrace(Agent):
     """As `mta serve` starts it."""
 
     name = "mailrace"
-    settings = "mta serve with addresses, routes and folders, nothing else"
+    settings = (
+        "mta serve with addresses, routes, folders and, where the workload names it, the number of "
+        "connections that one next hop takes; nothing else"
+    )
     spreads = retries = waits = True
 
     def command(self) -> list[str]:
@@ -24,6 +27,8 @@ class Mailrace(Agent):
             routes = ["--config", str(self.run / "mailrace.toml")]
         if scene.silent:  # what is accepted stays in memory, as it would beside a fast receiver
             routes += ["-o", "queue.lane_items=1000000", "-o", "queue.memory_items=1000000"]
+        if scene.connections:
+            routes += ["-o", f"limits.site.default.connections={scene.connections}"]
         return [
             sys.executable, "-m", "mta.cli.main", "serve",
             "--listen", f"127.0.0.1:{scene.port}", *routes, *retry,

@@ -8,12 +8,12 @@ Nothing here is a task, timer or lock per message.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mta.delivery.pool import Dial, Pool
 from mta.delivery.transports import Attempt, Hand, NoHand
 from mta.model import Kind, Outcome, Stages
+from mta.shaping.gate import LONGEST, TURN, WORTH
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Finish = Callable[[Parcel, list[Outcome], Peer, Stages], None]
 
-TURN = 0.2  # seconds that a connection is used before another site of the worker gets its lease
 REST = 1.0  # seconds between dials of a site whose names lead nowhere
 
 
@@ -60,7 +59,7 @@ class Dispatcher:
         self.new_attempt: Callable[..., Attempt] = Attempt
         self.finish: Finish = manager.finish
         self.pools: set[Pool] = set()
-        self.denied: deque[Pool] = deque()  # wait for a connection lease
+        self.denied: dict[Pool, None] = {}  # wait for a connection lease
         self.draining = False
         self.in_flight = 0  # attempts
         self.flying = 0  # their recipients
@@ -131,11 +130,17 @@ class Dispatcher:
             pool.rested_until = 0.0
             self._wake_pool(pool)
 
-    def released(self) -> None:
-        """A lease may be free again, here or in another worker: those who wait try once more."""
-        self.gate.on_wake()
-        for _ in range(len(self.denied)):
-            pool = self.denied.popleft()
+    def released(self, site: str = "") -> None:
+        """A lease may be free again: those who wait for it try once more, the longest idle first.
+
+        `site` is whose, if it was given back here; another worker does not tell.
+        """
+        if not site:
+            self.gate.on_wake()
+        tries = [p for p in self.denied if not site or p.starved or p.ready.name == site]
+        tries.sort(key=lambda pool: pool.moved_at)
+        for pool in tries:
+            del self.denied[pool]
             pool.waits = False
             self._wake_pool(pool)
 
@@ -149,7 +154,7 @@ class Dispatcher:
                 self.look_again(pool, denied.retry)
             elif not pool.waits:
                 pool.waits, pool.starved = True, denied.of_node
-                self.denied.append(pool)
+                self.denied[pool] = None
                 if denied.of_node:
                     self._make_room(pool)
             return False
@@ -166,7 +171,9 @@ class Dispatcher:
         """Close an idle connection of another site: it may hold the lease that is missing."""
         for pool in self.pools:
             if pool is not wanting and pool.idle and not pool.ready.count:
-                pool.idle.popleft().close()
+                oldest = next(iter(pool.idle))
+                del pool.idle[oldest]
+                oldest.close()
                 return
 
     def _others_starve(self, pool: Pool) -> bool:
@@ -179,10 +186,11 @@ class Dispatcher:
 
     def _has_had_its_turn(self, connection: Connection) -> bool:
         since = self.loop.time() - connection.dial.ready_at
-        return since > TURN and self._others_starve(connection.dial.pool)
+        return since > connection.dial.turn and self._others_starve(connection.dial.pool)
 
     async def _start_dial(self, pool: Pool) -> None:
-        self._next_target(Dial(pool, await self.targets(pool.ready)))
+        began = self.loop.time()
+        self._next_target(Dial(pool, await self.targets(pool.ready), began))
 
     def _next_target(self, dial: Dial) -> None:
         """Connect to the next host; `connection_ready` or `connection_closed` tells how it went."""
@@ -205,7 +213,7 @@ class Dispatcher:
     def _release(self, pool: Pool) -> None:
         self.gate.disconnected(pool.ready.name)
         if self.denied:
-            self.released()
+            self.released(pool.ready.name)
 
     # ------------------------------------------------------------------ the Feeder
 
@@ -214,7 +222,9 @@ class Dispatcher:
         pool = connection.dial.pool
         pool.dialling -= 1
         pool.connections.add(connection)
-        connection.dial.ready_at = self.loop.time()
+        connection.dial.ready_at = now = self.loop.time()
+        connection.dial.turn = max(TURN, min(WORTH * (now - connection.dial.began), LONGEST))
+        self.gate.connected(pool.ready.name)
         target = connection.dial.tried[-1]
         self.hosts.worked(target.address, target.port, pool.ready.source)
         self._wake_pool(pool)
@@ -224,8 +234,8 @@ class Dispatcher:
         pool = connection.dial.pool
         if self.draining or self.gate.should_yield(pool.ready.name) or self._others_starve(pool):
             connection.close()
-        elif connection not in pool.idle:
-            pool.idle.append(connection)
+        else:
+            pool.idle[connection] = None
 
     def connection_closed(self, connection: Connection, outcome: Outcome | None) -> None:
         """A session has ended; one that never became ready sends the dial to the next host."""
@@ -235,8 +245,7 @@ class Dispatcher:
             self.no_overlap(dial.tried[-1])
         if connection in pool.connections:
             pool.connections.discard(connection)
-            if connection in pool.idle:
-                pool.idle.remove(connection)
+            pool.idle.pop(connection, None)
             self._release(pool)
             self._wake_pool(pool)
             return
@@ -303,13 +312,16 @@ class Dispatcher:
         self.flying -= len(attempt.recipients)
         if self._idle is not None and not self.in_flight and not self._idle.done():
             self._idle.set_result(None)
-        parcel = attempt.tag
-        ready = connection.dial.pool.ready
+        parcel, pool = attempt.tag, connection.dial.pool
+        ready = pool.ready
         if outcomes[0].kind == Kind.UNATTEMPTED and all(
             o.kind == outcomes[0].kind for o in outcomes
         ):
             self.gate.refund(ready.name, parcel.message.tenant)
         transfer = attempt.transfer_us
+        growth = pool.growth
+        growth.messages += 1
+        growth.spent_us += transfer
         waited = self.clock.wall_us() - parcel.queued_us - transfer
         stages = Stages(max(0, waited), parcel.dns_us, attempt.connect_us, transfer)
         self.finish(parcel, outcomes, connection.peer, stages)

@@ -1,9 +1,9 @@
 """The connections of one ready queue: how many there should be, and what happens when none opens.
 
-A pool opens a connection when more parcels wait than its connections will soon take: one for
-`PARCELS_PER_CONNECTION` waiting, never more than doubling at a time. Each needs a lease from the
-gate (node-wide limits); a pool without one waits until somebody's release wakes it. When something
-waits and no connection has taken a message for STUCK seconds, a further one is opened.
+A pool opens connections when more parcels wait than those it has will soon take
+(`mta.delivery.growth`). Each needs a lease from the gate (node-wide limits); a pool without one
+waits until somebody's release wakes it. The connection that was used last is used next, so those
+that are not needed are idle until their time is over.
 
 A *dial* is one attempt to get a connection: the site's hosts in order, until one is ready. When
 every host fails and no other connection lives, what waits is deferred with the last reason and
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mta.delivery.growth import STUCK, Growth
 from mta.delivery.transports.handover import HandoverConnection
 from mta.delivery.transports.smtp import SmtpConnection
 from mta.model import Kind, Outcome, Peer, Stages
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from mta.queues.lanes import Parcel, ReadyQueue
     from mta.routing.hosts import Target, Targets
 
-PARCELS_PER_CONNECTION = 8
-STUCK = 1.0  # seconds
 READ_AHEAD = 32  # contents asked for at once
 READ_OCTETS = 4 << 20  # but not much more than this
 READS_AT_ONCE = 2  # batches under way for one pool
@@ -48,12 +47,13 @@ Connection = PooledConnection | HandoverConnection
 class Dial:
     """The hosts still to be tried for one new connection."""
 
-    __slots__ = ("pool", "targets", "tried", "last", "ready_at")
+    __slots__ = ("pool", "targets", "tried", "last", "began", "ready_at", "turn")
 
-    def __init__(self, pool: Pool, targets: Targets) -> None:
-        self.pool, self.targets = pool, deque(targets)
+    def __init__(self, pool: Pool, targets: Targets, began: float) -> None:
+        self.pool, self.targets, self.began = pool, deque(targets), began
         self.tried: list[Target] = []
         self.ready_at = 0.0  # loop time at which its connection was ready
+        self.turn = 0.0  # seconds it is used before another site may get its lease
         self.last = targets.outcome  # why there is none, then what the last one said
 
 
@@ -62,13 +62,14 @@ class Pool:
 
     __slots__ = (
         "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
-        "starved", "rested_until", "paced", "again", "again_at", "moved_at",
+        "starved", "rested_until", "paced", "again", "again_at", "moved_at", "growth",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
         self.dispatcher, self.ready = dispatcher, ready
         self.connections: set[Connection] = set()
-        self.idle: deque[Connection] = deque()
+        self.idle: dict[Connection, None] = {}  # the one used last at the end
+        self.growth = Growth()
         self.dialling = 0  # connections being opened
         self.reading = 0  # batches of contents being read
         self.woken = False  # in the dispatcher's list of pools to work
@@ -82,29 +83,34 @@ class Pool:
 
     def work(self) -> None:
         """Give idle connections something to do, and open more where that is not enough."""
-        ready = self.ready
+        ready, idle = self.ready, self.idle
         if self.paced or not ready.waiting():
             return
-        for _ in range(min(len(self.idle), ready.count)):
-            self.idle.popleft().kick()
-            if self.paced or not ready.waiting():
-                return
-        now = self.dispatcher.clock.monotonic()
-        if now < self.rested_until:
-            self.dispatcher.look_again(self, self.rested_until - now)
+        for _ in range(min(len(idle), ready.count)):
+            connection = idle.popitem()[0]
+            connection.kick()
+            if self.paced or not ready.waiting() or connection in idle:
+                return  # what is left waits for a rate, a hook or its content
+        if idle:
             return
-        while self.wanted() and self.dispatcher.open(self):
-            pass
+        if not self.waits:
+            self._grow()
         if self.connections:
             self.dispatcher.look_again(self, STUCK)
 
-    def wanted(self) -> bool:
-        """True when one more connection should be opened."""
-        have = len(self.connections) + self.dialling
-        if self.connections and self.dispatcher.loop.time() - self.moved_at > STUCK:
-            return not (self.dialling or self.reading)
-        enough = -(-self.ready.count // PARCELS_PER_CONNECTION)
-        return have < enough and self.dialling <= max(0, len(self.connections))
+    def _grow(self) -> None:
+        """Open connections for what waits, unless the site rests."""
+        dispatcher, growth = self.dispatcher, self.growth
+        now = dispatcher.clock.monotonic()
+        if now < self.rested_until:
+            dispatcher.look_again(self, self.rested_until - now)
+            return
+        now = dispatcher.loop.time()
+        growth.learn(now)
+        waiting, still = self.ready.count, now - self.moved_at
+        while growth.wanted(waiting, len(self.connections), self.dialling, still):
+            if not dispatcher.open(self):
+                return
 
     def next_parcel(self) -> Parcel | None:
         """The next parcel with its content in memory; asks for contents that are not."""

@@ -6,7 +6,9 @@ eventfd, when any worker gives one back. Connections are counted where no limit 
 a limit which a reload brings counts those that are open.
 
 Taking turns: a worker that holds more than its share while another waits gives a connection up at
-a message boundary (`should_yield`), and then leaves the place to the others for TURN seconds.
+a message boundary (`should_yield`), and then leaves the place to the others for TURN seconds. Those
+that were told to close and have not closed yet count as given up. A place that is passed on in
+turns is used for some times as long as it took to get ready, or most of the time would go there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from mta._speedups.sharedtable import Bucket, SharedTable
 from mta.clock import Clock
 from mta.shaping.limits import UNLIMITED, Limits, RateLike, Resolved
 
-TURN = 0.2  # seconds that a place given up is left to the others
+TURN = 0.2  # seconds that a place given up is left to the others, and used at least
+WORTH = 4  # times as long as it took until it could be used
+LONGEST = 5.0  # seconds that others wait for an odd place
 MAX_SITES = 65536  # remembered by a worker; idle ones are dropped beyond it
 MAX_CHAINS = 1024  # tenants remembered for a site
 
@@ -62,13 +66,16 @@ class Denied(NamedTuple):
 class _Places:
     """Connections of one site, or of the node, as this worker sees them."""
 
-    __slots__ = ("whom", "slot", "limit", "rule", "mine", "taken_at", "turn_until")
+    __slots__ = ("whom", "slot", "limit", "rule", "mine", "taken_at", "turn", "turn_until",
+                 "leaving")  # fmt: skip
 
     def __init__(self, whom: str, slot: int) -> None:
         self.whom, self.slot = whom, slot
         self.limit, self.rule = UNLIMITED, ""
         self.mine = 0
-        self.taken_at = 0.0  # when this worker last got a place
+        self.taken_at = 0.0  # when this worker last got a place, or could use it
+        self.turn = TURN  # seconds that an odd place is used
+        self.leaving = 0  # connections that were told to yield and are open yet
         self.turn_until = 0.0  # the others' turn lasts until then
 
 
@@ -197,6 +204,13 @@ class Gate:
         self._waiting.pop(site, None)
         return None
 
+    def connected(self, site: str) -> None:
+        """The connection can be used now: its turn begins."""
+        now = self._clock.monotonic()
+        for places in (self._sites[site], self._total):
+            places.turn = min(max(TURN, WORTH * (now - places.taken_at)), LONGEST)
+            places.taken_at = now
+
     def disconnected(self, site: str) -> None:
         """Give the place of a connection back and wake who waits for it."""
         self._give(self._sites[site])
@@ -214,6 +228,8 @@ class Gate:
 
     def _give(self, places: _Places) -> None:
         places.mine -= 1
+        if places.leaving:
+            places.leaving -= 1
         self._wake(self._table.release(places.slot, self._worker))
 
     def _refuse(self, site: str, places: _Places) -> Denied:
@@ -241,14 +257,22 @@ class Gate:
 
     def should_yield(self, site: str) -> bool:
         """At a message boundary: True = close this connection, as another worker waits for it."""
-        return self._yields(self._sites[site]) or self._yields(self._total)
+        state, total = self._sites[site], self._total
+        if not (self._yields(state) or self._yields(total)):
+            return False
+        state.leaving += 1
+        total.leaving += 1
+        return True
 
     def _yields(self, places: _Places) -> bool:
         if not self._table.should_yield(places.slot, self._worker, places.limit):
             return False
         now = self._clock.monotonic()
         share = places.limit / self._table.interested(places.slot)
-        if places.mine - 1 < share and now < places.taken_at + TURN:
+        staying = self._table.counts(places.slot)[1][self._worker] - places.leaving
+        if staying <= share:
+            return False
+        if staying - 1 < share and now < places.taken_at + places.turn:
             return False  # an odd place is passed on in turns, not at each message
         places.turn_until = now + TURN
         return True

@@ -104,6 +104,40 @@ def test_excess_over_the_share_is_given_up_at_each_boundary(node: Node) -> None:
     assert not a.should_yield("x.example"), "five and five are fair"
 
 
+def test_a_connection_that_is_closing_counts_as_given_up(node: Node) -> None:
+    a, b = node.gates(connections(10))
+    assert all(a.connect("x.example") is None for _ in range(7))
+    assert all(b.connect("x.example") is None for _ in range(3))
+    assert b.connect("x.example") is not None
+    assert [a.should_yield("x.example") for _ in range(4)] == [True, True, False, False]
+    a.disconnected("x.example")
+    assert b.connect("x.example") is None and b.connect("x.example") is not None
+    assert not a.should_yield("x.example"), "the second one closes yet"
+    a.disconnected("x.example")
+    assert b.connect("x.example") is None and b.connect("x.example") is not None
+    assert not a.should_yield("x.example")
+
+
+def test_an_odd_place_is_used_for_longer_where_it_took_long_to_get_ready(node: Node) -> None:
+    a, b = node.gates(connections(1))
+    a.connect("x.example")
+    b.connect("x.example")
+    node.clock.advance(0.5)
+    a.connected("x.example")
+    assert not a.should_yield("x.example"), "it has sent nothing yet"
+    node.clock.advance(1.9)
+    assert not a.should_yield("x.example")
+    node.clock.advance(0.2)
+    assert a.should_yield("x.example")
+    a.disconnected("x.example")
+    assert b.connect("x.example") is None
+    node.clock.advance(60)
+    a.connect("x.example")
+    b.connected("x.example")
+    node.clock.advance(5.1)
+    assert b.should_yield("x.example"), "not for ever"
+
+
 def test_an_odd_place_is_passed_on_in_turns(node: Node) -> None:
     a, b = node.gates(connections(1))
     assert a.connect("x.example") is None and b.connect("x.example") is not None

@@ -1,0 +1,117 @@
+"""A pool's connections: which is used next, and when more are opened."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mta.delivery.growth import FIRST, SAMPLES, STUCK
+from mta.delivery.pool import Pool
+from mta.model import Message, Recipient
+from mta.queues.lanes import Parcel, ReadyQueue
+
+
+class Connection:
+    """Takes a parcel at each kick, or finds nothing it may take."""
+
+    def __init__(self, pool: Pool, *, takes: bool = True) -> None:
+        self.pool, self.takes, self.kicks = pool, takes, 0
+        pool.connections.add(self)  # type: ignore[arg-type]
+        self.rest()
+
+    def rest(self) -> None:
+        self.pool.idle[self] = None  # type: ignore[index]
+
+    def kick(self) -> None:
+        self.kicks += 1
+        if self.takes:
+            self.pool.ready.pop()
+        else:
+            self.rest()
+
+
+class Dispatcher:
+    """Opens all that is asked for."""
+
+    def __init__(self) -> None:
+        self.now, self.opened, self.looks, self.room = 50.0, 0, list[float](), 1000
+        self.loop = SimpleNamespace(time=lambda: self.now)
+        self.clock = SimpleNamespace(monotonic=lambda: self.now)
+
+    def open(self, pool: Pool) -> bool:
+        if self.opened >= self.room:
+            pool.waits = True
+            return False
+        self.opened += 1
+        pool.dialling += 1
+        return True
+
+    def look_again(self, pool: Pool, seconds: float) -> None:
+        self.looks.append(seconds)
+
+
+@pytest.fixture
+def pool() -> Pool:
+    dispatcher: Any = Dispatcher()
+    pool = Pool(dispatcher, ReadyQueue("k", "site", None, 100_000))
+    pool.moved_at = dispatcher.now
+    return pool
+
+
+def put(pool: Pool, count: int) -> None:
+    for number in range(count):
+        message = Message(number.to_bytes(16, "big"), "a@x", size=10)
+        pool.ready.push(Parcel(message, [Recipient(message, 0, "b@y")], 0))
+
+
+def test_the_connection_used_last_is_used_next_so_that_others_may_end(pool: Pool) -> None:
+    one, two = Connection(pool), Connection(pool)
+    for _ in range(3):
+        put(pool, 1)
+        pool.work()
+        two.rest()
+    assert (one.kicks, two.kicks) == (0, 3)
+    put(pool, 2)
+    pool.work()
+    assert (one.kicks, two.kicks) == (1, 4)
+
+
+def test_nothing_is_opened_while_a_connection_is_idle(pool: Pool) -> None:
+    one = Connection(pool, takes=False)
+    put(pool, 500)
+    pool.work()
+    assert one.kicks == 1 and pool.dispatcher.opened == 0  # type: ignore[attr-defined]
+
+
+def test_what_waits_opens_connections_step_by_step(pool: Pool) -> None:
+    dispatcher: Any = pool.dispatcher
+    put(pool, 200)
+    pool.work()
+    assert (pool.dialling, dispatcher.looks) == (1, [])
+    pool.connections.add(object())  # type: ignore[arg-type]
+    pool.dialling, pool.growth.messages, pool.growth.spent_us = 0, SAMPLES, SAMPLES * 200_000
+    pool.work()
+    assert (pool.dialling, dispatcher.looks) == (FIRST, [STUCK])
+
+
+def test_a_pool_that_waits_for_a_lease_does_not_ask_again(pool: Pool) -> None:
+    dispatcher: Any = pool.dispatcher
+    dispatcher.room = 0
+    put(pool, 200)
+    pool.work()
+    dispatcher.room = 1
+    pool.work()
+    assert dispatcher.opened == 0
+    pool.waits = False  # a release
+    pool.work()
+    assert dispatcher.opened == 1
+
+
+def test_a_site_that_rests_is_looked_at_when_it_may_be_tried_again(pool: Pool) -> None:
+    dispatcher: Any = pool.dispatcher
+    pool.rested_until = dispatcher.now + 15
+    put(pool, 1)
+    pool.work()
+    assert (dispatcher.opened, dispatcher.looks) == (0, [15.0])
