@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ SOURCES = sorted(
     path.relative_to(ROOT) for suffix in ("pyx", "pxd") for path in ROOT.glob(f"mta/**/*.{suffix}")
 )
 IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import|c?import\s+([\w., ]+))", re.M)
+LAYERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+RANK = {
+    name: rank
+    for rank, layer in enumerate(reversed(LAYERS[0]["layers"]))
+    for name in re.findall(r"\w+", layer)
+}
 FORBIDDEN = {"asyncio", "socket", "ssl", "select", "uvloop", "time"}
 
 
@@ -25,9 +32,10 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
 def test_compiled_module_imports(path: Path) -> None:
-    names = imported(path)
+    names, own = imported(path), path.parts[1].split(".")[0]
     assert not {name.split(".")[0] for name in names} & FORBIDDEN
-    above = {n for n in names if n.startswith("mta.") and not n.startswith("mta._speedups")}
+    ours = {name.split(".")[1] for name in names if name.startswith("mta.")} - {own}
+    above = {name for name in ours if RANK[name] >= RANK[own]}
     assert not above, f"{path} reaches up into {above}"
 
 

@@ -1,5 +1,6 @@
 """The content of a message on its way in: see dots.pyx."""
 
+cimport cython
 from cpython.object cimport PyObject
 
 
@@ -21,9 +22,11 @@ cdef enum Fault:
     F_LINE
 
 
+@cython.final
+@cython.freelist(16)
 cdef class ContentReader:
-    cdef PyObject* _body            # a bytes object of `_room` octets, owned; NULL: nothing stored
-    cdef unsigned char* _text       # the octets of `_body`; moves when it grows
+    cdef PyObject* _body            # bytes of `ahead` and `_room` octets, owned; NULL: nothing stored
+    cdef unsigned char* _text       # the octets of `_body` behind `ahead`; moves when it grows
     cdef Py_ssize_t _room
     cdef Py_ssize_t _hint           # declared size: the first allocation
     cdef Py_ssize_t _line_length    # octets stored of the current line
@@ -34,6 +37,7 @@ cdef class ContentReader:
     cdef readonly bint mend
     cdef readonly bint keep         # bare newlines and NULs are text
     cdef readonly bint chunked      # no dot ends it: `end` does
+    cdef readonly Py_ssize_t ahead  # octets of room in front of the body
     cdef readonly bint done         # the final dot was read
     cdef readonly Py_ssize_t size   # octets stored
     cdef readonly Py_ssize_t taken  # octets read
@@ -42,6 +46,7 @@ cdef class ContentReader:
     cdef readonly int fault
     cdef readonly Py_ssize_t fault_line
 
+    cdef void expect(self, Py_ssize_t hint) noexcept
     cdef Py_ssize_t take(self, const unsigned char* p, Py_ssize_t n) except -1
     cpdef int end(self) except -1
     cdef bytes finish(self)
@@ -58,3 +63,6 @@ cdef class ContentReader:
     cdef int _bare_text(self, const unsigned char* octet) except -1
     cdef Py_ssize_t _edge(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _lines(self, const unsigned char* p, Py_ssize_t n) except -1
+
+
+cpdef bytes headed(bytes body, Py_ssize_t ahead, list parts)

@@ -8,7 +8,8 @@ class ContentReader:
     Only CRLF.CRLF ends it. Refused are (`fault`, an index into FAULTS, and `fault_line`): more
     than `max_size` octets, a line of more than `max_line`, a NUL, and unless `mend` a bare CR or
     LF; with `keep` neither of the last two. 0 is no limit. Behind a fault nothing is stored, but
-    the final dot is still looked for. With `chunked` dots are text and `end` ends it.
+    the final dot is still looked for. With `chunked` dots are text and `end` ends it. `ahead` octets
+    of room come before the body: `headed` fills them.
     """
 
     max_size: int
@@ -16,6 +17,7 @@ class ContentReader:
     mend: bool
     keep: bool
     chunked: bool
+    ahead: int
     done: bool
     size: int
     taken: int
@@ -32,6 +34,7 @@ class ContentReader:
         hint: int = 0,
         keep: bool = False,
         chunked: bool = False,
+        ahead: int = 0,
     ) -> None:
         """`hint` is the declared size: room to begin with."""
 
@@ -42,4 +45,10 @@ class ContentReader:
         """The last chunk has been read."""
 
     def body(self) -> bytes:
-        """The message, once; ValueError where it is not done or at fault."""
+        """The message behind `ahead` octets, once; ValueError if it is not done or at fault."""
+
+def headed(body: bytes, ahead: int, parts: list[bytes]) -> bytes:
+    """The parts, then what `body` has behind `ahead`: the body itself where the parts fill that room.
+
+    Then it is changed, so it must be the caller's alone.
+    """

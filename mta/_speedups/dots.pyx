@@ -11,6 +11,8 @@ finds out what the flags say and what must be refused.
 - Content in chunks (RFC 3030) has no stuffed dots and no final one: whoever counts says `end`.
 - The first fault counts. From there nothing is stored; the rest is read up to its final dot.
 - The result does not depend on how the octets are cut into pieces.
+- In front of the body there is room for a header to come (`ahead`), so that nothing is copied for
+  its sake: see `headed`.
 
 Between two calls at most two octets are held back (`Place` says which), so a piece ends anywhere.
 """
@@ -36,13 +38,19 @@ FAULTS = ("", "size", "bare_cr", "bare_lf", "nul", "line")
 
 
 cdef class ContentReader:
-    def __cinit__(self, Py_ssize_t max_size=0, Py_ssize_t max_line=0, bint mend=False,
-                  Py_ssize_t hint=0, bint keep=False, bint chunked=False):
-        self.chunked = chunked
-        self.max_size, self.max_line, self.mend, self.keep = max_size, max_line, mend, keep
-        self._hint = min(hint + 2, <Py_ssize_t> MAX_HINT) if hint > 0 else 0
+    def __cinit__(self):
         self.line = 1
         self._place = AT_START  # the CRLF of DATA counts (RFC 5321 4.1.1.4)
+
+    def __init__(self, Py_ssize_t max_size=0, Py_ssize_t max_line=0, bint mend=False,
+                 Py_ssize_t hint=0, bint keep=False, bint chunked=False, Py_ssize_t ahead=0):
+        self.max_size, self.max_line, self.mend, self.keep = max_size, max_line, mend, keep
+        self.chunked, self.ahead = chunked, ahead
+        self.expect(hint)
+
+    cdef void expect(self, Py_ssize_t hint) noexcept:
+        """So many octets were declared."""
+        self._hint = min(hint + 2, <Py_ssize_t> MAX_HINT) if hint > 0 else 0
 
     def __dealloc__(self):
         Py_XDECREF(self._body)
@@ -78,10 +86,10 @@ cdef class ContentReader:
         """The body; the reader has none afterwards."""
         cdef PyObject* body = self._body
         if body == NULL:
-            return b""
+            return bytes(self.ahead)
         self._body = NULL
         if self._room != self.size:
-            _PyBytes_Resize(&body, self.size)
+            _PyBytes_Resize(&body, self.ahead + self.size)
         result = <bytes> <object> body
         Py_XDECREF(body)
         return result
@@ -234,13 +242,31 @@ cdef class ContentReader:
         cdef Py_ssize_t room = max(self.size + more, 2 * self._room)
         if self._body == NULL:
             room = max(room, self._hint or <Py_ssize_t> FIRST_ROOM)
-            self._body = _new_bytes(NULL, room)
+            self._body = _new_bytes(NULL, self.ahead + room)
         else:
             self._room = 0  # should there be no memory
-            _PyBytes_Resize(&self._body, room)
+            _PyBytes_Resize(&self._body, self.ahead + room)
         self._room = room
-        self._text = <unsigned char*> _octets(self._body)
+        self._text = <unsigned char*> _octets(self._body) + self.ahead
         return 0
+
+
+cpdef bytes headed(bytes body, Py_ssize_t ahead, list parts):
+    """`parts` and the octets of `body` behind `ahead`; in place where the parts just fill these.
+
+    The body must be the caller's alone.
+    """
+    cdef Py_ssize_t size = 0
+    cdef char* p = _octets(<PyObject*> body)
+    cdef bytes part
+    for part in parts:
+        size += len(part)
+    if size != ahead or ahead > len(body):
+        return b"".join([*parts, memoryview(body)[ahead:]])
+    for part in parts:
+        memcpy(p, <const char*> part, len(part))
+        p += len(part)
+    return body
 
 
 cdef inline bint look(const unsigned char* p, Py_ssize_t n, unsigned char* seen) noexcept nogil:

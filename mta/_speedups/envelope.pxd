@@ -12,11 +12,11 @@ cdef enum:  # mta.model.Flag
 
 cdef class Envelope:
     cdef ServerOptions options
-    cdef str address       # of the command taken last
-    cdef dict params       # its parameters that the shell judges, None for none
-    cdef Py_ssize_t size   # declared by SIZE
-    cdef int declared      # by BODY and SMTPUTF8: F8_*
-    cdef bint wide         # the last command's argument is not ASCII
+    cdef readonly str address      # of the command taken last
+    cdef readonly dict params      # its parameters that the shell judges, None for none
+    cdef readonly Py_ssize_t size  # declared by SIZE
+    cdef readonly int declared     # by BODY and SMTPUTF8: F8_*
+    cdef bint wide                 # the last command's argument is not ASCII
 
     cdef void clear(self) noexcept
     cdef bytes mail(self, const unsigned char* p, Py_ssize_t n)

@@ -10,15 +10,20 @@ cdef extern from "strings.h" nogil:
     int strncasecmp(const char* a, const char* b, size_t n)
 
 
-cdef class HeaderScan:
-    cdef readonly Py_ssize_t header_end
-    cdef readonly Py_ssize_t received_count
-    cdef readonly bint has_date
-    cdef readonly bint has_message_id
-    cdef readonly str message_id
-    cdef readonly dict found
-    cdef readonly list kept
+cdef class Names:
+    def __init__(self, frozenset names not None):
+        self._names = names
+        for name in names:
+            self._lengths |= <uint64_t> 1 << min(len(<bytes> name), <Py_ssize_t> 63)
 
+    def __repr__(self):
+        return f"<Names {sorted(self._names)}>"
+
+
+cdef Names NO_NAMES = Names(frozenset())
+
+
+cdef class HeaderScan:
     def __repr__(self):
         return (
             f"<HeaderScan {self.header_end} octets, Received {self.received_count}, "
@@ -75,40 +80,39 @@ cdef int note(
     return 0
 
 
-cdef uint64_t lengths_of(frozenset names):
-    """A bit for each length of a name; bit 63 for all the longer ones."""
-    cdef uint64_t mask = 0
-    cdef Py_ssize_t n
-    for name in names:
-        n = len(<bytes> name)
-        mask |= <uint64_t> 1 << min(n, <Py_ssize_t> 63)
-    return mask
+cdef int drop(
+    HeaderScan scan, frozenset names, const char* p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t n
+) except -1:
+    """Leave out the field p[at:end], if its name of n octets is one of these."""
+    name = p[at:at + n].lower()
+    if name not in names:
+        return 0
+    if scan.found is None:
+        scan.found, scan.kept = {}, []
+    scan.found.setdefault(name.decode("ascii"), value_of(p, at, end))
+    if at > scan._kept_from:
+        scan.kept.append((scan._kept_from, at))
+    scan._kept_from = end
+    return 0
 
 
-def scan(bytes body not None, frozenset drop not None=frozenset()):
+cpdef HeaderScan scan(bytes body, Names names=NO_NAMES, Py_ssize_t start=0):
+    """See headers.pyi."""
     cdef HeaderScan result = HeaderScan.__new__(HeaderScan)
     cdef const char* p = body
-    cdef Py_ssize_t size = len(body), at = 0, end, n, kept_from = 0
-    cdef uint64_t lengths = lengths_of(drop)
+    cdef Py_ssize_t size = len(body), at = start, end, n
     result.message_id = ""
-    result.found = {}
+    result._kept_from = start
     while at < size:
         n = name_length(p + at, size - at)
         if n == 0:
             break
         end = field_end(p, at, size)
         note(result, p, at, end, n)
-        if lengths >> min(n, <Py_ssize_t> 63) & 1:
-            name = p[at:at + n].lower()
-            if name in drop:
-                result.found.setdefault(name.decode("ascii"), value_of(p, at, end))
-                if result.kept is None:
-                    result.kept = []
-                if at > kept_from:
-                    result.kept.append((kept_from, at))
-                kept_from = end
+        if names._lengths >> min(n, <Py_ssize_t> 63) & 1:
+            drop(result, names._names, p, at, end, n)
         at = end
     result.header_end = at
-    if result.kept is not None and size > kept_from:
-        result.kept.append((kept_from, size))
+    if result.kept is not None and size > result._kept_from:
+        result.kept.append((result._kept_from, size))
     return result

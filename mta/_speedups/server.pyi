@@ -1,13 +1,30 @@
 """The SMTP server's state machine: octets in, events and replies out (RFC 5321)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from typing_extensions import Buffer
 
+from mta._speedups.envelope import Envelope
 from mta._speedups.server_events import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
 from mta._speedups.server_options import ServerOptions
 
 STATES: tuple[str, ...]
+
+# Kinds of events
+NOTHING: int
+HELLO: int
+MAIL: int
+RCPT: int
+DATA: int
+CONTENT: int
+COMMAND: int
+RESET: int
+CLOSED: int
+
+# Bits of `ServerCore.status`
+WAITING: int
+IN_CONTENT: int
+WANTS_READ: int
 
 class ServerCore:
     """One session. `mta/smtp/server.py` tells how to drive it."""
@@ -23,6 +40,22 @@ class ServerCore:
     """Whether the client greeted with EHLO."""
     closing: bool
     """Close the connection when the output is sent; nothing more is parsed."""
+
+    ahead: int
+    """Octets of room in front of the transaction's body, for a header to come; settable until DATA
+    is answered, 0 again behind the transaction."""
+
+    # Instead of event objects, what the kind told last is about:
+    envelope: Envelope
+    """MAIL's and RCPT's."""
+    name: str
+    """HELLO's."""
+    greets_extended: bool
+    """HELLO's: it was EHLO."""
+    flags: int
+    """CONTENT's."""
+    reset_by: bytes
+    """RESET's reply."""
 
     def __init__(self, options: ServerOptions) -> None: ...
     @property
@@ -62,6 +95,21 @@ class ServerCore:
 
     def feed(self, data: Buffer) -> None:
         """Take all of `data`, which may be reused at once."""
+
+    def read(self, buffer: bytearray, n: int) -> int:
+        """Take the first `n` octets of the buffer, as `feed`."""
+
+    def status(self) -> int:
+        """`waiting`, `in_content` and `wants_read` at once, as bits."""
+
+    def next_kind(self) -> int:
+        """The kind of the next event; NOTHING while octets or a verdict are wanting."""
+
+    def event(self, kind: int) -> Any:
+        """The event whose kind `next_kind` has told, as an object; CONTENT's and COMMAND's once."""
+
+    def body(self) -> bytes:
+        """CONTENT's octets behind `ahead`, once."""
 
     def next_event(
         self,

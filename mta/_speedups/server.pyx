@@ -4,6 +4,7 @@
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr, memcpy, memmove
@@ -81,6 +82,10 @@ cdef enum:
     W_CONTENT = 4
     W_SHELL = 100  # the shell's own reply: see say() and proceed()
 
+NOTHING, HELLO, MAIL, RCPT, DATA = K_NOTHING, K_HELLO, K_MAIL, K_RCPT, K_DATA
+CONTENT, COMMAND, RESET, CLOSED = K_CONTENT, K_COMMAND, K_RESET, K_CLOSED
+WAITING, IN_CONTENT, WANTS_READ = B_WAITING, B_IN_CONTENT, B_WANTS_READ
+
 LONGEST_ANSWER = 12290  # a line of an AUTH exchange with its CRLF (RFC 4954 4)
 
 # --- The core ------------------------------------------------------------------------------------
@@ -89,42 +94,11 @@ LONGEST_ANSWER = 12290  # a line of an AUTH exchange with its CRLF (RFC 4954 4)
 cdef class ServerCore:
     """One session: `feed` octets, take events, give verdicts, send what `output` gives."""
 
-    cdef readonly ServerOptions options
-    cdef readonly Py_ssize_t errors      # 5xx replies sent
-    cdef readonly Py_ssize_t messages    # contents accepted
-    cdef readonly Py_ssize_t recipients  # accepted in the open transaction
-    cdef readonly bint extended          # greeted by EHLO
-    cdef readonly bint closing           # close when the output is sent
-    cdef int _state
-    cdef int _waiting             # the event that awaits its verdict, or W_NOTHING
-    cdef object _event            # made and not yet taken
-    cdef bint _closed_due         # Closed() is to be told
-    cdef bint _greets_extended    # the Hello that awaits its verdict
-    cdef list _output
-    cdef Py_ssize_t _error_run    # errors since the last accepted content
-    cdef bint _pardon             # MAIL was refused: RCPT and DATA sent behind it are no errors
-    cdef bint _skipping           # within an overlong command line
-    cdef bint _skipped_cr         # its last octet so far was a CR
-    cdef bint _line_due           # the next line is the shell's, whatever it says
-    cdef bint _said_error         # the shell has said 5xx to this command
-    cdef bytes _farewell          # a 421 to be sent at the next boundary
-    cdef bint _urgent             # at once, if no verdict is outstanding
-    cdef Envelope _envelope
-    cdef ContentReader _content   # while content is being read
-    cdef bint _chunked            # it comes by BDAT
-    cdef Py_ssize_t _left         # octets that belong to the last BDAT
-    cdef bint _final              # which said LAST
-    cdef unsigned char* _kept     # octets not yet parsed: _kept[_first:_last], owned
-    cdef Py_ssize_t _first
-    cdef Py_ssize_t _last
-    cdef Py_ssize_t _room
-
     def __init__(self, ServerOptions options not None):
         self.options = options
-        self._envelope = Envelope(options)
+        self.envelope = Envelope(options)
         self._state = S_CONNECT
         self._waiting = W_NOTHING
-        self._output = []
 
     def __dealloc__(self):
         PyMem_Free(self._kept)
@@ -146,11 +120,11 @@ cdef class ServerCore:
 
     @property
     def wants_read(self):
-        return not self.closing and self._last - self._first <= self.options.pipeline_limit
+        return self._wants_read()
 
     @property
     def in_content(self):
-        return self._left > 0 or self._content is not None and not self._chunked
+        return self._in_content()
 
     @property
     def content_size(self):
@@ -160,7 +134,7 @@ cdef class ServerCore:
         if self._state != S_CONNECT:
             raise RuntimeError("the session has been greeted")
         self._state = S_START
-        self._output.append(self.options.greeting if reply is None else reply)
+        self._queue(self.options.greeting if reply is None else reply)
 
     def refuse(self, bytes reply not None):
         if self._state != S_CONNECT:
@@ -177,61 +151,95 @@ cdef class ServerCore:
         self._urgent = True
         self._boundary()
 
-    def output(self):
-        cdef list parts = self._output
-        if not parts:
+    cpdef int status(self) noexcept:
+        return (
+            (B_WAITING if self._waiting != W_NOTHING else 0)
+            | (B_IN_CONTENT if self._in_content() else 0)
+            | (B_WANTS_READ if self._wants_read() else 0)
+        )
+
+    cpdef bytes output(self):
+        cdef bytes reply = self._reply
+        if reply is None:
             return b""
-        self._output = []
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        self._reply = None
+        if self._more is not None:
+            reply += b"".join(self._more)
+            self._more = None
+        return reply
 
     def feed(self, data):
         cdef Py_buffer view
-        cdef Py_ssize_t used = 0
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            if self._first == self._last:
-                used = self._parse(<const unsigned char*> view.buf, view.len)
-            if used < view.len and not self.closing:
-                self._keep(<const unsigned char*> view.buf + used, view.len - used)
-                self._parse_kept()
+            self._feed(<const unsigned char*> view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
 
-    def next_event(self):
-        if self._event is None and self._waiting == W_NOTHING:
-            self._parse_kept()
-        if self._event is not None:
-            event = self._event
-            self._event = None
-            return event
-        if self._closed_due:
-            self._closed_due = False
-            return Closed.__new__(Closed)
-        return None
+    cpdef int read(self, bytearray buffer, Py_ssize_t n) except -1:
+        if not 0 <= n <= len(buffer):
+            raise ValueError(f"the buffer has no {n} octets")
+        return self._feed(<const unsigned char*> PyByteArray_AS_STRING(buffer), n)
 
-    def verdict(self, bytes reply=None):
+    cpdef int next_kind(self) except -1:
+        cdef int kind
+        if self._kind == K_NOTHING and self._waiting == W_NOTHING and self._room:
+            self._parse_kept()
+        kind = self._kind
+        self._kind = K_NOTHING
+        if kind == K_NOTHING and self._closed_due:
+            self._closed_due = False
+            kind = K_CLOSED
+        return kind
+
+    cpdef object event(self, int kind):
+        if kind == K_HELLO:
+            return hello_of(self)
+        if kind == K_MAIL:
+            return mail_of(self.envelope)
+        if kind == K_RCPT:
+            return rcpt_of(self.envelope)
+        if kind == K_DATA:
+            return Data.__new__(Data)
+        if kind == K_CONTENT:
+            return content_of(self)
+        if kind == K_COMMAND:
+            return command_of(self)
+        if kind == K_RESET:
+            return reset_of(self)
+        return Closed.__new__(Closed) if kind == K_CLOSED else None
+
+    def next_event(self):
+        return self.event(self.next_kind())
+
+    cpdef bytes body(self):
+        cdef bytes body = self._body
+        self._body = None
+        return body
+
+    cpdef object verdict(self, bytes reply=None):
         cdef int what = self._waiting
         cdef bint positive
-        if what == W_NOTHING or what == W_SHELL or self._event is not None:
+        if what == W_NOTHING or what == W_SHELL or self._kind != K_NOTHING:
             raise RuntimeError("no event that was taken awaits a verdict")
         if reply is None:
             reply = self._standard(what)
         positive = checked(reply, say.POSITIVE[what])
         self._waiting = W_NOTHING
-        if reply.startswith(b"421"):
+        if not positive and reply.startswith(b"421"):
             self._close(reply)
             return
         if positive:
             if what != C_DATA or not self._chunked:
-                self._output.append(reply)
+                self._queue(reply)
             self._accepted(what)
         else:
-            self._output.append(reply)
+            self._queue(reply)
             self._refused(what, reply)
         self._boundary()
 
     def say(self, bytes reply not None):
-        self._output.append(reply)
+        self._queue(reply)
         self._said_error |= reply.startswith(b"5")
 
     def proceed(self, str what="command"):
@@ -254,22 +262,20 @@ cdef class ServerCore:
 
     def take_content(self, Py_ssize_t max_size, Py_ssize_t max_line):
         self._answered()
-        self._content = ContentReader(
-            max_size, max_line, self.options.fix, 0, self.options.keep
-        )
+        self._open_content(max_size, max_line, 0)
 
     def discard(self):
         self._first = self._last
 
     cdef int _answered(self) except -1:
-        if self._waiting != W_SHELL or self._event is not None:
+        if self._waiting != W_SHELL or self._kind != K_NOTHING:
             raise RuntimeError("no command that was taken awaits its reply")
         self._waiting = W_NOTHING
         return 0
 
     cdef bytes _standard(self, int what):
         if what == C_HELLO:
-            return self.options.extended if self._greets_extended else self.options.hello
+            return self.options.extended if self.greets_extended else self.options.hello
         return say.STANDARD[what]
 
     cdef int _accepted(self, int what) except -1:
@@ -282,17 +288,28 @@ cdef class ServerCore:
             self._open_chunks()
         elif what == C_DATA:
             self._state = S_CONTENT
-            self._content = ContentReader(
-                self.options.max_size, self.options.max_text_line, self.options.fix,
-                self._envelope.size, self.options.keep,
+            self._open_content(
+                self.options.max_size, self.options.max_text_line, self.envelope.size
             )
         elif what == C_HELLO:
-            self.extended = self._greets_extended
+            self.extended = self.greets_extended
             self._forget(S_READY)  # RFC 5321 4.1.4
         else:
             self._state = NEXT[self._state][what]
             self.recipients += what == C_RCPT
         return 0
+
+    cdef ContentReader _open_content(
+        self, Py_ssize_t max_size, Py_ssize_t max_line, Py_ssize_t declared
+    ):
+        """Content comes from now on."""
+        cdef ContentReader content = ContentReader.__new__(ContentReader)
+        content.max_size, content.max_line = max_size, max_line
+        content.mend, content.keep = self.options.fix, self.options.keep
+        content.ahead = self.ahead
+        content.expect(declared)
+        self._content = content
+        return content
 
     cdef int _refused(self, int what, bytes reply) except -1:
         """The transition behind a negative verdict: only content ends its transaction."""
@@ -311,9 +328,10 @@ cdef class ServerCore:
         """No transaction is open any more."""
         self._state = state
         self.recipients = 0
-        self._envelope.clear()
+        self.envelope.clear()
         self._content = None
         self._chunked = False
+        self.ahead = 0
         return 0
 
     cdef int _count_error(self) except -1:
@@ -325,13 +343,13 @@ cdef class ServerCore:
 
     cdef int _error(self, bytes reply) except -1:
         """Answer a command that gets no further than here."""
-        self._output.append(reply)
+        self._queue(reply)
         return self._count_error()
 
     cdef int _close(self, bytes reply) except -1:
         """Say the last words; nothing is parsed any more."""
         if not self.closing:
-            self._output.append(reply)
+            self._queue(reply)
             self._forget(S_CLOSED)
             self.closing = self._closed_due = True
         return 0
@@ -345,7 +363,33 @@ cdef class ServerCore:
             self._close(self._farewell)
         return 0
 
+    cdef inline bint _wants_read(self) noexcept:
+        return not self.closing and self._last - self._first <= self.options.pipeline_limit
+
+    cdef inline bint _in_content(self) noexcept:
+        return self._left > 0 or self._content is not None and not self._chunked
+
+    cdef int _queue(self, bytes reply) except -1:
+        """Send this reply behind those that wait."""
+        if self._reply is None:
+            self._reply = reply
+        elif self._more is None:
+            self._more = [reply]
+        else:
+            self._more.append(reply)
+        return 0
+
     # --- Octets ---------------------------------------------------------------------------------
+
+    cdef int _feed(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Take p[:n]: parse what can be, keep the rest."""
+        cdef Py_ssize_t used = 0
+        if self._first == self._last:
+            used = self._parse(p, n)
+        if used < n and not self.closing:
+            self._keep(p + used, n - used)
+            self._parse_kept()
+        return 0
 
     cdef int _keep(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Append p[:n] to what is kept."""
@@ -378,7 +422,8 @@ cdef class ServerCore:
         cdef Py_ssize_t used = 0, step
         if self._state == S_CONNECT and n:  # RFC 5321 4.3.1
             self._close(wire(f"421 4.5.1 {self.options.hostname} You spoke before the greeting"))
-        while used < n and self._event is None and self._waiting == W_NOTHING and not self.closing:
+        while used < n and self._kind == K_NOTHING and self._waiting == W_NOTHING \
+                and not self.closing:
             if self._left:
                 used += self._chunk(p + used, n - used)
                 continue
@@ -397,7 +442,6 @@ cdef class ServerCore:
     cdef int _end_content(self) except -1:
         """The final dot was read: an event, or the reply to what could not be taken."""
         cdef ContentReader content = self._content
-        cdef Content event
         self._content = None
         if content.fault:
             reply = content_reply(content, self.options)
@@ -408,13 +452,9 @@ cdef class ServerCore:
             self._reset(reply)
             self._error(reply)
             return self._boundary()
-        event = Content.__new__(Content)
-        event.body = content.finish()
-        event.size = content.size
-        event.flags = content.flags | self._envelope.declared
-        self._event = event
-        self._waiting = W_SHELL if self.options.raw else W_CONTENT
-        return 0
+        self._body, self._size = content.finish(), content.size
+        self.flags = content.flags | self.envelope.declared
+        return self._tell(K_CONTENT, W_SHELL if self.options.raw else W_CONTENT)
 
     # --- Chunks (RFC 3030) ----------------------------------------------------------------------
 
@@ -437,20 +477,22 @@ cdef class ServerCore:
         if self.options.max_size and size > self.options.max_size - self.content_size:
             return self._end_chunks(self.options.oversize)
         if self._state == S_RCPT:
-            self._event = Data.__new__(Data)
-            self._waiting = C_DATA
-        elif size == 0:
+            return self._tell(K_DATA, C_DATA)
+        if size == 0:
             self._end_chunk()
         return 0
 
     cdef int _open_chunks(self) except -1:
         """The shell takes content: the first chunk may come."""
-        cdef bint binary = self._envelope.declared & F8_BINARYMIME != 0
+        cdef bint binary = self.envelope.declared & F8_BINARYMIME != 0
+        cdef ContentReader content
         self._state = S_CHUNKS
-        self._content = ContentReader(
-            self.options.max_size, 0 if binary else self.options.max_text_line, self.options.fix,
-            max(self._envelope.size, self._left), binary or self.options.keep, True,
+        content = self._open_content(
+            self.options.max_size, 0 if binary else self.options.max_text_line,
+            max(self.envelope.size, self._left),
         )
+        content.keep |= binary
+        content.chunked = True
         if self._left == 0:
             self._end_chunk()
         return 0
@@ -473,7 +515,7 @@ cdef class ServerCore:
             return self._end_chunks(content_reply(self._content, self.options))
         if self._final:
             return self._end_content()
-        self._output.append(say.OK)
+        self._queue(say.OK)
         return 0
 
     cdef int _end_chunks(self, bytes reply) except -1:
@@ -485,9 +527,13 @@ cdef class ServerCore:
         return self._boundary()
 
     cdef int _reset(self, bytes reply) except -1:
-        cdef Reset event = Reset.__new__(Reset)
-        event.reply = reply
-        self._event = event
+        self.reset_by = reply
+        self._kind = K_RESET
+        return 0
+
+    cdef int _tell(self, int kind, int waiting) except -1:
+        """An event for the shell, which has to answer."""
+        self._kind, self._waiting = kind, waiting
         return 0
 
     cdef Py_ssize_t _skip(self, const unsigned char* p, Py_ssize_t n) except -1:
@@ -545,12 +591,9 @@ cdef class ServerCore:
         return lf - p + 1
 
     cdef int _to_shell(self, str verb, bytes line) except -1:
-        cdef Command event = Command.__new__(Command)
-        event.verb, event.line = "" if self._line_due else verb, line
-        self._event = event
-        self._waiting = W_SHELL
+        self._verb, self._command_line = "" if self._line_due else verb, line
         self._line_due = False
-        return 0
+        return self._tell(K_COMMAND, W_SHELL)
 
     # --- Commands -------------------------------------------------------------------------------
 
@@ -594,34 +637,32 @@ cdef class ServerCore:
         cdef bytes reply = say.ORDER[3] if verb == V_MAIL and S_READY < self._state < S_CHUNKS \
             else say.ORDER[<int> self._state]
         if self._pardon and verb != V_MAIL:
-            self._output.append(reply)
+            self._queue(reply)
             return 0
         return self._error(reply)
 
     cdef int _plain(self, Verb verb, int next_state) except -1:
         """DATA, RSET and QUIT."""
         if verb == V_DATA:
-            if self._envelope.declared & F8_BINARYMIME:
+            if self.envelope.declared & F8_BINARYMIME:
                 return self._error(say.BINARY_DATA)
-            self._event = Data.__new__(Data)
-            self._waiting = C_DATA
-            return 0
+            return self._tell(K_DATA, C_DATA)
         if verb == V_QUIT:
             return self._close(wire(f"221 2.0.0 {self.options.hostname} closing"))
         self._forget(next_state)
-        self._output.append(say.OK)
+        self._queue(say.OK)
         self._reset(b"")
         return self._boundary()
 
     cdef int _aside(self, Verb verb, const unsigned char* p, Py_ssize_t n) except -1:
         """The commands that change nothing, and those that are none."""
         if verb == V_NOOP or verb == V_HELP:
-            self._output.append(say.OK if verb == V_NOOP else say.HELP)
+            self._queue(say.OK if verb == V_NOOP else say.HELP)
         elif verb == V_VRFY and n and self.options.smtputf8 and not is_ascii(p, n) \
                 and not p[:n].upper().endswith(b" SMTPUTF8"):  # RFC 6531 3.7.4.2
             self._error(say.UNDECLARED)
         elif verb == V_VRFY and n:  # RFC 5321 7.3
-            self._output.append(say.NO_VRFY)
+            self._queue(say.NO_VRFY)
         elif verb == V_HTTP:
             self.errors += 1
             self._close(say.WEB)
@@ -632,50 +673,75 @@ cdef class ServerCore:
         return 0
 
     cdef int _hello(self, const unsigned char* p, Py_ssize_t n, bint extended) except -1:
-        cdef Hello event
         if not parse_name(p, n):
             return self._error(say.NAME_NEEDED)
-        event = Hello.__new__(Hello)
-        event.name = PyUnicode_DecodeASCII(<const char*> p, n, NULL)
-        event.extended = self._greets_extended = extended
-        self._event = event
-        self._waiting = C_HELLO
-        return 0
+        self.name = PyUnicode_DecodeASCII(<const char*> p, n, NULL)
+        self.greets_extended = extended
+        return self._tell(K_HELLO, C_HELLO)
 
     cdef int _mail(self, const unsigned char* p, Py_ssize_t n) except -1:
-        cdef Mail event
-        cdef Envelope envelope = self._envelope
         cdef bytes problem
         if self.options.max_messages and self.messages >= self.options.max_messages:
             return self._close(self.options.worn)
-        problem = envelope.mail(p, n)
+        problem = self.envelope.mail(p, n)
         if problem is not None:
             self._pardon = True
             return self._error(problem)
-        event = Mail.__new__(Mail)
-        event.sender, event.size, event.params = envelope.address, envelope.size, envelope.params
-        event.body8 = envelope.declared & F8_BODY_8BITMIME != 0
-        event.binary = envelope.declared & F8_BINARYMIME != 0
-        event.utf8 = envelope.declared & F8_SMTPUTF8 != 0
-        self._event = event
-        self._waiting = C_MAIL
-        return 0
+        return self._tell(K_MAIL, C_MAIL)
 
     cdef int _rcpt(self, const unsigned char* p, Py_ssize_t n) except -1:
-        cdef Rcpt event
-        cdef Envelope envelope = self._envelope
-        cdef bytes problem = envelope.rcpt(p, n)
+        cdef bytes problem = self.envelope.rcpt(p, n)
         if problem is not None:
             return self._error(problem)
         if self.options.max_recipients and self.recipients >= self.options.max_recipients:
-            self._output.append(self.options.crowded)
+            self._queue(self.options.crowded)
             return 0
-        event = Rcpt.__new__(Rcpt)
-        event.recipient, event.params = envelope.address, envelope.params
-        self._event = event
-        self._waiting = C_RCPT
-        return 0
+        return self._tell(K_RCPT, C_RCPT)
 
+
+# --- Events as objects ----------------------------------------------------------------------------
+
+cdef Hello hello_of(ServerCore core):
+    cdef Hello event = Hello.__new__(Hello)
+    event.name, event.extended = core.name, core.greets_extended
+    return event
+
+
+cdef Mail mail_of(Envelope envelope):
+    cdef Mail event = Mail.__new__(Mail)
+    event.sender, event.size, event.params = envelope.address, envelope.size, envelope.params
+    event.body8 = envelope.declared & F8_BODY_8BITMIME != 0
+    event.binary = envelope.declared & F8_BINARYMIME != 0
+    event.utf8 = envelope.declared & F8_SMTPUTF8 != 0
+    return event
+
+
+cdef Rcpt rcpt_of(Envelope envelope):
+    cdef Rcpt event = Rcpt.__new__(Rcpt)
+    event.recipient, event.params = envelope.address, envelope.params
+    return event
+
+
+cdef Content content_of(ServerCore core):
+    cdef Content event = Content.__new__(Content)
+    event.body, event.size, event.flags = core.body(), core._size, core.flags
+    return event
+
+
+cdef Command command_of(ServerCore core):
+    cdef Command event = Command.__new__(Command)
+    event.verb, event.line = core._verb, core._command_line
+    core._command_line = None  # it may be secret
+    return event
+
+
+cdef Reset reset_of(ServerCore core):
+    cdef Reset event = Reset.__new__(Reset)
+    event.reply = core.reset_by
+    return event
+
+
+# --- Words ----------------------------------------------------------------------------------------
 
 cdef str verb_of(const unsigned char* p, Py_ssize_t n):
     """The first word of a line in upper case; "" if it is not ASCII."""

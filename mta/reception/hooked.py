@@ -8,37 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
-from mta._speedups import headers
+from mta._speedups.headers import scan
 from mta.errors import HookError
 from mta.hooks import Accept, Class, NewMessage, Refuse
 from mta.hooks.headers import alter
 from mta.model import Flag
+from mta.reception.client import Client, Transaction
 from mta.reception.control import Control
-from mta.reception.parameters import Asked
-from mta.reception.reception import Client, ContentEvent, Reception, Transaction
+from mta.reception.reception import Reception
 from mta.smtp.replies import reply
 
 Before = Callable[[NewMessage], Awaitable[Accept | Refuse]]
-
-
-@dataclass(slots=True)
-class Given:
-    """An envelope: the session's own is gone when the hook answers."""
-
-    sender: str | None
-    recipients: list[str] | None
-    asked: Asked | None
-
-
-class Content(NamedTuple):
-    """Content that a hook altered."""
-
-    body: bytes
-    flags: int
 
 
 class HookedReception(Reception):
@@ -53,22 +35,28 @@ class HookedReception(Reception):
         """Whom to ask; to be called before the first message."""
         self.before, self._tasks = before, set()
 
+    def ahead(self, session: Client, flags: int) -> int:
+        """The hook sees the content as it came."""
+        return 0
+
     def content(
         self,
         session: Client,
         transaction: Transaction,
-        event: ContentEvent,
+        body: bytes,
+        flags: int,
         done: Callable[[bytes], None],
+        ahead: int = 0,
     ) -> None:
         """As `Reception.content`; `done` gets the reply later."""
-        scan = headers.scan(event.body, self._names)
-        control = self._judge(scan)
+        control = self._judge(scan(body, self._names))
         if isinstance(control, bytes):
-            super().content(session, transaction, event, done)
+            super().content(session, transaction, body, flags, done)
             return
-        given = Given(transaction.sender, transaction.recipients, transaction.asked)
+        # The session's own envelope is gone when the hook answers.
+        given = Transaction(transaction.sender, transaction.recipients, transaction.asked)
         settle = partial(self._settle, session, done)
-        work = self._ask(session, given, event, scan, control, settle)
+        work = self._ask(session, given, body, flags, settle, control)
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -80,15 +68,15 @@ class HookedReception(Reception):
     async def _ask(
         self,
         session: Client,
-        given: Given,
-        event: ContentEvent,
-        scan: headers.HeaderScan,
-        control: Control,
+        given: Transaction,
+        body: bytes,
+        flags: int,
         done: Callable[[bytes], None],
+        control: Control,
     ) -> None:
-        size = len(event.body)
+        size = len(body)
         try:
-            answer = await self.before(_described(session, given, event, control))
+            answer = await self.before(_described(session, given, body, control))
         except HookError as error:
             text = reply(451, "4.3.0", f"Hook {error.hook} failed, try again later")
             reason = f"hook {error.hook}"
@@ -99,12 +87,12 @@ class HookedReception(Reception):
             done(self._refuse(session, text, ".", given.sender, size=size, reason=reason))
             return
         if answer.set_headers or answer.remove_headers:
-            event = _altered(event, answer)
-            scan = headers.scan(event.body, self._names)
-        self._hand_on(session, given, event, scan, _controlled(control, answer), done)
+            body, flags = _altered(body, flags, answer)
+        found = scan(body, self._names)
+        self._hand_on(session, given, body, flags, done, 0, found, _controlled(control, answer))
 
 
-def _described(session: Client, given: Given, event: ContentEvent, control: Control) -> NewMessage:
+def _described(session: Client, given: Transaction, body: bytes, control: Control) -> NewMessage:
     klass = Class.NORMAL if control.klass is None else Class(control.klass)
     return NewMessage(
         sender=given.sender or "",
@@ -113,19 +101,17 @@ def _described(session: Client, given: Given, event: ContentEvent, control: Cont
         campaign=control.campaign,
         pool=control.pool,
         klass=klass,
-        content=event.body,
+        content=body,
         peer_name=session.name,
         peer_address=session.address,
         session=session.id,
     )
 
 
-def _altered(event: ContentEvent, answer: Accept) -> Content:
-    body = alter(event.body, answer.set_headers, answer.remove_headers)
-    flags = event.flags
+def _altered(body: bytes, flags: int, answer: Accept) -> tuple[bytes, int]:
     if any(name.startswith(".") for name in answer.set_headers):
         flags |= Flag.DOT_LINES
-    return Content(body, flags)
+    return alter(body, answer.set_headers, answer.remove_headers), flags
 
 
 def _controlled(control: Control, answer: Accept) -> Control:

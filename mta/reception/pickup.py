@@ -27,29 +27,14 @@ class PickupError(MailraceError):
 
 
 class EnvelopePath(NamedTuple):
-    """An address with its parameters; has the form of a MAIL and of a RCPT event."""
+    """An address with its parameters."""
 
     address: str
     params: dict[str, str | None] | None = None
 
-    @property
-    def sender(self) -> str:
-        """The reverse-path."""
-        return self.address
-
-    @property
-    def size(self) -> int:
-        """Nothing is declared: the file is in memory."""
-        return 0
-
-    @property
-    def recipient(self) -> str:
-        """A forward-path."""
-        return self.address
-
 
 class Drop(NamedTuple):
-    """A file's message; has the form of a Content event."""
+    """A file's message."""
 
     sender: EnvelopePath
     recipients: list[EnvelopePath]

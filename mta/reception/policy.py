@@ -85,7 +85,7 @@ class Policy:
 
     def sender(self, sender: str) -> bytes | None:
         """The refusal of this reverse-path, or None."""
-        if sender and not sender.rpartition("@")[2]:
+        if sender and sender[-1] == "@":
             return reply(501, "5.1.7", f"<{sender}>: the sender address ends after the @")
         if sender and "@" not in sender:
             return reply(501, "5.1.7", f"<{sender}>: the sender address needs a domain")

@@ -8,6 +8,8 @@ import re
 
 from mta.reception.policy import UNIX
 
+LONGER = 69  # octets of a Received header behind `trace`: id, semicolon, date, folding
+
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 ODD = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 

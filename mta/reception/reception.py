@@ -5,34 +5,38 @@ from __future__ import annotations
 import re
 from binascii import hexlify
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from mta._speedups import headers
+from mta._speedups.dots import headed
+from mta._speedups.headers import HeaderScan, Names, scan
 from mta.clock import Clock
 from mta.errors import SpoolBusyError
-from mta.model import Class, Flag, IdGenerator, Kind, Message, Outcome
+from mta.model import Flag, IdGenerator, Kind, Message, Outcome
 from mta.reception.budget import FIRST
+from mta.reception.client import Client, Transaction
 from mta.reception.control import NOTHING, Control, ControlNames, read
 from mta.reception.parameters import (
     CHANGED,
     PRIORITY,
     Asked,
     ParameterOptions,
+    Params,
     future_release,
     klass_of,
     of_mail,
     of_rcpt,
 )
 from mta.reception.policy import Policy
-from mta.reception.received import Dates, trace
+from mta.reception.received import LONGER, Dates, trace
 from mta.smtp.replies import LOCAL_ERROR, NO_STORAGE, reply
 
 if TYPE_CHECKING:
     from mta.maillog.records import RecordWriter
     from mta.model import Wish
+
+_SMTPUTF8: int = Flag.SMTPUTF8
 
 REPLY = re.compile(rb"(\d{3})[ -](?:(\d\.\d{1,3}\.\d{1,3}) )?(.*)")
 REASONS = {  # the log's word for a refusal, by the enhanced code we give it
@@ -59,30 +63,6 @@ class ReceptionOptions(msgspec.Struct, frozen=True):
     parameters: ParameterOptions = ParameterOptions()
 
 
-class Transaction(Protocol):
-    """An envelope that is being given."""
-
-    sender: str | None
-    recipients: list[str] | None
-    asked: Asked | None  # by parameters of MAIL and RCPT; None for nothing
-
-
-class Client(Transaction, Protocol):
-    """Who gives it: an SMTP session or an HTTP request."""
-
-    address: str  # IP address, or "unix"
-    relay: bool  # may send to any domain
-    id: str  # the session's, for log and envelope
-    name: str  # from EHLO
-    extended: bool  # said EHLO
-    trace: bytes  # kept here by reception: Received up to the id
-    reserved: int  # kept here by the room: octets
-
-    def more_room(self) -> None:
-        """Content that waited for room may come."""
-        ...
-
-
 class Room(Protocol):
     """Room for content (`mta.reception.budget.Budget`)."""
 
@@ -90,35 +70,6 @@ class Room(Protocol):
     def release(self, holder: Client, /) -> None: ...
     def grow(self, holder: Client, size: int, /) -> bool: ...
     def forget(self, holder: Client, /) -> None: ...
-
-
-class MailEvent(Protocol):
-    """A parsed MAIL command."""
-
-    @property
-    def sender(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def params(self) -> Mapping[str, str | None] | None: ...
-
-
-class RcptEvent(Protocol):
-    """A parsed RCPT command."""
-
-    @property
-    def recipient(self) -> str: ...
-    @property
-    def params(self) -> Mapping[str, str | None] | None: ...
-
-
-class ContentEvent(Protocol):
-    """A message's content, unstuffed."""
-
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def flags(self) -> int: ...
 
 
 class Submit(Protocol):
@@ -138,8 +89,8 @@ class Reception:
     """One listener's way in. Verdicts are whole replies; None is the standard positive one."""
 
     __slots__ = (
-        "options", "policy", "_ids", "_submit", "_log", "_clock", "_problem", "_names",
-        "_dates", "_records", "room",
+        "options", "policy", "room", "_ids", "_submit", "_log", "_clock", "_problem", "_names",
+        "_dates", "_records", "_hostname", "_believes", "_completes", "_max_hops",
     )  # fmt: skip
 
     def __init__(
@@ -159,8 +110,10 @@ class Reception:
         self.options, self.policy = options, policy
         self._ids, self._submit, self._log, self._clock = ids, submit, log, clock
         self.room, self._records, self._problem = room, records, problem
-        self._names = options.names.all()
+        self._names = Names(options.names.all())
         self._dates = Dates()
+        self._hostname, self._max_hops = options.hostname, options.max_hops
+        self._believes, self._completes = options.believe_control, options.add_headers
 
     def hello(self, session: Client, extended: bool, standard: bytes) -> bytes | None:
         """What is offered to this client alone, in the `standard` reply to EHLO."""
@@ -173,40 +126,43 @@ class Reception:
             return b"250-%b\r\n250 %b\r\n" % (first[4:], line)
         return b"%b\r\n250-%b\r\n%b" % (first, line, rest)
 
-    def mail(self, session: Client, event: MailEvent) -> bytes | None:
-        """Begin a transaction."""
-        sender, asked = event.sender, None
+    def mail(
+        self, session: Client, sender: str, size: int = 0, params: Params | None = None
+    ) -> bytes | None:
+        """Begin a transaction; `size` is what was declared."""
+        asked = None
         refusal = self.policy.sender(sender)
-        if refusal is None and event.params is not None:
+        if refusal is None and params is not None:
             options, now = self.options.parameters, self._clock.wall_us()
-            judged = of_mail(event.params, options, now, session.relay)
+            judged = of_mail(params, options, now, session.relay)
             refusal, asked = (judged, None) if isinstance(judged, bytes) else (None, judged)
-        if refusal is None and event.size and not self.room.reserve(session, event.size):
+        if refusal is None and size and not self.room.reserve(session, size):
             refusal = NO_STORAGE  # RFC 1870 6.1: 452 where there is no room now
         if refusal is not None:
             return self._refuse(session, refusal, "MAIL", sender)
         session.sender, session.recipients, session.asked = sender, [], asked
-        if event.params and PRIORITY in event.params and not session.relay:
+        if params and PRIORITY in params and not session.relay:
             return CHANGED
         return None
 
-    def rcpt(self, session: Client, event: RcptEvent) -> bytes | None:
+    def rcpt(self, session: Client, address: str, params: Params | None = None) -> bytes | None:
         """Add a recipient."""
-        recipient = self.policy.complete(event.recipient)
+        recipient = self.policy.complete(address)
         if recipient is None:
-            text = f"<{event.recipient}>: the recipient address needs a domain"
+            text = f"<{address}>: the recipient address needs a domain"
             refusal: bytes | None = reply(550, "5.1.2", text)
         else:
             refusal = self.policy.recipient(session.address, recipient, session.relay)
-        if refusal is None and event.params is not None:
-            refusal = self._wish(session, event.params)
+        if refusal is None and params is not None:
+            refusal = self._wish(session, params)
         if refusal is not None:
-            return self._refuse(session, refusal, "RCPT", session.sender, event.recipient)
-        assert session.recipients is not None and recipient is not None
-        session.recipients.append(recipient)
+            return self._refuse(session, refusal, "RCPT", session.sender, address)
+        recipients = session.recipients
+        assert recipients is not None and recipient is not None
+        recipients.append(recipient)
         return None
 
-    def _wish(self, session: Client, params: Mapping[str, str | None]) -> bytes | None:
+    def _wish(self, session: Client, params: Params) -> bytes | None:
         """Note what is asked for the recipient that comes next, or refuse it."""
         wish = of_rcpt(params)
         if isinstance(wish, bytes):
@@ -217,59 +173,71 @@ class Reception:
         session.asked.wish(len(session.recipients), wish)
         return None
 
-    def data(self, session: Client, event: object = None) -> bytes | None:
+    def data(self, session: Client) -> bytes | None:
         """May content come: is there room for it, where its size was not declared."""
         if self._problem() is None and (session.reserved or self.room.reserve(session, FIRST)):
             return None
         return self._refuse(session, NO_STORAGE, "DATA", session.sender)
 
+    def ahead(self, session: Client, flags: int) -> int:
+        """How long the Received header of the next content will be, by what was declared."""
+        return len(self._trace(session, flags)) + LONGER
+
     def content(
         self,
         session: Client,
         transaction: Transaction,
-        event: ContentEvent,
+        body: bytes,
+        flags: int,
         done: Callable[[bytes], None],
+        ahead: int = 0,
     ) -> None:
-        """Judge the content and hand the message on; `done` gets the reply, now or later."""
-        self._content(session, transaction, event, done)
+        """Judge the content and hand the message on; `done` gets the reply, now or later.
+
+        The content is what `body` has behind `ahead`; where that is not 0, `body` is given away.
+        """
+        found = scan(body, self._names, ahead)
+        control = self._judge(found)
+        if isinstance(control, bytes):
+            size = len(body) - ahead
+            done(self._refuse(session, control, ".", transaction.sender, size=size))
+        else:
+            self._hand_on(session, transaction, body, flags, done, ahead, found, control)
         if session.reserved:  # the queues count what they have taken
             self.room.release(session)
-
-    def _content(
-        self,
-        session: Client,
-        transaction: Transaction,
-        event: ContentEvent,
-        done: Callable[[bytes], None],
-    ) -> None:
-        scan = headers.scan(event.body, self._names)
-        control = self._judge(scan)
-        if isinstance(control, bytes):
-            size = len(event.body)
-            done(self._refuse(session, control, ".", transaction.sender, size=size))
-            return
-        self._hand_on(session, transaction, event, scan, control, done)
 
     def _hand_on(
         self,
         session: Client,
         transaction: Transaction,
-        event: ContentEvent,
-        scan: headers.HeaderScan,
-        control: Control,
+        body: bytes,
+        flags: int,
         done: Callable[[bytes], None],
+        ahead: int,
+        found: HeaderScan,
+        control: Control,
     ) -> None:
         """Make a message of content that was found good, and submit it."""
         recipients = transaction.recipients
         assert recipients is not None and transaction.sender is not None
-        message = self._message(session, transaction.sender, event, scan, control)
+        now, id = self._clock.wall_us(), self._ids.next()
+        digits = hexlify(id)
+        message = Message(id, transaction.sender)
+        message.received_us, message.flags = now, flags
+        message.peer_name, message.peer_address = session.name, session.address
+        message.session, message.message_id = session.id, found.message_id
         message.total = message.open = len(recipients)
+        self._complete(session, message, digits, body, ahead, found)
+        if control is not NOTHING:
+            message.tenant, message.campaign = control.tenant, control.campaign
+            message.pool = control.pool
+            if control.klass is not None:
+                message.klass = control.klass
         wishes = None
         if transaction.asked is not None:
             wishes = self._grant(message, transaction.asked, control)
-        stored = partial(self._stored, session, message, done)
         try:
-            self._submit(message, recipients, stored, wishes)
+            self._submit(message, recipients, Stored(self, session, message, digits, done), wishes)
         except SpoolBusyError:
             done(self._refuse(session, NO_STORAGE, ".", message.sender, size=message.size))
 
@@ -287,86 +255,60 @@ class Reception:
         """Take down a refusal that was given without reception."""
         self._refuse(session, answer, command, session.sender, recipient, reason=reason)
 
-    def _judge(self, scan: headers.HeaderScan) -> Control | bytes:
+    def _judge(self, found: HeaderScan) -> Control | bytes:
         """What the control headers say, or the refusal of the content."""
-        if scan.received_count > self.options.max_hops:
-            text = f"Mail loop: {scan.received_count} Received headers, more than max_hops"
+        if found.received_count > self._max_hops:
+            text = f"Mail loop: {found.received_count} Received headers, more than max_hops"
             return reply(554, "5.4.6", text)
-        if not scan.found or not self.options.believe_control:
+        values = found.found
+        if values is None or not self._believes:
             return NOTHING
-        return read(self.options.names, scan.found)
+        return read(self.options.names, values)
 
-    def _message(
-        self,
-        session: Client,
-        sender: str,
-        event: ContentEvent,
-        scan: headers.HeaderScan,
-        control: Control,
-    ) -> Message:
-        now, id = self._clock.wall_us(), self._ids.next()
-        digits, body, message_id = hexlify(id), event.body, scan.message_id
-        head = self._received(session, digits, now, event.flags)
-        if self.options.add_headers:
-            head += self._missing(scan, digits, now)
-            message_id = message_id or f"<{digits.decode()}@{self.options.hostname}>"
-        if scan.header_end == 0 and body[:2] != b"\r\n":
-            head += b"\r\n"  # RFC 5322 2.1: the body begins after an empty line
-        if scan.kept is None:
-            body = head + body
-        else:
-            view = memoryview(body)
-            body = b"".join([head, *(view[start:end] for start, end in scan.kept)])
-        return Message(
-            id,
-            sender,
-            tenant=control.tenant,
-            campaign=control.campaign,
-            pool=control.pool,
-            klass=Class.NORMAL if control.klass is None else control.klass,
-            received_us=now,
-            size=len(body),
-            flags=event.flags,
-            peer_name=session.name,
-            peer_address=session.address,
-            message_id=message_id,
-            session=session.id,
-            body=body,
-        )
-
-    def _received(self, session: Client, digits: bytes, now: int, flags: int) -> bytes:
-        """The Received header of this message."""
-        if not session.trace:
-            session.trace = trace(
-                session.name, session.address, self.options.hostname, extended=session.extended
-            )
-        head = session.trace
-        if flags & Flag.SMTPUTF8:
-            head = head.replace(b" with ESMTP", b" with UTF8SMTP")  # RFC 6531 4.3
-        return b"%b%b;\r\n\t%b\r\n" % (head, digits, self._dates.at(now))
-
-    def _missing(self, scan: headers.HeaderScan, digits: bytes, now: int) -> bytes:
-        """The Date and Message-ID headers that the message lacks (RFC 6409 8.1 and 8.2)."""
-        added = b""
-        if not scan.has_date:
-            added += b"Date: %b\r\n" % self._dates.at(now)
-        if not scan.has_message_id:
-            added += b"Message-ID: <%b@%b>\r\n" % (digits, self.options.hostname.encode())
-        return added
-
-    def _stored(
+    def _complete(
         self,
         session: Client,
         message: Message,
-        done: Callable[[bytes], None],
-        error: BaseException | None,
+        digits: bytes,
+        body: bytes,
+        ahead: int,
+        found: HeaderScan,
     ) -> None:
-        """The commit has ended."""
-        if error is None:
-            done(b"250 2.0.0 Ok: queued as %b\r\n" % hexlify(message.id))
+        """Put our header before the content, and leave out what it is not to have."""
+        date = self._dates.at(message.received_us)
+        head = [self._trace(session, message.flags), digits, b";\r\n\t", date, b"\r\n"]
+        if self._completes:
+            head += self._missing(found, digits, date)
+            if not message.message_id:
+                message.message_id = f"<{digits.decode()}@{self._hostname}>"
+        if found.header_end == ahead and body[ahead : ahead + 2] != b"\r\n":
+            head.append(b"\r\n")  # RFC 5322 2.1: the body begins after an empty line
+        kept = found.kept
+        if kept is None:
+            body = headed(body, ahead, head)
         else:
-            answer = NO_STORAGE if isinstance(error, SpoolBusyError) else LOCAL_ERROR
-            done(self._refuse(session, answer, ".", message.sender, size=message.size))
+            view = memoryview(body)
+            body = b"".join([*head, *(view[start:end] for start, end in kept)])
+        message.body, message.size = body, len(body)
+
+    def _trace(self, session: Client, flags: int) -> bytes:
+        """The Received header of a message up to its id."""
+        if not session.trace:
+            session.trace = trace(
+                session.name, session.address, self._hostname, extended=session.extended
+            )
+        if flags & _SMTPUTF8:
+            return session.trace.replace(b" with ESMTP", b" with UTF8SMTP")  # RFC 6531 4.3
+        return session.trace
+
+    def _missing(self, found: HeaderScan, digits: bytes, date: bytes) -> list[bytes]:
+        """The Date and Message-ID headers that the message lacks (RFC 6409 8.1 and 8.2)."""
+        added = []
+        if not found.has_date:
+            added.append(b"Date: %b\r\n" % date)
+        if not found.has_message_id:
+            added.append(b"Message-ID: <%b@%b>\r\n" % (digits, self._hostname.encode()))
+        return added
 
     def _refuse(
         self,
@@ -392,6 +334,35 @@ class Reception:
         )
         self._log(record)
         return answer
+
+
+class Stored:
+    """What follows when the commit of a message has ended."""
+
+    __slots__ = ("reception", "session", "message", "digits", "done")
+
+    def __init__(
+        self,
+        reception: Reception,
+        session: Client,
+        message: Message,
+        digits: bytes,
+        done: Callable[[bytes], None],
+    ) -> None:
+        self.reception, self.session, self.message = reception, session, message
+        self.digits, self.done = digits, done
+
+    def __call__(self, error: BaseException | None) -> None:
+        if error is None:
+            self.done(b"250 2.0.0 Ok: queued as " + self.digits + b"\r\n")
+        else:
+            self.failed(error)
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing is stored."""
+        answer = NO_STORAGE if isinstance(error, SpoolBusyError) else LOCAL_ERROR
+        refuse, message = self.reception._refuse, self.message
+        self.done(refuse(self.session, answer, ".", message.sender, size=message.size))
 
 
 def outcome_of(answer: bytes, command: str) -> Outcome:

@@ -28,6 +28,10 @@ sees events that it can accept. A shell's loop, behind each `feed` and each late
     if core.closing: transport.close()
     elif core.wants_read: transport.resume_reading() else: transport.pause_reading()
 
+A shell that is compiled makes no event objects: `next_kind` tells the kind as a number, the core's
+fields (`envelope`, `name`, `flags`, `body()`) what it is about, and `event` makes the object if it
+is wanted after all. `read` and `status` are `feed` and the three questions behind it in one call.
+
 Transitions that follow from a verdict: a refused MAIL leaves READY (and the RCPT and DATA that a
 pipelining client sent behind it get 503 without being counted as errors), a refused RCPT is not
 counted, a refused DATA leaves the transaction open, content ends it either way.
@@ -41,7 +45,8 @@ Content by BDAT (RFC 3030) raises the same events: Data at its first chunk, Cont
 each chunk between is answered by the core. Octets of a chunk that is refused are passed over, to
 the last one; a BDAT whose number cannot be read ends the session, as nobody knows what follows.
 
-Content goes from the fed buffer into the body's own memory, unstuffed, in one copy. What refuses
+Content goes from the fed buffer into the body's own memory, unstuffed, in one copy; with `ahead`
+set before DATA is answered, it has so many octets of room in front for a header. What refuses
 it (size, bare newline, NUL, line length) gives the memory back at once; the rest is read up to the
 final dot and answered then, with a Reset event that carries the reply.
 """

@@ -13,15 +13,15 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from aiosmtpd.smtp import MISSING, Envelope
 
 from mta._speedups.dots import ContentReader
+from mta._speedups.server import CONTENT, HELLO, MAIL, RCPT
 from mta._speedups.stuff import dot_stuff
 from mta.model import Flag
 from mta.reception.received import trace
 from mta.smtp.replies import reply
-from mta.smtp.server import Command, Content, Event, Hello, Mail, Rcpt, Reset
+from mta.smtp.server import Command, Content, Event, Hello, Mail, Rcpt
 from mta.smtpd.commands import Commands
 from mta.smtpd.session import Session
 
@@ -40,13 +40,6 @@ FAILED = reply(451, "4.3.0", "The policy of this listener failed, try again late
 NO_AUTH_HERE = reply(503, "5.5.1", "AUTH is not allowed within a transaction")  # RFC 4954 4
 AUTH_REQUIRED = reply(530, "5.7.0", "Authentication required")
 SCANNED: int = Flag.EIGHT_BIT | Flag.DOT_LINES | Flag.LONG_LINES
-
-
-class Body(msgspec.Struct):
-    """A content that the handler has changed."""
-
-    body: bytes
-    flags: int
 
 
 class Dialogue(Commands):
@@ -198,9 +191,25 @@ class HandledSession(Session):
 
     # Verdicts.
 
-    def _hello(self, event: Hello) -> None:
+    def _answer(self, kind: int) -> None:
+        if kind == HELLO:
+            self._take_hello(self.core.event(kind))
+        elif kind == MAIL:
+            self._take_mail(self.core.event(kind))
+        elif kind == RCPT:
+            self._take_rcpt(self.core.event(kind))
+        elif kind == CONTENT:
+            self._take_content(self.core.event(kind))
+        else:
+            super()._answer(kind)
+
+    def _ahead(self) -> int:
+        """The handler sees the content as it came."""
+        return 0
+
+    def _take_hello(self, event: Hello) -> None:
         core, server = self.core, self.server
-        offered = self._greeted(event)
+        offered = self._greeted(event.name, event.extended)
         if server.session.authenticated:
             self._note_login()
         server.session.extended_smtp = event.extended
@@ -235,13 +244,14 @@ class HandledSession(Session):
         self.server.session.host_name = self.name
         self.core.verdict(answer)
 
-    def _mail(self, event: Mail) -> None:
+    def _take_mail(self, event: Mail) -> None:
         server = self.server
         server._set_post_data_state()
         if server._auth_required and not server.session.authenticated:
             self.core.verdict(AUTH_REQUIRED)
             return
-        answer = self.listener.reception.mail(self, event)
+        reception = self.listener.reception
+        answer = reception.mail(self, event.sender, event.size, event.params)
         if answer is not None and answer[:1] != b"2":
             self.core.verdict(answer)
             return
@@ -258,16 +268,15 @@ class HandledSession(Session):
                     envelope.mail_from = event.sender
                 self.sender = address(envelope.mail_from, empty=True)
             else:
-                self.sender = self.recipients = None
-                self.give_up()
+                self._forget()
                 server._set_post_data_state()
                 self._note(said, "MAIL")
             self.core.verdict(said)
 
         self._ask("MAIL", then, event.sender, options)
 
-    def _rcpt(self, event: Rcpt) -> None:
-        refusal = self.listener.reception.rcpt(self, event)
+    def _take_rcpt(self, event: Rcpt) -> None:
+        refusal = self.listener.reception.rcpt(self, event.recipient, event.params)
         if refusal is not None:
             self.core.verdict(refusal)
             return
@@ -303,7 +312,7 @@ class HandledSession(Session):
         if self.asked is not None and self.asked.wishes:
             self.asked.wishes.pop(len(self.recipients), None)
 
-    def _content(self, event: Content) -> None:
+    def _take_content(self, event: Content) -> None:
         envelope = self.server.envelope
         envelope.content = envelope.original_content = event.body
         self.cap = self.ends
@@ -311,14 +320,13 @@ class HandledSession(Session):
         def then(status: Any) -> None:
             said = None if status is MISSING else whole(status)
             if said is None or said[:1] == b"2":
-                content = changed(envelope, event)
+                body, flags = changed(envelope, event)
                 self._use(envelope)
-                self.listener.reception.content(self, self, content, self.stored)
+                self.listener.reception.content(self, self, body, flags, self.stored)
             else:
                 self._note(said, ".")
                 self.core.verdict(said)
-            self.sender = self.recipients = None
-            self.give_up()
+            self._forget()
             self.server._set_post_data_state()
 
         self._ask("DATA", then)
@@ -336,8 +344,8 @@ class HandledSession(Session):
             }
         self.recipients = recipients
 
-    def _reset(self, event: Reset) -> None:
-        super()._reset(event)
+    def _reset(self, answer: bytes) -> None:
+        super()._reset(answer)
         self.server._set_rset_state()
 
     # Commands that the handler answers whole.
@@ -373,8 +381,7 @@ class HandledSession(Session):
             self.relay = True
             self._note_login()
         if event.verb == "RSET":
-            self.sender = self.recipients = None
-            self.give_up()
+            self._forget()
             core.proceed("reset")
         else:
             core.proceed("close" if server._closing else "command")
@@ -384,16 +391,6 @@ class HandledSession(Session):
         """Received says ESMTPA from now on (RFC 3848)."""
         hostname = self.listener.reception.options.hostname
         self.trace = trace(self.name, self.address, hostname, extended=self.extended, login=True)
-
-    handlers = {
-        **Session.handlers,
-        Hello: _hello,
-        Mail: _mail,
-        Rcpt: _rcpt,
-        Content: _content,
-        Reset: _reset,
-        Command: _command,
-    }
 
 
 def commands(handler: Any) -> set[str]:
@@ -449,11 +446,11 @@ def mail_options(event: Mail) -> list[str]:
     return found + words(event.params)
 
 
-def changed(envelope: Envelope, event: Content) -> Content | Body:
+def changed(envelope: Envelope, event: Content) -> tuple[bytes, int]:
     """The content to spool: what came, or what the handler made of it, its line ends mended."""
     content = envelope.content
     if content is event.body:
-        return event
+        return event.body, event.flags
     if isinstance(content, str):
         content = content.encode("utf-8", "surrogateescape")
     if not isinstance(content, bytes):
@@ -463,4 +460,4 @@ def changed(envelope: Envelope, event: Content) -> Content | Body:
         content = (content[:-1] if bare else content) + b"\r\n"
     reader = ContentReader(mend=True)
     reader.feed(dot_stuff(content) + b".\r\n")
-    return Body(reader.body(), event.flags & ~SCANNED | reader.flags)
+    return reader.body(), event.flags & ~SCANNED | reader.flags

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import math
 import socket
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import msgspec
 
@@ -23,7 +23,7 @@ from mta.smtpd.handover import Handover
 from mta.smtpd.proxy import Origin, Preamble
 from mta.smtpd.service import Service
 from mta.smtpd.session import Session
-from mta.smtpd.timeouts import NEVER, Timeouts
+from mta.smtpd.timeouts import Seconds, Timeouts
 
 ACCEPTS = 32  # connections taken per wake-up, so that sessions get their turn
 PAUSE = 0.5  # seconds without accepting after descriptors ran out
@@ -47,9 +47,8 @@ class Listener:
     """Serves bound, listening sockets until `close`; `sessions` has what it opened."""
 
     __slots__ = (
-        "reception", "service", "server", "sessions", "command", "idle", "data_block", "linger",
-        "content", "whole", "header", "drain_text", "draining",
-        "number", "handover", "_options", "_loop", "_sockets", "_tasks", "_paused",
+        "reception", "service", "server", "sessions", "seconds", "drain_text", "draining", "number",
+        "handover", "_options", "_loop", "_sockets", "_tasks", "_paused",
         "_ended",
     )  # fmt: skip
 
@@ -77,13 +76,7 @@ class Listener:
     def reload(self, options: ListenerOptions, reception: Reception) -> None:
         """Serve by these from now on; open sessions keep their `options.server`."""
         self.server, self.reception, self._options = options.server, reception, options
-        self.drain_text, timeouts = options.drain_text, options.timeouts
-        # Whole seconds: the wheel knows no smaller ones.
-        self.command, self.idle = math.ceil(timeouts.command), math.ceil(timeouts.idle)
-        self.data_block, self.linger = math.ceil(timeouts.data_block), math.ceil(timeouts.linger)
-        self.content = math.ceil(timeouts.content) or NEVER
-        self.whole = math.ceil(timeouts.session) or NEVER
-        self.header = math.ceil(timeouts.header)
+        self.drain_text, self.seconds = options.drain_text, Seconds(options.timeouts)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -188,10 +181,10 @@ class Listener:
         self.sessions.discard(preamble)
         self.service.deadlines.remove(preamble)
         self.sessions.add(session)
-        transport.set_protocol(session)
+        transport.set_protocol(_protocol(session))
         session.connection_made(transport)
         if rest and not session.ending:
-            session.take(rest)
+            session.data_received(rest)
 
     def move(self, session: Session, address: str) -> bytes | None:
         """XCLIENT has named the client ("": it is not known); the refusal by its network."""
@@ -216,7 +209,7 @@ class Listener:
     async def _connect(self, sock: socket.socket, session: Session | Preamble) -> None:
         sock.setblocking(False)
         try:
-            await self._loop.connect_accepted_socket(lambda: session, sock)
+            await self._loop.connect_accepted_socket(lambda: _protocol(session), sock)
         except OSError:  # gone before it was served
             sock.close()
             self.forget(session)
@@ -261,3 +254,8 @@ class Listener:
             if self._ended is None or self._ended.done():
                 self._ended = self._loop.create_future()
             await asyncio.shield(self._ended)
+
+
+def _protocol(session: Session | Preamble) -> asyncio.BaseProtocol:
+    """A session has the methods of a protocol; a compiled class cannot inherit from asyncio's."""
+    return cast(asyncio.BaseProtocol, session)

@@ -160,7 +160,7 @@ class Preamble(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The header is due."""
         self.transport = transport  # type: ignore[assignment]  # always a stream's
-        self.service.deadlines.add(self, self.listener.header)
+        self.service.deadlines.add(self, self.listener.seconds.header)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The worker's buffer."""

@@ -28,7 +28,8 @@ class Service:
     """One receive buffer, one deadline wheel, the session limits and numbers of a worker."""
 
     __slots__ = (
-        "view", "deadlines", "limits", "accepted", "refused", "timed_out", "starved", "_prefix",
+        "buffer", "view", "deadlines", "limits", "accepted", "refused", "timed_out", "starved",
+        "_prefix",
     )  # fmt: skip
 
     def __init__(
@@ -40,7 +41,8 @@ class Service:
         started: int | None = None,
     ) -> None:
         # Each read is given to its session's core at once, so one buffer serves all sessions.
-        self.view = memoryview(bytearray(READ_SIZE))
+        self.buffer = bytearray(READ_SIZE)
+        self.view = memoryview(self.buffer)
         self.deadlines = Deadlines(loop.time, loop.call_later)
         self.limits = limits if limits is not None else SessionLimits()
         self.accepted = 0  # sessions taken since the start

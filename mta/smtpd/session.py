@@ -12,41 +12,43 @@ closing with unread input would reset the connection and may destroy that reply.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from mta.smtp.server import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset, ServerCore
+from mta._speedups import server
+from mta._speedups.server import ServerCore
+from mta.reception.client import Client
 from mta.smtpd import xclient
 from mta.smtpd.timeouts import NEVER
 
 if TYPE_CHECKING:
-    from mta.reception.parameters import Asked
+    from mta.smtp.server import Command
     from mta.smtpd.listener import Listener
 
 TOO_LARGE = b"552 5.3.4 "
 
+# C integers here
+_NEVER: int = NEVER
+_HELLO: int = server.HELLO
+_MAIL: int = server.MAIL
+_RCPT: int = server.RCPT
+_DATA: int = server.DATA
+_CONTENT: int = server.CONTENT
+_COMMAND: int = server.COMMAND
+_RESET: int = server.RESET
+_WAITING: int = server.WAITING
+_IN_CONTENT: int = server.IN_CONTENT
+_WANTS_READ: int = server.WANTS_READ
 
-class Session(asyncio.BufferedProtocol):
+
+class Session(Client):
     """A client's connection; also its transaction, as reception fills it in."""
 
     __slots__ = (
-        "listener", "service", "core", "transport", "address", "network", "relay", "id", "name",
-        "extended", "trace", "sender", "recipients", "asked", "deadline", "bucket", "cap", "ends",
-        "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims",
-        "reserved", "starved",
+        "listener", "service", "core", "transport", "network", "deadline", "bucket", "cap", "ends",
+        "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims", "starved",
     )  # fmt: skip
 
-    handlers: ClassVar[Handlers]  # by event; below
-    address: str  # IP address, or "unix"; the client's, where a trusted proxy named it
     network: bytes  # the key of the session limit
-    relay: bool  # may send to any domain
-    id: str
-    name: str  # from EHLO or HELO
-    extended: bool  # said EHLO
-    trace: bytes  # the Received header up to its id; b"" until the first message
-    sender: str | None  # None outside a transaction
-    recipients: list[str] | None
-    asked: Asked | None  # by parameters of MAIL and RCPT
     deadline: int  # second of the wheel
     bucket: int  # the wheel's own
     cap: int  # second after which no progress extends the deadline
@@ -58,22 +60,18 @@ class Session(asyncio.BufferedProtocol):
     eof: bool  # the client sends no more
     errors: int  # the core's, at the end of the last turn
     told: int  # contents too large that were taken down in this turn
-    reserved: int  # octets of memory for content, kept by reception's room
     starved: bool  # content waits for room
     claims: xclient.Claims | None  # what a trusted proxy said of its client
 
     def __init__(self, listener: Listener, address: str, network: bytes, relay: bool) -> None:
-        self.listener, self.service = listener, listener.service
-        self.address, self.network, self.relay = address, network, relay
-        self.id = self.service.next_id()
+        super().__init__(address, listener.service.next_id(), relay=relay)
+        self.listener, self.service, self.network = listener, listener.service, network
         self.core = ServerCore(listener.options_for(self))
         self.transport: asyncio.Transport | None = None
-        self.name, self.extended, self.trace = "", False, b""
-        self.sender, self.recipients, self.asked = None, None, None
         self.deadline = self.bucket = 0
-        self.cap = self.ends = NEVER
+        self.cap = self.ends = _NEVER
         self.turning = self.blocked = self.paused = self.ending = self.eof = False
-        self.errors = self.told = self.reserved = 0
+        self.errors = self.told = 0
         self.starved = False
         self.claims = None
 
@@ -89,10 +87,11 @@ class Session(asyncio.BufferedProtocol):
         """Greet the client."""
         self.transport = transport  # type: ignore[assignment]  # always a stream's
         deadlines, listener = self.service.deadlines, self.listener
-        deadlines.add(self, listener.command)
-        if listener.whole != NEVER:
-            self.cap = self.ends = deadlines.now + listener.whole
-            self._extend(listener.command)
+        seconds = listener.seconds
+        deadlines.add(self, seconds.command)
+        if seconds.session != _NEVER:
+            self.cap = self.ends = deadlines.now + seconds.session
+            self._extend(seconds.command)
         if listener.draining:
             self.core.shutdown(listener.drain_text)
         elif not self.core.closing:  # else it was refused before
@@ -107,13 +106,14 @@ class Session(asyncio.BufferedProtocol):
         """Octets have come."""
         if self.ending:
             return  # after the last reply
-        self.core.feed(self.service.view[:nbytes])
+        self.core.read(self.service.buffer, nbytes)
         self._turn()
 
-    def take(self, data: bytes) -> None:
-        """Octets that were read before the session took over its connection."""
-        self.core.feed(data)
-        self._turn()
+    def data_received(self, data: bytes) -> None:
+        """The same from a loop that has its own buffer, or read before the session took over."""
+        if not self.ending:
+            self.core.feed(data)
+            self._turn()
 
     def eof_received(self) -> bool:
         """The client sends no more: close, but not before the message in hand is answered."""
@@ -140,14 +140,17 @@ class Session(asyncio.BufferedProtocol):
 
     def _turn(self) -> None:
         """Answer what the core has read, and write the replies."""
-        core, transport = self.core, self.transport
+        core = self.core
         self.turning = True
-        while (event := core.next_event()) is not None:
-            self.handlers[type(event)](self, event)
+        kind = core.next_kind()
+        while kind:
+            self._answer(kind)
+            kind = core.next_kind()
         self.turning = False
         output = core.output()
         if core.errors != self.errors:
             self._note_errors(output)
+        transport = self.transport
         if transport is None:
             return
         if output:
@@ -155,16 +158,17 @@ class Session(asyncio.BufferedProtocol):
         if core.closing:
             self._finish()
             return
-        if core.in_content:
-            self._extend(self.listener.data_block)
+        status = core.status()
+        if status & _IN_CONTENT:
+            self._extend(self.listener.seconds.data_block)
             if core.content_size > self.reserved:
                 self._grow()
         elif output:
-            listener = self.listener
-            self._extend(listener.idle if self.sender is None else listener.command)
-        if core.wants_read is self.paused:
+            seconds = self.listener.seconds
+            self._extend(seconds.idle if self.sender is None else seconds.command)
+        if self.paused is bool(status & _WANTS_READ):
             self._read_or_pause()
-        if self.eof and not core.waiting:
+        if self.eof and not status & _WAITING:
             transport.close()
 
     def _note_errors(self, output: bytes) -> None:
@@ -188,7 +192,7 @@ class Session(asyncio.BufferedProtocol):
     def more_room(self) -> None:
         """There is room for more content."""
         self.starved = False
-        self._extend(self.listener.data_block)
+        self._extend(self.listener.seconds.data_block)
         self._read_or_pause()
 
     def give_up(self) -> None:
@@ -227,8 +231,8 @@ class Session(asyncio.BufferedProtocol):
         if self.ending or transport is None:
             return
         self.ending = True
-        self.cap = NEVER
-        self._extend(self.listener.linger)
+        self.cap = _NEVER
+        self._extend(self.listener.seconds.linger)
         self._read_or_pause()
         if self.eof:
             transport.close()
@@ -245,49 +249,77 @@ class Session(asyncio.BufferedProtocol):
         if not self.turning:
             self._turn()
 
-    def _hello(self, event: Hello) -> None:
-        self.core.verdict(self._greeted(event))
+    def _answer(self, kind: int) -> None:
+        """Answer the event that the core has told, or begin to."""
+        if kind == _MAIL:
+            self._mail()
+        elif kind == _RCPT:
+            self._rcpt()
+        elif kind == _DATA:
+            self._data()
+        elif kind == _CONTENT:
+            self._content()
+        elif kind == _RESET:
+            self._reset(self.core.reset_by)
+        elif kind == _HELLO:
+            self.core.verdict(self._greeted(self.core.name, self.core.greets_extended))
+        elif kind == _COMMAND:
+            self._command(self.core.event(kind))
+        else:
+            self._forget()
 
-    def _greeted(self, event: Hello) -> bytes | None:
+    def _greeted(self, name: str, extended: bool) -> bytes | None:
         """Begin anew under the name that was given; the reply, None for the standard one."""
-        self.name, self.extended, self.trace = event.name, event.extended, b""
+        self.name, self.extended, self.trace = name, extended, b""
         if (claims := self.claims) is not None:
-            self.name = claims.helo or event.name
-            self.extended = event.extended if not claims.proto else claims.proto == "ESMTP"
+            self.name = claims.helo or name
+            self.extended = extended if not claims.proto else claims.proto == "ESMTP"
             self.trace = xclient.trace_of(self, claims)
-        self.sender = self.recipients = None
-        self.give_up()
-        core = self.core
-        reception = self.listener.reception
-        return reception.hello(self, event.extended, core.options.extended)
+        self._forget()
+        return self.listener.reception.hello(self, extended, self.core.options.extended)
 
-    def _mail(self, event: Mail) -> None:
-        self.core.verdict(self.listener.reception.mail(self, event))
+    def _mail(self) -> None:
+        core, reception = self.core, self.listener.reception
+        envelope = core.envelope
+        core.verdict(reception.mail(self, envelope.address, envelope.size, envelope.params))
 
-    def _rcpt(self, event: Rcpt) -> None:
-        self.core.verdict(self.listener.reception.rcpt(self, event))
+    def _rcpt(self) -> None:
+        core, reception = self.core, self.listener.reception
+        envelope = core.envelope
+        core.verdict(reception.rcpt(self, envelope.address, envelope.params))
 
-    def _data(self, event: Data) -> None:
-        refusal = self.listener.reception.data(self, event)
+    def _data(self) -> None:
+        core, listener = self.core, self.listener
+        reception = listener.reception
+        refusal = reception.data(self)
         if refusal is None:
             # Each piece extends the deadline, drips beyond this do not.
-            self.cap = self.service.deadlines.now + self.listener.content
-        self.core.verdict(refusal)
+            self.cap = self.service.deadlines.now + listener.seconds.content
+            core.ahead = self._ahead()
+        core.verdict(refusal)
 
-    def _content(self, event: Content) -> None:
+    def _ahead(self) -> int:
+        """Octets of room for our header in front of the content."""
+        reception = self.listener.reception
+        return reception.ahead(self, self.core.envelope.declared)
+
+    def _content(self) -> None:
+        core, reception = self.core, self.listener.reception
         self.cap = self.ends
-        self.listener.reception.content(self, self, event, self.stored)
+        ahead = core.ahead
+        reception.content(self, self, core.body(), core.flags, self.stored, ahead)
         self.sender = self.recipients = None
 
-    def _reset(self, event: Reset) -> None:
-        if event.reply:  # content that the core refused
-            self.listener.reception.refused(self, event.reply, ".")
-            self.told += event.reply.startswith(TOO_LARGE)
-        self.sender = self.recipients = None
+    def _reset(self, answer: bytes) -> None:
+        """The transaction is over; `answer` has refused its content, or is empty."""
+        if answer:
+            self.listener.reception.refused(self, answer, ".")
+            self.told += answer.startswith(TOO_LARGE)
         self.cap = self.ends
-        self.give_up()
+        self._forget()
 
-    def _closed(self, event: Closed) -> None:
+    def _forget(self) -> None:
+        """No transaction is open any more."""
         self.sender = self.recipients = None
         self.give_up()
 
@@ -298,10 +330,10 @@ class Session(asyncio.BufferedProtocol):
 
     def expire(self) -> None:
         """The deadline has passed (`Deadlines` calls this)."""
-        listener, deadlines = self.listener, self.service.deadlines
+        deadlines, command = self.service.deadlines, self.listener.seconds.command
         if self.core.waiting or (self.starved and deadlines.now < self.cap):
             # The delay is ours.
-            deadlines.add(self, min(listener.command, max(1, self.cap - deadlines.now)))
+            deadlines.add(self, min(command, max(1, self.cap - deadlines.now)))
             return
         if self.ending:
             self.abort()
@@ -310,9 +342,9 @@ class Session(asyncio.BufferedProtocol):
         if self.blocked:
             self.abort()
             return
-        deadlines.add(self, listener.command)
+        deadlines.add(self, command)
         if deadlines.now >= self.ends and not self.core.in_content:
-            self.cap = self.ends = NEVER
+            self.cap = self.ends = _NEVER
             self.core.shutdown("This session has lasted long enough")
         else:
             self.core.time_out()
@@ -328,16 +360,3 @@ class Session(asyncio.BufferedProtocol):
         """Drop the connection at once."""
         if self.transport is not None:
             self.transport.abort()
-
-
-Handlers = dict[type, Callable[[Any, Any], None]]
-Session.handlers = {
-    Mail: Session._mail,
-    Rcpt: Session._rcpt,
-    Data: Session._data,
-    Content: Session._content,
-    Hello: Session._hello,
-    Reset: Session._reset,
-    Closed: Session._closed,
-    Command: Session._command,
-}

@@ -7,6 +7,7 @@ bucket is moved at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -25,6 +26,19 @@ class Timeouts(msgspec.Struct, frozen=True):
     linger: float = 5  # for the client to close after our last reply
     content: float = 1800  # whole content, against drip-feeding
     session: float = 0  # whole session
+
+
+class Seconds:
+    """The same in the wheel's whole seconds; NEVER for what is switched off."""
+
+    __slots__ = ("command", "idle", "data_block", "header", "linger", "content", "session")
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.command, self.idle = math.ceil(timeouts.command), math.ceil(timeouts.idle)
+        self.data_block, self.header = math.ceil(timeouts.data_block), math.ceil(timeouts.header)
+        self.linger = math.ceil(timeouts.linger)
+        self.content = math.ceil(timeouts.content) or NEVER
+        self.session = math.ceil(timeouts.session) or NEVER
 
 
 class Item(Protocol):

@@ -10,11 +10,10 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from mta.reception.client import Client
 from mta.reception.policy import UNIX
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from mta.reception.pickup import Drop, Folder, Found
     from mta.reception.reception import Reception
 
@@ -22,20 +21,12 @@ BATCH = 100  # files of one look
 BATCH_OCTETS = 32 << 20
 
 
-class Client:
-    """What reception wants to know of who brings a message."""
-
-    def __init__(self, name: str, hostname: str) -> None:
-        self.address, self.relay, self.extended = UNIX, True, True
-        self.id, self.name = f"pickup {name}", "pickup"
-        self.trace = f"Received: by {hostname} (pickup)\r\n\tid ".encode("ascii", "replace")
-        self.sender: str | None = None
-        self.recipients: list[str] | None = None
-        self.asked: Any = None
-        self.reserved = 0
-
-    def more_room(self) -> None:
-        """Never asked for: a file is there whole."""
+def client_of(name: str, hostname: str) -> Client:
+    """What reception wants to know of who brings a file."""
+    client = Client(UNIX, f"pickup {name}", relay=True)
+    client.name, client.extended = "pickup", True
+    client.trace = f"Received: by {hostname} (pickup)\r\n\tid ".encode("ascii", "replace")
+    return client
 
 
 class Pickup:
@@ -112,7 +103,7 @@ class Pickup:
         if drop.size > self._max_size:
             return f"the message has {drop.size} octets, {self._max_size} are allowed"
         reception = self.reception
-        client = Client(one.name, reception.options.hostname)
+        client = client_of(one.name, reception.options.hostname)
         refusals = self._envelope(client, drop)
         if refusals and not client.recipients:
             return None if all(r[:1] == b"4" for r in refusals) else _text(refusals)
@@ -120,7 +111,7 @@ class Pickup:
             reception.room.release(client)
             return None
         answer: asyncio.Future[bytes] = self._loop.create_future()
-        reception.content(client, client, drop, answer.set_result)
+        reception.content(client, client, drop.body, drop.flags, answer.set_result)
         reply = await answer
         if reply[:1] == b"4":
             return None
@@ -130,10 +121,10 @@ class Pickup:
 
     def _envelope(self, client: Client, drop: Drop) -> list[bytes]:
         """Give the envelope; the refusals."""
-        refusal = self.reception.mail(client, drop.sender)
+        refusal = self.reception.mail(client, drop.sender.address, params=drop.sender.params)
         if refusal is not None:
             return [refusal]
-        answers = (self.reception.rcpt(client, recipient) for recipient in drop.recipients)
+        answers = (self.reception.rcpt(client, to.address, to.params) for to in drop.recipients)
         return [answer for answer in answers if answer is not None]
 
     def _say(self, text: str) -> None:

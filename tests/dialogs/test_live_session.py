@@ -40,19 +40,22 @@ class DialogReception(Reception):
     __slots__ = ("dialog",)
     dialog: Dialog
 
-    def mail(self, session: Any, event: Any) -> bytes | None:
-        return self.dialog.refusal("MAIL", event.sender) or super().mail(session, event)
+    def mail(self, session: Any, sender: str, size: int = 0, params: Any = None) -> bytes | None:
+        refusal = self.dialog.refusal("MAIL", sender)
+        return refusal or super().mail(session, sender, size, params)
 
-    def rcpt(self, session: Any, event: Any) -> bytes | None:
-        return self.dialog.refusal("RCPT", event.recipient) or super().rcpt(session, event)
+    def rcpt(self, session: Any, address: str, params: Any = None) -> bytes | None:
+        return self.dialog.refusal("RCPT", address) or super().rcpt(session, address, params)
 
-    def data(self, session: Any, event: Any = None) -> bytes | None:
-        return self.dialog.refusal("DATA") or super().data(session, event)
+    def data(self, session: Any) -> bytes | None:
+        return self.dialog.refusal("DATA") or super().data(session)
 
-    def content(self, session: Any, transaction: Any, event: Any, done: Any) -> None:
+    def content(
+        self, session: Any, transaction: Any, body: bytes, flags: int, done: Any, ahead: int = 0
+    ) -> None:
         refusal = self.dialog.refusal(".")
         if refusal is None:
-            super().content(session, transaction, event, done)
+            super().content(session, transaction, body, flags, done, ahead)
         else:
             asyncio.get_running_loop().call_soon(done, refusal)
 

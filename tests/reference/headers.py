@@ -24,6 +24,6 @@ def scan(body: bytes, drop: frozenset[bytes]) -> dict[str, Any]:
         "has_date": b"date" in values,
         "has_message_id": b"message-id" in values,
         "message_id": values.get(b"message-id", ""),
-        "found": {name.decode(): values[name] for name in values if name in drop},
+        "found": {name.decode(): values[name] for name in values if name in drop} or None,
         "kept": kept + body[at:],
     }

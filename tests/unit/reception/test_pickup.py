@@ -15,7 +15,7 @@ from mta.reception.pickup import Drop, EnvelopePath, Folder, PickupError, parse
 
 def parsed(data: bytes) -> tuple[str, list[str], bytes]:
     drop = parse(data, "host.example")
-    return drop.sender.sender, [one.recipient for one in drop.recipients], drop.body
+    return drop.sender.address, [one.address for one in drop.recipients], drop.body
 
 
 def test_envelope_lines() -> None:

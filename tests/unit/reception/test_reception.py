@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 
 from mta.errors import SpoolBusyError
 from mta.maillog.records import RecordWriter, decode
 from mta.model import Class, Flag, IdGenerator, Kind, Message, Notify, Wish, id_shard
+from mta.reception.client import Client
 from mta.reception.control import ControlNames
 from mta.reception.parameters import ParameterOptions
 from mta.reception.policy import Policy
@@ -33,10 +33,8 @@ class Desk:
         self.room = Room()
         self.room.open = room
         self.clock = FakeClock()
-        self.client = SimpleNamespace(
-            address="192.0.2.1", relay=True, id="s-1", name="c.example", extended=True,
-            trace=b"", sender=None, recipients=None, asked=None, reserved=0,
-        )  # fmt: skip
+        self.client = Client("192.0.2.1", "s-1", relay=True)
+        self.client.name, self.client.extended = "c.example", True
         self.reception = Reception(
             ReceptionOptions(HOST, **options),
             Policy(HOST, **(rule or {})),
@@ -62,16 +60,13 @@ class Desk:
 
     def mail(self, sender: str, **params) -> bytes | None:
         params = {name.replace("_", "-"): value for name, value in params.items()}
-        event = SimpleNamespace(size=0, sender=sender, params=params or None)
-        return self.reception.mail(self.client, event)
+        return self.reception.mail(self.client, sender, params=params or None)
 
     def rcpt(self, recipient: str, **params) -> bytes | None:
-        event = SimpleNamespace(recipient=recipient, params=params or None)
-        return self.reception.rcpt(self.client, event)
+        return self.reception.rcpt(self.client, recipient, params or None)
 
     def content(self, body: bytes, flags: int = 0) -> None:
-        event = SimpleNamespace(body=body, flags=flags, size=len(body))
-        self.reception.content(self.client, self.client, event, self.replies.append)
+        self.reception.content(self.client, self.client, body, flags, self.replies.append)
 
     def message(self, body: bytes, flags: int = 0) -> Message:
         """The message that becomes of this content."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mta._speedups import server
 from mta.model import Flag
 from mta.smtp.server import (
     STATES,
@@ -382,3 +383,46 @@ def test_a_refused_content_is_the_shells_too() -> None:
     assert core.waiting and core.output() == b""
     core.proceed()
     assert isinstance(core.next_event(), Command)
+
+
+def test_kinds_tell_what_events_do():
+    core = ServerCore(ServerOptions("mx.example.net"))
+    core.greeting()
+    data = bytearray(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=7\r\nRCPT TO:<b@d>\r\nDATA\r\n.x\r\n.\r\n")
+    with pytest.raises(ValueError):
+        core.read(data, len(data) + 1)
+    core.read(data, len(data))
+    assert core.next_kind() == server.HELLO and (core.name, core.greets_extended) == ("c", True)
+    core.verdict()
+    assert core.next_kind() == server.MAIL
+    assert (core.envelope.address, core.envelope.size, core.envelope.params) == ("a@c", 7, None)
+    assert core.status() == server.WAITING | server.WANTS_READ
+    core.verdict()
+    assert core.next_kind() == server.RCPT and core.envelope.address == "b@d"
+    core.verdict()
+    assert core.next_kind() == server.DATA
+    core.ahead = 3
+    core.verdict()
+    assert core.next_kind() == server.CONTENT
+    assert (core.flags, core.body()[3:], core.body()) == (0, b"x\r\n", None)
+    core.verdict()
+    assert (core.ahead, core.next_kind(), core.status()) == (0, server.NOTHING, server.WANTS_READ)
+
+
+def test_the_room_ahead_is_for_one_transaction():
+    core = ServerCore(ServerOptions("mx.example.net", max_size=4))
+    core.greeting()
+    envelope = b"MAIL FROM:<a@c>\r\nRCPT TO:<b@d>\r\nDATA\r\n"
+    core.feed(b"EHLO c\r\n" + (envelope + b"too large\r\n.\r\n") + envelope + b"x\r\n.\r\n")
+    bodies = []
+    while kind := core.next_kind():
+        if kind == server.DATA and not bodies and core.errors == 0:
+            core.ahead = 100
+        if kind == server.RESET:
+            assert core.reset_by.startswith(b"552 ") and core.status() & server.IN_CONTENT == 0
+        elif kind == server.CONTENT:
+            bodies.append(core.body())
+            core.verdict()
+        else:
+            core.verdict()
+    assert bodies == [b"x\r\n"]

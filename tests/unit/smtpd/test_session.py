@@ -395,3 +395,25 @@ def test_content_beyond_the_largest_size_needs_no_room():
     desk.room.open = False
     assert talk.codes((b"x" * 98 + b"\r\n") * 5000 + b".\r\n") == [552]
     assert desk.room.waiting == [] and desk.room.octets == 0
+
+
+def test_a_loop_with_a_buffer_of_its_own():
+    talk = Desk().open()
+    talk.session.data_received(b"EHLO c\r\nQUIT\r\n")
+    assert talk.replies().endswith(b" closing\r\n")
+    talk.session.data_received(b"NOOP\r\n")
+    assert talk.replies() == b""
+
+
+@pytest.mark.parametrize("parameters", [b"", b" SMTPUTF8"])
+def test_our_header_is_written_where_room_was_left_for_it(parameters):
+    desk = Desk(smtputf8=True)
+    talk = desk.open()
+    envelope = b"MAIL FROM:<a@c.example>%b\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" % parameters
+    talk.send(b"EHLO c\r\n" + envelope)
+    room = talk.session.core.ahead
+    talk.send(BODY)
+    [(message, _)] = desk.messages
+    assert message.body is not None
+    assert message.body.index(b"Subject: s\r\n") == room
+    assert message.body[room:] == b"Subject: s\r\n\r\nHello\r\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mta._speedups.dots import FAULTS, ContentReader
+from mta._speedups.dots import FAULTS, ContentReader, headed
 from mta._speedups.stuff import dot_stuff, needs_stuffing
 from mta.model import Flag
 from tests.reference import content as plain
@@ -85,3 +85,30 @@ def test_a_body_is_taken_once() -> None:
         reader.body()
     reader.feed(b"x\r\n.\r\n")
     assert (reader.body(), reader.feed(b"more")) == (b"x\r\n", 0)
+
+
+@given(text, st.integers(0, 9), st.lists(st.integers(0, 3000)))
+def test_the_room_ahead_changes_nothing_of_the_body(data: bytes, ahead: int, cuts: list[int]):
+    plainly, behind = ContentReader(keep=True), ContentReader(keep=True, ahead=ahead)
+    for reader in (plainly, behind):
+        read(reader, data + b"\r\n.\r\n", [])
+    assert behind.size == plainly.size
+    reader = ContentReader(keep=True, ahead=ahead)
+    places = [0, *sorted(cuts), len(data) + 5]
+    for start, end in zip(places, places[1:], strict=False):
+        reader.feed((data + b"\r\n.\r\n")[start:end])
+    body = plain.read(data + b"\r\n.\r\n", 0, 0, False, True)
+    assert body is not None
+    assert reader.body()[ahead:] == body.body
+
+
+def test_a_head_goes_where_there_is_room_for_it() -> None:
+    reader = ContentReader(ahead=5)
+    reader.feed(b"x\r\n.\r\n")
+    body = reader.body()
+    assert headed(body, 5, [b"abc", b"", b"de"]) is body
+    assert body == b"abcdex\r\n"
+    assert headed(b"12345x", 5, [b"abc"]) == b"abcx"
+    assert headed(b"12345x", 5, [b"abc", b"def"]) == b"abcdefx"
+    assert headed(b"x", 0, []) == b"x"
+    assert headed(b"1", 5, [b"abcde"]) == b"abcde"

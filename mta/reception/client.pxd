@@ -1,0 +1,15 @@
+# Layout of who brings a message; the source is client.py.
+
+cdef class Transaction:
+    cdef public str sender
+    cdef public list recipients
+    cdef public object asked
+
+
+cdef class Client(Transaction):
+    cdef public str address, id, name
+    cdef public bint relay, extended
+    cdef public bytes trace
+    cdef public long long reserved
+
+    cpdef more_room(self)

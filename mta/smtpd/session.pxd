@@ -1,0 +1,60 @@
+# Layout of a session; the source is session.py.
+
+cimport cython
+
+from mta._speedups.server cimport ServerCore
+from mta.reception.client cimport Client
+from mta.reception.reception cimport Reception
+from mta.smtpd.service cimport Service
+from mta.smtpd.timeouts cimport Deadlines, Seconds
+
+cdef long long _NEVER
+cdef int _HELLO, _MAIL, _RCPT, _DATA, _CONTENT, _COMMAND, _RESET
+cdef int _WAITING, _IN_CONTENT, _WANTS_READ
+
+
+cdef class Session(Client):
+    cdef readonly object listener
+    cdef readonly Service service
+    cdef readonly ServerCore core
+    cdef public object transport, claims
+    cdef public bytes network
+    cdef public long long deadline, bucket, cap, ends
+    cdef public bint turning, blocked, paused, ending, eof, starved
+    cdef public Py_ssize_t errors, told
+
+    cpdef get_buffer(self, Py_ssize_t sizehint)
+    cpdef buffer_updated(self, Py_ssize_t nbytes)
+
+    @cython.locals(kind=int, status=int, output=bytes, seconds=Seconds)
+    cpdef _turn(self)
+    cdef _note_errors(self, bytes output)
+    cdef _grow(self)
+    cpdef more_room(self)
+    cpdef give_up(self)
+
+    @cython.locals(deadline=cython.longlong)
+    cdef _extend(self, long long seconds)
+    cdef _read_or_pause(self)
+    cdef _finish(self)
+    cpdef stored(self, bytes reply)
+    cpdef _answer(self, int kind)
+    cpdef bytes _greeted(self, str name, bint extended)
+
+    @cython.locals(reception=Reception)
+    cdef _mail(self)
+
+    @cython.locals(reception=Reception)
+    cdef _rcpt(self)
+
+    @cython.locals(reception=Reception, seconds=Seconds)
+    cdef _data(self)
+
+    @cython.locals(reception=Reception)
+    cpdef Py_ssize_t _ahead(self) except -1
+
+    @cython.locals(reception=Reception)
+    cdef _content(self)
+    cpdef _reset(self, bytes answer)
+    cpdef _forget(self)
+    cpdef _command(self, object event)
