@@ -2,7 +2,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memchr
+from libc.string cimport memchr, memcpy
 
 cdef enum:
     MAX_LINE = 4096  # RFC 5321 4.5.3.1.5 says 512; real servers exceed it
@@ -38,9 +38,11 @@ cdef Py_ssize_t enhanced_size(const char *text, Py_ssize_t size, int code) noexc
 
 cdef str cleaned(const char *text, Py_ssize_t size):
     # Control characters would break logs and terminals: each becomes a question mark.
-    cdef bytes raw = PyBytes_FromStringAndSize(text, size)
+    # Not made of `text`: one octet would be an object that the whole interpreter shares.
+    cdef bytes raw = PyBytes_FromStringAndSize(NULL, size)
     cdef unsigned char *at = <unsigned char *>PyBytes_AS_STRING(raw)
     cdef Py_ssize_t i
+    memcpy(at, text, size)
     for i in range(size):
         if at[i] == 9:
             at[i] = 32

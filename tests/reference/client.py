@@ -13,6 +13,7 @@ from mta.smtp.client import ClientOptions, LocalProtocolError, Result, Transacti
 MAX_LINE, MAX_LINES, MAX_TEXT = 4096, 128, 4096
 LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.S)
 ENHANCED = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
+LIMIT = re.compile(r"([^=]*)=(?!0+\Z)([0-9]{1,6})")  # RFC 9422 4
 WIDE = "\x80-\ud7ff\ue000-\U0010ffff"
 SAFE = re.compile(rf'(?:[!#-;=?-~{WIDE}]|"(?:[ !#-\[\]-~{WIDE}]|\\[ -~{WIDE}])*")*')
 # A backslash outside of quotes stands for itself.
@@ -100,6 +101,7 @@ class ClientTwin:
         self.done: list[tuple[Transaction, list[Result | None]]] = []
         self.out = b""
         self.keywords: dict[str, str] = {}
+        self.limits: dict[str, int] = {}
         self.pipeline = self.overlap = self.closed = self.dirty = self.wanted = False
         self.overlap_failed = False
         self.transactions = 0
@@ -367,6 +369,9 @@ class ClientTwin:
                 word, _, rest = clean(line).strip().partition(" ")
                 if word.upper() in self.options.disable:
                     continue
+                if word.upper() == "LIMITS":
+                    words = map(LIMIT.fullmatch, rest.upper().split())
+                    self.limits = {one[1]: int(one[2]) for one in words if one}
                 if word.upper() != "SIZE" or re.fullmatch("[0-9]{1,19}", rest.strip()):
                     self.keywords[word.upper()] = rest.strip()
                 else:

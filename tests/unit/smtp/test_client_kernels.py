@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mta._speedups.reply import ReplyReader
 from mta._speedups.stuff import dot_stuff, needs_stuffing
-from tests.reference.client import stuff
+from tests.reference.client import Malformed, ReplyBuffer, stuff
 
 REPLIES = [
     (b"250\r\n", 250, "", ""),
@@ -78,6 +78,45 @@ def test_text_of_a_long_reply_is_cut() -> None:
     reader.feed(b"".join(b"250-" + b"x" * 500 + b"\r\n" for _ in range(100)) + b"250 end\r\n")
     assert reader.complete
     assert len("".join(reader.lines)) == 4096
+
+
+LINE = st.builds(
+    lambda code, mark, text, end: code + mark + text + end,
+    st.sampled_from([b"250", b"550", b"421", b"354", b"2x0", b"199", b"25"]),
+    st.sampled_from([b"-", b"-", b" ", b"", b"_"]),
+    st.sampled_from([b"", b"ok", b"5.1.1 no", b"2.1.5", b"5.1.1000", b"\xff\t\0", b"x" * 2000]),
+    st.sampled_from([b"\r\n", b"\r\n", b"\n", b"", b"\r\r\n"]),
+)  # fmt: skip
+
+
+@given(st.lists(LINE, max_size=8).map(b"".join), st.lists(st.integers(0, 60), max_size=6))
+def test_replies_are_those_of_the_twin(data: bytes, cuts: list[int]) -> None:
+    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    reader, twin, replies = ReplyReader(), ReplyBuffer(), []
+    for start, end in zip(places, places[1:], strict=False):
+        at = start
+        while at < end and reader.error is None:
+            at = reader.feed(data[:end], at)
+            if reader.complete and at:
+                replies.append((reader.code, reader.enhanced, reader.text))
+    twin.data, expected = data, []
+    try:
+        while (reply := twin.next()) is not None:
+            expected.append(reply.result("")[:3])
+    except Malformed:
+        assert reader.error
+    else:
+        assert reader.error is None
+    assert replies == expected
+
+
+def test_a_text_of_one_octet_leaves_the_interpreters_own_alone() -> None:
+    octets = bytes(range(256))
+    for n in set(range(256)) - {10}:
+        reader = ReplyReader()
+        reader.feed(b"250 " + octets[n : n + 1] + b"\r\n")
+        assert reader.lines and len(reader.text) < 2
+        assert ord(octets[n : n + 1]) == n  # one object for all who have this octet alone
 
 
 def test_feed_refuses_a_start_outside() -> None:
