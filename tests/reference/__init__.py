@@ -1,0 +1,26 @@
+"""Plain twins of the compiled kernels, and what holds them together.
+
+Every `mta/_speedups/NAME.pyx` has its line: the twin, and the hypothesis test that compares both.
+A module that is Python with a `.pxd` is its own twin: `make test-debug` runs its tests uncompiled.
+"""
+
+TWINS = {
+    "bodylog": ("bodylog", "unit/speedups/test_bodylog.py"),
+    "client": ("client", "fuzz/test_client.py"),
+    "client_words": ("client", "fuzz/test_client_words.py"),
+    "command": ("command", "unit/speedups/test_command.py"),
+    "dots": ("content", "unit/speedups/test_dots.py"),
+    "envelope": ("server", "fuzz/test_envelope.py"),
+    "gcra": ("gcra", "fuzz/test_shaping.py"),
+    "headers": ("headers", "unit/speedups/test_headers.py"),
+    "lines": ("lines", "unit/speedups/test_lines.py"),
+    "logline": ("logline", "unit/speedups/test_logline.py"),
+    "reply": ("client", "unit/smtp/test_client_kernels.py"),
+    "server": ("server", "fuzz/test_server.py"),
+    "server_events": ("server", "fuzz/test_server.py"),
+    "server_options": ("server_words", "fuzz/test_server_words.py"),
+    "server_replies": ("server_words", "fuzz/test_server_words.py"),
+    "sharedtable": ("sharedtable", "fuzz/test_table.py"),
+    "spoolrecord": ("spoolrecord", "unit/speedups/test_spoolrecord.py"),
+    "stuff": ("client", "unit/smtp/test_client_kernels.py"),
+}

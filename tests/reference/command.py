@@ -20,6 +20,7 @@ POSTMASTER = re.compile(rb"<%b(postmaster)>" % ROUTE, re.I)
 PARAM = re.compile(rb" +([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\xff]+))?(?= |\Z)")
 NAME = re.compile(rb"[A-Za-z0-9._:\[\]%+/=~#@-]{1,255}\Z")
 
+MALFORMED = "malformed"  # no keyword: those are upper case
 VERBS = ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "QUIT", "NOOP", "VRFY", "EXPN", "HELP"]
 VERBS.append("BDAT")
 OTHER = ["STARTTLS", "AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML"]
@@ -69,13 +70,20 @@ def _route_ok(text: bytes) -> bool:
     return route is None or all(len(d.strip(b"<@:")) <= 255 for d in route[0].split(b","))
 
 
-def params(text: bytes) -> list[tuple[str, str | None]] | None:
-    """All parameters, or None where one is malformed."""
-    found, at = [], 0
+def judged(text: bytes) -> list[tuple[str, str | None]]:
+    """The parameters up to one that is malformed, which is told as MALFORMED."""
+    found: list[tuple[str, str | None]] = []
+    at = 0
     while one := PARAM.match(text, at):
         try:
             found.append((one[1].decode().upper(), one[2].decode() if one[2] else None))
         except UnicodeDecodeError:
-            return None
+            return [*found, (MALFORMED, None)]
         at = one.end()
-    return None if text[at:].strip(b" ") else found
+    return [*found, (MALFORMED, None)] if text[at:].strip(b" ") else found
+
+
+def params(text: bytes) -> list[tuple[str, str | None]] | None:
+    """All parameters, or None where one is malformed."""
+    found = judged(text)
+    return None if (MALFORMED, None) in found else found

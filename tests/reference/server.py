@@ -310,15 +310,12 @@ class Server:
         found = command.path(text, recipient)
         if found is None:
             return (501, "5.1.3" if recipient else "5.1.7"), "", []
-        given = command.params(text[found[1] :])
-        if given is None:
-            return (501, "5.5.4"), "", []
-        return None, found[0], given
+        return None, found[0], command.judged(text[found[1] :])
 
     def _parameters(self, given: list[tuple[str, str | None]], mail: bool) -> Reply | None:
         options = self.options
         for place, (key, value) in enumerate(given):
-            if key in dict(given[:place]):
+            if key == command.MALFORMED or key in dict(given[:place]):
                 return 501, "5.5.4"
             if key != "ORCPT" and not (value or "").isascii():
                 return 501, "5.5.4"

@@ -15,6 +15,12 @@ class Table:
         self.held: dict[tuple[int, int], int] = defaultdict(int)
         self.waiters: dict[int, set[int]] = defaultdict(set)
         self.buckets: dict[int, TokenBucket] = {}
+        self.denied = 0  # place of the bucket that refused
+        self.octets = [0] * workers
+        self.elder = -1
+        self.alive: set[int] = set()
+        self.coming = [0] * workers
+        self.hands: dict[tuple[int, int], bytes] = {}
 
     def total(self, slot: int) -> int:
         """Connections of all workers."""
@@ -47,6 +53,10 @@ class Table:
                 self.held[slot, owner] = 0
         for waiters in self.waiters.values():
             waiters.discard(worker)
+        self.octets[worker] = self.coming[worker] = 0
+        self.give_elder(worker)
+        self.alive.discard(worker)
+        self.hands = {place: id for place, id in self.hands.items() if place[0] != worker}
 
     def should_yield(self, slot: int, worker: int, limit: int) -> bool:
         """Someone else waits, and this one holds more than its share."""
@@ -58,3 +68,47 @@ class Table:
         """0 = granted, else ns to wait; a slot keeps the rate it was first used with."""
         bucket = self.buckets.setdefault(slot, TokenBucket(interval_ns, burst))
         return bucket.take(now_ns, n)
+
+    def take_rates(self, asked: list[tuple[int, int, int]], now_ns: int, n: int) -> int:
+        """0 = all (slot, interval, burst) granted it, else ns to wait, and none was taken."""
+        for place, (slot, interval_ns, burst) in enumerate(asked):
+            wait = self.take_rate(slot, now_ns, interval_ns, burst, n)
+            if wait:
+                self.denied = place
+                self.give_back(asked[:place], n)
+                return wait
+        return 0
+
+    def give_back(self, asked: list[tuple[int, int, int]], n: int) -> None:
+        """What was granted and is not used: tokens, which may be more than a burst until taken."""
+        for slot, _, _ in asked:
+            self.buckets[slot].tokens += n
+
+    def take_memory(self, worker: int, octets: int, limit: int) -> bool:
+        """Octets, if all workers then have at most `limit`, or nobody has any."""
+        if sum(self.octets) + octets > limit and sum(self.octets):
+            return False
+        self.octets[worker] += octets
+        return True
+
+    def take_elder(self, worker: int) -> bool:
+        """Be the one, if there is none."""
+        free = self.elder < 0
+        self.elder = worker if free else self.elder
+        return free
+
+    def give_elder(self, worker: int) -> None:
+        """Be it no longer."""
+        self.elder = -1 if self.elder == worker else self.elder
+
+    def hand_to(self, slot: int, worker: int, away: bool) -> int:
+        """Whose the newest session should be: the first of those with the fewest, or -1."""
+        load = [self.held[slot, w] + self.coming[w] for w in range(self.workers)]
+        others = [w for w in range(self.workers) if w != worker and w in self.alive]
+        if not others:
+            return -1
+        best = min(others, key=lambda w: load[w])
+        if not away and load[worker] + 1 <= load[best] + 1 + load[best] // 8:
+            return -1
+        self.coming[best] += 1
+        return best

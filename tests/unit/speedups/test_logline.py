@@ -3,9 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.maillog.records import RECIPIENTS_SHOWN, RecordWriter, decode
+from mta.maillog.records import CLASSES, RECIPIENTS_SHOWN, RecordWriter, decode
 from mta.model import Kind, Message, Outcome, Peer, Recipient, Stages
 from mta.testing.clock import FakeClock
+from tests.reference import logline as plain
 
 TEXT = st.one_of(
     st.just(""), st.text(max_size=30), st.text(st.characters(max_codepoint=130), max_size=30)
@@ -26,7 +27,7 @@ def writer(node: str, shard: int) -> RecordWriter:
 
 
 @given(MESSAGES, st.lists(TEXT, max_size=4), TEXT, st.integers(0, 4095))
-def test_a_reception_is_what_msgspec_writes(
+def test_a_reception_is_that_of_the_twin(
     message: Message, addresses: list[str], node: str, shard: int
 ) -> None:
     recipients = [Recipient(message, n, "a@b") for n in range(len(addresses))]
@@ -34,7 +35,9 @@ def test_a_reception_is_what_msgspec_writes(
         recipient.address = address
     lines = writer(node, shard)
     line = lines.reception(message, recipients)
+    now, klass = FakeClock().wall_us(), CLASSES[message.klass]
     assert line == lines.reception_by_struct(message, recipients)
+    assert line == plain.reception(now, message, addresses, RECIPIENTS_SHOWN, klass, node, shard)
     assert decode(line) is not None
 
 
@@ -42,7 +45,7 @@ def test_a_reception_is_what_msgspec_writes(
     MESSAGES, st.lists(TEXT, min_size=9, max_size=9), st.lists(NUMBER, min_size=7, max_size=7),
     st.one_of(st.none(), TEXT),
 )  # fmt: skip
-def test_a_delivery_is_what_msgspec_writes(
+def test_a_delivery_is_that_of_the_twin(
     message: Message, texts: list[str], numbers: list[int], tls: str | None
 ) -> None:
     recipient = Recipient(message, abs(numbers[0]), "a@b")
@@ -54,6 +57,8 @@ def test_a_delivery_is_what_msgspec_writes(
     assert line == lines.delivery_by_struct(
         recipient, outcome, peer, stages, texts[7], texts[8], tls
     )
+    now, klass, way = FakeClock().wall_us(), CLASSES[message.klass], (texts[7], texts[8])
+    assert line == plain.delivery(now, recipient, outcome, peer, stages, way, tls, klass, "n", 7)
 
 
 def test_only_so_many_recipients_are_named() -> None:
