@@ -190,19 +190,21 @@ class Dispatcher:
 
     async def _start_dial(self, pool: Pool) -> None:
         began = self.loop.time()
-        self._next_target(Dial(pool, await self.targets(pool.ready), began))
+        connecting = self._next_target(Dial(pool, await self.targets(pool.ready), began))
+        if connecting is not None:
+            await connecting
 
-    def _next_target(self, dial: Dial) -> None:
-        """Connect to the next host; `connection_ready` or `connection_closed` tells how it went."""
+    def _next_target(self, dial: Dial) -> Coroutine[Any, Any, None] | None:
+        """Connects to the next host; `connection_ready` or `connection_closed` tells the end."""
         if dial.targets:
             target = dial.targets.popleft()
             connection = self.connection(dial.pool.ready, target)
             connection.dial = dial
             dial.tried.append(target)
-            self._spawn(connection.connect(target.address, target.port, connection.local))
-        else:
-            self._release(dial.pool)
-            dial.pool.dial_failed(dial)
+            return connection.connect(target.address, target.port, connection.local)
+        self._release(dial.pool)
+        dial.pool.dial_failed(dial)
+        return None
 
     def rested_until(self, dial: Dial) -> float:
         """The monotonic time when one of the hosts that failed may be tried again."""
@@ -258,7 +260,9 @@ class Dispatcher:
         if outcome is None or outcome.command != "bind":  # that says nothing of the host
             why = outcome.text if outcome else "closed"
             self.hosts.failed(target.address, why, target.port, pool.ready.source)
-        self._next_target(dial)
+        connecting = self._next_target(dial)
+        if connecting is not None:
+            self._spawn(connecting)
 
     def next_attempt(self, connection: Connection) -> Attempt | None:
         """The next message for this connection, its tokens taken; None when there is none now."""

@@ -246,6 +246,9 @@ class SmtpConnection(asyncio.BufferedProtocol):
     # Within
 
     async def _open(self, host: str, port: int, local_addr: tuple[str, int] | None) -> None:
+        if port and local_addr is None:  # the loop's own way costs half as much
+            await self._loop.create_connection(lambda: self, host, port)
+            return
         sock = _socket(host, port)
         try:
             if local_addr is not None:

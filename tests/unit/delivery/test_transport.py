@@ -377,8 +377,14 @@ def connection(feeder: FakeFeeder, deadlines: Deadlines) -> SmtpConnection:
 
 
 @pytest.mark.parametrize("run", [uvloop.run, asyncio.run])
-def test_against_aiosmtpd(run: Any) -> None:
-    sink = Sink()
+@pytest.mark.parametrize("local", [None, ("127.0.0.1", 0)])
+def test_against_aiosmtpd(run: Any, local: tuple[str, int] | None) -> None:
+    sink, delayed = Sink(), list[int]()
+
+    def ready(conn: SmtpConnection) -> None:
+        sock = conn._transport.get_extra_info("socket")  # type: ignore[union-attr]
+        delayed.append(not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
     bodies = [b"one\r\n", b".\r\n..two\r\n.\r\n", b"\xff 8bit\r\n", b"z" * 70 + b"\r\n"]
     bodies[3] *= 20_000  # 1.4 MB: more than the socket takes at once
 
@@ -392,7 +398,8 @@ def test_against_aiosmtpd(run: Any) -> None:
         server = await loop.create_server(lambda: SMTP(sink, hostname="peer"), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         conn = connection(feeder, deadlines)
-        await conn.connect("127.0.0.1", port, ("127.0.0.1", 0))
+        feeder.on["ready"] = ready
+        await conn.connect("127.0.0.1", port, local)
         await asyncio.wait_for(feeder.over, 20)
         server.close()
         await server.wait_closed()
@@ -401,6 +408,7 @@ def test_against_aiosmtpd(run: Any) -> None:
         return feeder
 
     feeder = run(main())
+    assert delayed == [False]
     assert [body for _, body in sink.got] == bodies
     assert feeder.end is None
     kinds = [[one.kind for one in outcomes] for _, outcomes in feeder.done]
