@@ -380,9 +380,9 @@ class Supervisor:
 
     async def _end(self) -> None:
         """Wait for the workers; those that do not end in time are killed (nothing is lost)."""
-        ends = [w.process.wait() for w in self.workers if w.process is not None]
+        ends = asyncio.gather(*(worker.ended() for worker in self.workers))
         try:
-            await asyncio.wait_for(asyncio.gather(*ends), self.config.grace + 10)
+            await asyncio.wait_for(ends, self.config.grace + 10)
         except TimeoutError:
             for worker in self.workers:
                 worker.signal(signal.SIGKILL)

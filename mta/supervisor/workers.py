@@ -64,10 +64,18 @@ class WorkerProcess:
         self.stopping = False
         self.told = False  # it said itself why it ends
         self._began_anew = asyncio.Event()
+        self._starts = asyncio.Lock()
         self.leaving = False  # it was asked to end, to be replaced
 
     async def start(self) -> None:
         """Start a process and hand it its descriptors; `wait_ready` waits for its word."""
+        async with self._starts:
+            channel = await self._start()
+            if self.is_stopping():  # the stop came meanwhile, and told the one before
+                channel.notify("drain", grace=0)
+        self._began_anew.set()
+
+    async def _start(self) -> Channel:
         ours, theirs = socket.socketpair()
         orders = self._orders(self.number)
         passed = [theirs.fileno(), orders.table, *orders.listeners, *orders.wakers]
@@ -80,9 +88,9 @@ class WorkerProcess:
         theirs.close()
         self._began(self.number, self.process.pid)
         ours.setblocking(False)
-        self.channel = await Channel.over(ours, self._answer)
-        self.channel.notify("orders", **msgspec.structs.asdict(orders))
-        self._began_anew.set()
+        self.channel = channel = await Channel.over(ours, self._answer)
+        channel.notify("orders", **msgspec.structs.asdict(orders))
+        return channel
 
     async def _answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         if op == "ready":
@@ -122,6 +130,15 @@ class WorkerProcess:
             except OSError as error:
                 say(f"worker {self.number} cannot be started: {error.strerror}")
                 await asyncio.sleep(BACKOFF[-1])
+            if self.is_stopping():
+                return None
+
+    async def ended(self) -> None:
+        """Wait until the process is gone; one that is being started is waited for, too."""
+        async with self._starts:
+            process = self.process
+        if process is not None:
+            await process.wait()
 
     def is_stopping(self) -> bool:
         """True when no further process is to be started."""
