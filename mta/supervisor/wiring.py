@@ -62,9 +62,12 @@ def budget(config: Config) -> tuple[int, int]:
 
 
 def kept_bodies(config: Config) -> int:
-    """Octets of stored content that may stay in memory: one largest message always finds room."""
+    """Octets of stored content that may stay in memory, beside room for two largest messages.
+
+    One of them is the elder's (`reception.budget`): nobody else gets it.
+    """
     octets, largest = budget(config)
-    return max(octets // 2, min(octets, int((octets - largest) / KEPT_BODIES)))
+    return max(octets // 4, min(octets, int((octets - 2 * largest) / KEPT_BODIES)))
 
 
 def shard_options(config: Config, shards: int) -> ShardOptions:
