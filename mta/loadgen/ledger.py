@@ -24,6 +24,7 @@ class Arrival(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int
     cut: bool = False  # the connection was ended instead of the reply: not delivered
     failed: str = ""  # a DSN: the recipient that it reports
+    session: float = 0.0  # when its connection began, seconds since 1970
 
 
 class Content(NamedTuple):
@@ -76,7 +77,14 @@ class Ledger:
         self._file, self._encoder = file, msgspec.json.Encoder()
 
     def take(
-        self, sender: str, recipients: list[str], body: bytes, *, cut: bool, now: float
+        self,
+        sender: str,
+        recipients: list[str],
+        body: bytes,
+        *,
+        cut: bool,
+        now: float,
+        session: float = 0.0,
     ) -> None:
         """Note a whole message; `cut` says that it gets no reply."""
         number, failed = read_content(sender, body)
@@ -89,7 +97,7 @@ class Ledger:
                 counts.recipients += 1
             self._note(number, recipient, failed, cut)
             if self._file is not None:
-                arrival = Arrival(now, number, sender, recipient, size, cut, failed)
+                arrival = Arrival(now, number, sender, recipient, size, cut, failed, session)
                 self._file.write(self._encoder.encode(arrival) + b"\n")
 
     def _note(self, number: int | None, recipient: str, failed: str, cut: bool) -> None:

@@ -45,7 +45,7 @@ class SinkSession(asyncio.BufferedProtocol):
     """One connection to the sink."""
 
     __slots__ = ("_sink", "_judges", "_core", "_transport", "_sender", "_recipients", "_cut",
-                 "_delay", "_taken", "_paused", "_counted")  # fmt: skip
+                 "_delay", "_taken", "_paused", "_counted", "_began")  # fmt: skip
 
     def __init__(self, sink: Sink, judges: Judges) -> None:
         self._sink, self._judges = sink, judges
@@ -56,10 +56,12 @@ class SinkSession(asyncio.BufferedProtocol):
         self._taken = 0
         self._paused = False
         self._counted = False  # among those that `cap` lets in
+        self._began = 0.0  # seconds since 1970
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
         self._transport = cast(asyncio.Transport, transport)
+        self._began = time.time()
         self._sink.ledger.counts.connections += 1
         self._sink.sessions.add(self)
         if self._judges.room:
@@ -165,7 +167,10 @@ class SinkSession(asyncio.BufferedProtocol):
 
     def _content(self, event: Content) -> bool:
         cut = self._cut is Stage.DOT
-        self._sink.ledger.take(self._sender, self._recipients, event.body, cut=cut, now=time.time())
+        self._sink.ledger.take(
+            self._sender, self._recipients, event.body, cut=cut, now=time.time(),
+            session=self._began,
+        )  # fmt: skip
         if cut:
             return self._hang_up()
         self._taken += 1

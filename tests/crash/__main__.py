@@ -40,6 +40,7 @@ def main() -> int:
     problems = result.verdict.problems
     if problems:
         print("\n".join(f"  {problem}" for problem in problems[:SHOWN]))
+        (folder / "problems").write_text("\n".join(problems))
         print(f"the files stay in {folder}")
         return 1
     if args.folder is None:

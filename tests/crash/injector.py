@@ -7,12 +7,12 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.crash.load import SENDER, letter
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from tests.crash.load import Letter
 
 PAUSE = 0.05  # seconds before a refused connection or message is tried again
-PATIENCE = 60.0  # seconds without a reply that are a fault
 
 
 class Promise(NamedTuple):

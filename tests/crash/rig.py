@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mta.loadgen.ledger import Arrival
+from mta.testing.ports import free_port
 from tests.crash.load import RECEIVERS
 from tests.crash.verdict import Kill
-from tests.scenarios.server import Server, free_port
+from tests.scenarios.server import Server
+from tests.waiting import PATIENCE, wait
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterator
 
 CONFIG = """\
 [delivery]
@@ -60,13 +63,13 @@ class SinkProcess:
                  *listens], stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 
-    def wait_ready(self, timeout: float = 20) -> None:
+    def wait_ready(self, timeout: float = PATIENCE) -> None:
         """Wait until every port is open."""
         deadline = time.monotonic() + timeout
         for port in self.ports.values():
             while True:
                 with contextlib.suppress(OSError):
-                    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+                    socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
                     break
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError("the sink did not start")
@@ -75,7 +78,7 @@ class SinkProcess:
     def stop(self) -> list[Arrival]:
         """End it; all that arrived."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(PATIENCE) == 0
         decode = msgspec.json.Decoder(Arrival).decode
         return [decode(line) for line in self.record.read_bytes().splitlines()]
 
@@ -101,8 +104,7 @@ class CrashServer(Server):
     def worker_pids(self) -> list[int]:
         """The supervisor's children."""
         assert self.process is not None
-        pid = self.process.pid
-        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children(self.process.pid)
 
     def kill_worker(self, chance: random.Random) -> bool:
         """kill -9 of one worker; False if none is alive."""
@@ -110,28 +112,35 @@ class CrashServer(Server):
         if not pids:
             return False
         pid = chance.choice(pids)
-        shards = shards_of(pid)
-        self.kills.append(Kill(time.time(), "worker", shards))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        with self._noted("worker", shards_of(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            while is_worker(pid):
+                time.sleep(0.001)
         return True
+
+    @contextlib.contextmanager
+    def _noted(self, what: str, shards: frozenset[int] | None = None) -> Iterator[None]:
+        """Note a kill: when it begins, and when all are gone."""
+        began = time.time()
+        yield
+        self.kills.append(Kill(began, what, shards, time.time()))
 
     def kill_everything(self) -> None:
         """kill -9 of supervisor and workers."""
-        self.kills.append(Kill(time.time(), "everything", None))
-        self.kill()
+        with self._noted("everything"):
+            pids = self.worker_pids()
+            self.kill()
+            _gone(pids)
 
-    def kill_supervisor(self, timeout: float = 10) -> None:
+    def kill_supervisor(self) -> None:
         """kill -9 of the supervisor alone: its workers end by themselves, as if killed."""
         assert self.process is not None
-        pids = self.worker_pids()
-        self.process.kill()
-        self.process.wait()
-        deadline = time.monotonic() + timeout
-        while any(is_worker(pid) for pid in pids):
-            assert time.monotonic() < deadline, f"workers {pids} outlive their supervisor"
-            time.sleep(0.005)
-        self.kills.append(Kill(time.time(), "supervisor", None))
+        with self._noted("supervisor"):
+            pids = self.worker_pids()
+            self.process.kill()
+            self.process.wait()
+            _gone(pids)
         self.output.close()
         self.process = None
 
@@ -142,9 +151,11 @@ class CrashServer(Server):
                 self.command(), stdout=output, stderr=output, start_new_session=True
             )
         time.sleep(after)
-        self.kills.append(Kill(time.time(), "everything, starting", None))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with self._noted("everything, starting"):
+            pids = children(process.pid)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            _gone(pids)
 
     def wait_drained(self, timeout: float) -> None:
         """Wait until nothing is queued, worker restarts included."""
@@ -159,6 +170,17 @@ class CrashServer(Server):
             if time.monotonic() > deadline:
                 raise AssertionError(f"still queued after {timeout:g} s: {left}")
             time.sleep(0.2)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started; none of one that is gone."""
+    with contextlib.suppress(OSError):
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _gone(pids: list[int]) -> None:
+    wait(lambda: not any(map(is_worker, pids)), f"workers {pids} outlive their supervisor")
 
 
 def shards_of(pid: int) -> frozenset[int]:

@@ -12,6 +12,7 @@ from mta.maillog import reader
 from tests.crash.injector import Injector
 from tests.crash.rig import CrashServer, SinkProcess
 from tests.crash.verdict import Bounds, Judge, Verdict
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ class Plan:
     rate: float = 150.0  # messages a second
     bounds: Bounds = Bounds()
     only: str = ""  # one kind of kill instead of all
-    drain: float = 120.0  # seconds that the queue has to empty in the end
+    drain: float = PATIENCE  # seconds that the queue has to empty in the end
 
     def kinds(self, chance: random.Random) -> list[str]:
         """What is killed in each round; the first rounds have one of each kind."""
@@ -72,7 +73,8 @@ class Result:
             f"acknowledged  {v.messages:,} messages, {v.recipients:,} recipients"
             f" in {self.load_seconds:.0f} s; {self.deferred:,} replies 4xx",
             f"unknown       {v.unknown:,} messages lost their reply,"
-            f" {v.unknown_stored:,} of them are stored",
+            f" {v.unknown_stored:,} of them are stored;"
+            f" {v.torn:,} that were stored half are set aside",
             f"records       {finals}; {v.failures:,} TransientFailure; {v.dsns:,} DSNs",
             f"arrived       {v.copies:,} copies, {v.duplicates:,} second copies,"
             f" replied to at most {lead * 1000:.0f} ms before the kill ({what})",
@@ -102,7 +104,7 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Result:
         drained = time.monotonic()
         _stop(server)
         server.start()  # nothing comes back from a spool that is empty
-        server.wait_drained(10)
+        server.wait_drained(plan.drain)
         _stop(server)
         arrivals = sink.stop()
     finally:

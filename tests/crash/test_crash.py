@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.crash.run import Plan, run
+from tests.crash.verdict import Bounds
+from tests.waiting import PATIENCE
 
 
 def test_no_acknowledged_recipient_is_lost_or_closed_twice(tmp_path: Path) -> None:
-    result = run(Plan(tmp_path, rounds=4, seed=28, rate=100))
+    result = run(Plan(tmp_path, rounds=4, seed=28, rate=100, bounds=Bounds(slack=PATIENCE)))
     assert result.verdict.problems == [], "\n".join(result.verdict.problems)
     assert set(result.kills) == {"worker", "everything", "everything, starting", "supervisor"}
     assert result.verdict.messages > 100

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from mta.testing.ports import free_port
 from mta.testing.remote import Manners, RemoteMX
-from tests.scenarios.server import Server, free_port
+from tests.scenarios.server import Server
 
 SOON = ("-o", 'retry.schedule=["1s"]', "-o", "retry.jitter=0")
 

@@ -14,6 +14,7 @@ from tests.crash.load import RECEIVERS, SENDER, Letter, letter, message_id
 from tests.crash.verdict import Bounds, Judge, Kill, Verdict
 
 SEED, SHARD = 1, 3
+DYING = 0.01  # seconds
 IDS = IdGenerator(SHARD, SystemClock())
 
 
@@ -26,6 +27,10 @@ def number_with(final: str) -> Letter:
         if len(domains) == 1 and ends[domains[0]] == final and domains[0] != "slow.example":
             return found
     raise AssertionError(final)
+
+
+def kill(time: float, what: str = "everything", *shards: int) -> Kill:
+    return Kill(time, what, frozenset(shards) or None, time + DYING)
 
 
 class Story:
@@ -43,7 +48,7 @@ class Story:
         if final != "Delivery":
             self.records += [
                 {"type": "Reception", "id": self.dsn, "sender": "", "recipients": [SENDER]},
-                {"type": "Delivery", "id": self.dsn, "recipient": SENDER},
+                {"type": "Delivery", "id": self.dsn, "recipient": SENDER, "time": 1e8},
             ]
             self.arrivals = [self.copy(100.0, recipient=SENDER, sender="", failed=self.recipient)]
 
@@ -54,10 +59,12 @@ class Story:
         }  # fmt: skip
 
     def final(self, kind: str) -> dict[str, Any]:
-        return {"type": kind, "id": self.id, "recipient": self.recipient}
+        when = {"Delivery": 110.01}.get(kind, 90.0)
+        return {"type": kind, "id": self.id, "recipient": self.recipient, "time": when * 1e6}
 
     def copy(self, time: float, **changes: Any) -> Arrival:
-        fields = {"sender": SENDER, "recipient": self.recipient, "size": 1, **changes}
+        fields = {"sender": SENDER, "recipient": self.recipient, "size": 1, "session": time - 1}
+        fields |= changes
         return Arrival(time, self.letter.number, **fields)
 
     def judge(self) -> Verdict:
@@ -118,11 +125,11 @@ def test_a_bounce_needs_its_dsn() -> None:
     assert story.judge().problems[-1] == "0 DSNs for 1 failed recipients"
 
 
-@pytest.mark.parametrize("after", [-0.4, 0.0, 0.3, 0.5])
+@pytest.mark.parametrize("after", [-0.9, 0.0, 0.3, 0.5])
 def test_a_second_copy_is_explained_by_a_kill_of_its_worker(after: float) -> None:
     story = Story()
     story.arrivals.append(story.copy(110.0))
-    story.kills = [Kill(100.0 + after, "worker", frozenset((SHARD, 7)))]
+    story.kills = [kill(100.0 + after, "worker", SHARD, 7)]
     verdict = story.judge()
     assert (verdict.problems, verdict.duplicates) == ([], 1)
     [(lead, _)] = verdict.leads
@@ -133,9 +140,9 @@ def test_a_second_copy_is_explained_by_a_kill_of_its_worker(after: float) -> Non
     "kills",
     [
         [],
-        [Kill(100.6, "everything", None)],  # the outcome was synced long before
-        [Kill(99.4, "everything", None)],
-        [Kill(100.1, "worker", frozenset((SHARD + 1,)))],  # another worker's
+        [kill(100.6)],  # the outcome was synced long before
+        [kill(98.9)],  # its session began later
+        [kill(100.1, "worker", SHARD + 1)],  # another worker's
     ],
 )
 def test_a_second_copy_without_such_a_kill_is_a_problem(kills: list[Kill]) -> None:
@@ -170,3 +177,38 @@ def test_two_receptions_are_found() -> None:
     story = Story()
     story.records.append(story.reception())
     assert "2 Reception records" in only_problem(story)
+
+
+def test_a_copy_that_was_recorded_before_the_kill_explains_no_second_one() -> None:
+    story = Story()
+    story.arrivals.append(story.copy(110.0))
+    story.kills = [kill(100.4)]
+    story.records[1]["time"] = 100.3 * 1e6
+    assert "unexplained second copy" in only_problem(story)
+
+
+def test_each_copy_needs_a_kill_of_its_own() -> None:
+    story = Story()
+    story.arrivals += [story.copy(100.1), story.copy(110.0)]
+    story.kills = [kill(100.2)]
+    assert "unexplained second copy" in only_problem(story)
+    story.kills.append(kill(100.3))
+    assert story.judge().problems == []
+
+
+def test_copies_are_in_the_order_of_their_sessions() -> None:
+    """The sink may read what a dead worker had sent after what its successor sends."""
+    story = Story()
+    story.arrivals = [story.copy(110.0, session=101.0), story.copy(112.0, session=99.0)]
+    story.kills = [kill(100.5)]
+    assert story.judge().problems == []
+
+
+def test_what_was_stored_half_may_be_set_aside_if_nobody_was_promised_it() -> None:
+    story = Story()
+    torn = IDS.next().hex()
+    story.records.append({"type": "Removed", "id": torn, "reason": "its content is torn"})
+    verdict = story.judge()
+    assert (verdict.problems, verdict.torn) == ([], 1)
+    story.records.append({"type": "Removed", "id": story.id, "reason": "its content is torn"})
+    assert only_problem(story) == f"{story.id} was taken, and then set aside as torn"

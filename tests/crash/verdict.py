@@ -1,9 +1,9 @@
 """Promises, log and arrivals compared: what was lost, doubled or closed twice.
 
-The bound of promise 2 (docs/design.md): a copy that is not the last one must have arrived while
-its outcome could not yet be synced, that is at most `interval` + the receiver's delay + `slack`
-before a kill of the process that sent it. `slack` is what a busy machine adds: the time for dot and
-reply to be read at both ends and for the sync itself.
+The bound of promise 2 (docs/design.md): each copy but the last has a kill of its own, of the
+process that sent it: its session had begun before that kill, no outcome was recorded before it,
+and it came at most `interval` + the receiver's delay + `slack` before it. The first two hold
+however slow the machine is; `slack` is what a busy one adds until the reply is read and synced.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ FAILED = ("Bounce", "Expiration")
 class Kill(NamedTuple):
     """One kill -9: seconds since 1970, and the shards whose owner died."""
 
-    time: float
+    time: float  # until then it lived
     what: str
     shards: frozenset[int] | None  # None: all
+    dead: float  # from then on it was surely gone
 
 
 class Bounds(NamedTuple):
@@ -39,6 +40,13 @@ class Bounds(NamedTuple):
 
     interval: float = 0.05
     slack: float = 0.5
+
+
+class Copy(NamedTuple):
+    """One arrival: when its session began, and when it came."""
+
+    session: float
+    time: float
 
 
 @dataclass
@@ -53,6 +61,7 @@ class Verdict:
     failures: int = 0  # TransientFailure
     dsns: int = 0
     copies: int = 0  # at the sink, without DSNs
+    torn: int = 0  # messages without a promise that were set aside, stored half at a kill
     duplicates: int = 0  # second copies, DSNs too; each is explained or a problem
     leads: list[tuple[float, str]] = field(default_factory=list)  # seconds from reply to kill
     problems: list[str] = field(default_factory=list)
@@ -67,11 +76,16 @@ class _Log:
         self.dsns: set[str] = set()
         self.addressed: dict[str, list[str]] = {}
         self.finals: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        self.ended: dict[tuple[str, str], float] = {}
+        self.torn: set[str] = set()
         for record in records:
             kind, id = record["type"], record.get("id", "")
             if kind == "Reception":
                 self._received(id, record)
+            elif kind == "Removed" and "torn" in record["reason"]:
+                self.torn.add(id)
             elif kind in TERMINAL:
+                self.ended[id, record.get("recipient", "")] = record["time"] / 1e6
                 self.finals[id, record.get("recipient", "")].append(kind)
                 verdict.finals[kind] += 1
             verdict.failures += kind == "TransientFailure"
@@ -86,21 +100,22 @@ class _Log:
 
 
 class _Sink:
-    """Arrival times: copies and DSNs by (number, recipient), in order."""
+    """Copies and DSNs by (number, recipient)."""
 
     def __init__(self, arrivals: Iterable[Arrival]) -> None:
-        self.copies: defaultdict[tuple[int, str], list[float]] = defaultdict(list)
-        self.dsns: defaultdict[tuple[int, str], list[float]] = defaultdict(list)
+        self.copies: defaultdict[tuple[int, str], list[Copy]] = defaultdict(list)
+        self.dsns: defaultdict[tuple[int, str], list[Copy]] = defaultdict(list)
         self.unnumbered: list[str] = []
         for arrival in arrivals:
             if arrival.cut:  # the connection was ended instead of the reply
                 continue
+            copy = Copy(arrival.session, arrival.time)
             if arrival.number is None:
                 self.unnumbered.append(f"{arrival.sender!r} to {arrival.recipient}")
             elif arrival.failed:
-                self.dsns[arrival.number, arrival.failed].append(arrival.time)
+                self.dsns[arrival.number, arrival.failed].append(copy)
             else:
-                self.copies[arrival.number, arrival.recipient].append(arrival.time)
+                self.copies[arrival.number, arrival.recipient].append(copy)
 
 
 class Judge:
@@ -168,38 +183,45 @@ class Judge:
         if finals[0] not in FAILED and dsns:
             yield f"logged as {finals[0]}, but {len(dsns)} DSNs arrived"
         shard = id_shard(id_bytes(id))
-        for what, times in (("copy", copies), ("DSN", dsns)):
-            yield from self._repeated(what, sorted(times), shard, receiver)
+        yield from self._repeated("copy", copies, shard, receiver, self.log.ended[id, recipient])
+        yield from self._repeated("DSN", dsns, shard, receiver, None)
 
     def _repeated(
-        self, what: str, times: list[float], shard: int, receiver: Receiver
+        self, what: str, copies: list[Copy], shard: int, receiver: Receiver, ended: float | None
     ) -> Iterable[str]:
-        """Every copy but the last needs a kill behind it."""
-        for time in times[:-1]:
+        """Every copy but the last needs a kill behind it, each another one."""
+        kills = [
+            kill
+            for kill in self.kills
+            if (kill.shards is None or shard in kill.shards)
+            and (ended is None or kill.time <= ended)  # seconds; the time of the only outcome
+        ]
+        delay = receiver.delay if what == "copy" else 0.0
+        for copy in sorted(copies)[:-1]:
             self.verdict.duplicates += 1
-            lead = self._lead(time, shard, receiver.delay if what == "copy" else 0.0)
-            if lead is None:
-                near = min((k.time - time for k in self.kills), key=abs, default=None)
-                kill = "no kill" if near is None else f"the nearest kill {near:+.3f} s away"
-                yield f"unexplained second {what}: the first came at {time:.3f}, {kill}"
+            kill = self._reason(copy, kills, delay)
+            if kill is None:
+                near = min((k.time - copy.time for k in self.kills), key=abs, default=None)
+                where = "no kill" if near is None else f"the nearest kill {near:+.3f} s away"
+                yield f"unexplained second {what}: the first came at {copy.time:.3f}, {where}"
             else:
+                kills.remove(kill)
+                lead = kill.time - copy.time - delay
                 self.verdict.leads.append((lead, f"{what} at {receiver.domain}"))
 
-    def _lead(self, time: float, shard: int, delay: float) -> float | None:
-        """Seconds from the reply to a copy to the kill that explains it; None if none does."""
-        earliest = time - self.bounds.slack
-        latest = time + delay + self.bounds.interval + self.bounds.slack
-        leads = [
-            kill.time - time - delay
-            for kill in self.kills
-            if earliest <= kill.time <= latest and (kill.shards is None or shard in kill.shards)
-        ]
-        return min(leads, key=abs, default=None)
+    def _reason(self, copy: Copy, kills: list[Kill], delay: float) -> Kill | None:
+        """The kill that a copy was sent before, with its outcome not yet synced; None without."""
+        latest = copy.time + delay + self.bounds.interval + self.bounds.slack
+        fit = [kill for kill in kills if copy.session <= kill.dead and kill.time <= latest]
+        return min(fit, key=lambda kill: abs(kill.time - copy.time), default=None)
 
     def _strangers(self, stored: Mapping[int, str]) -> None:
         """What the server has, logs or sends though nobody gave it."""
         ids = set(stored.values()) | self.log.dsns
         problems = self.verdict.problems
+        for id in self.log.torn & (ids | set(self.log.receptions)):
+            problems.append(f"{id} was taken, and then set aside as torn")
+        self.verdict.torn = len(self.log.torn)
         for id in set(self.log.receptions) - ids:
             problems.append(f"{id} was received, but nobody sent it")
         for id, recipient in self.log.finals:
