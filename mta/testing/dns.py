@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,10 +16,10 @@ import dns.query
 import dns.rcode
 
 from mta.errors import MailraceError
+from mta.testing.ports import HOST, free_port
 from mta.testing.zones import TTL, Records, zone_texts
 
-HOST = "127.0.0.1"
-START_TIME = 10.0  # seconds until it must answer
+START_TIME = 120.0  # seconds until it must answer
 
 CONFIG = """\
 server:
@@ -40,19 +39,6 @@ remote-control:
   control-enable: no
 """
 ZONE = 'zone:\n  name: "{origin}"\n  zonefile: "{file}"\n'
-
-
-def free_port(host: str = HOST) -> int:
-    """A port that is free for TCP and UDP at this moment."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind((host, 0))
-            port = int(tcp.getsockname()[1])
-            try:
-                udp.bind((host, port))
-            except OSError:
-                continue
-            return port
 
 
 class DnsServer:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PATIENCE = 180.0  # seconds; only against hanging for ever
 EXTENSIONS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SIZE 100000000")
 
 
@@ -62,14 +63,15 @@ class RemoteMX:
 
     def __enter__(self) -> RemoteMX:
         self._thread.start()
-        self._up.wait(10)
+        if not self._up.wait(PATIENCE):
+            raise TimeoutError(f"no server on {self.host}:{self.port}")
         return self
 
     def __exit__(self, *error: object) -> None:
         self._loop.call_soon_threadsafe(self._stop)
         self._thread.join(10)
 
-    def wait(self, count: int, timeout: float = 20) -> list[Received]:
+    def wait(self, count: int, timeout: float = PATIENCE) -> list[Received]:
         """Block until so many messages came; TimeoutError says how many did."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.received) >= count, timeout):

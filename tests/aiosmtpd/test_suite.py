@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.programs import lacking
+from tests.waiting import PATIENCE
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parent.parent.parent
 VERSION = "1.4.6"
@@ -75,12 +76,12 @@ def test_their_suite_passes_on_our_classes(suite: Path, tmp_path: Path) -> None:
         *own_network(), sys.executable, "-m", "pytest", str(tests), f"--junitxml={report}",
         "-c", str(HERE / "suite.ini"), f"--rootdir={tests}", "-p", "tests.aiosmtpd.plugin",
         "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark",
-        "-o", "faulthandler_timeout=30", *(f"--deselect={name}" for name in NOT_OURS),
+        "-o", "faulthandler_timeout=300", *(f"--deselect={name}" for name in NOT_OURS),
     ]  # fmt: skip
     environ = {**os.environ, "MTA_AIOSMTPD_SUITE": str(suite), "PYTHONPATH": str(ROOT)}
     environ.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(
-        command, cwd=suite, env=environ, timeout=300, text=True, capture_output=True
+        command, cwd=suite, env=environ, timeout=PATIENCE * 5, text=True, capture_output=True
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     counts = ET.parse(report).getroot()[0].attrib

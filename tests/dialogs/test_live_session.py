@@ -24,12 +24,12 @@ from mta.smtpd.service import Service
 from mta.testing.clock import FakeClock
 from mta.testing.room import Room
 from tests.dialogs.dialog import CLOSED, DIALOGS, Dialog, Step, check, load
+from tests.waiting import PATIENCE
 
 HOST = "mx.example"
 RECEIVED = re.compile(
     rb"Received: from .*\r\n\tby mx\.example with (?:E|UTF8)?SMTP id .*\r\n\t.*\r\n"
 )
-LATE = 20  # seconds after which a wanted reply will not come
 
 every_dialog = pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
 
@@ -137,7 +137,7 @@ def run(path: Path, cut: Callable[[bytes], Iterator[bytes]]) -> None:
             sock.connect(listening.getsockname())
             sock.setblocking(False)
             client = Client(sock, cut)
-            async with asyncio.timeout(LATE):
+            async with asyncio.timeout(PATIENCE):
                 for step in dialog.steps:
                     await client.speak(step)
             sock.close()

@@ -6,9 +6,11 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
+from tests.waiting import PATIENCE
+
 ENVELOPE = (b"EHLO client.example\r\n", b"MAIL FROM:<a@source.example>\r\n")
 CONTENT = b"Subject: load\r\n\r\nhello\r\n.\r\n"
-WAIT = 30.0  # seconds for any reply
+WAIT = PATIENCE  # seconds for any reply
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import aiosmtplib
 
 from tests.peers.programs import require
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ SENDER = "s@source.example"
 
 def by_smtplib(port: int, recipients: list[str], content: bytes, folder: Path) -> None:
     """The standard library."""
-    with smtplib.SMTP("127.0.0.1", port, "client.example", timeout=25) as client:
+    with smtplib.SMTP("127.0.0.1", port, "client.example", timeout=PATIENCE) as client:
         refused = client.sendmail(SENDER, recipients, content, mail_options=["BODY=8BITMIME"])
     assert not refused
 
@@ -29,6 +30,7 @@ def by_aiosmtplib(port: int, recipients: list[str], content: bytes, folder: Path
     refused, reply = asyncio.run(aiosmtplib.send(
         content, sender=SENDER, recipients=recipients, mail_options=["BODY=8BITMIME"],
         hostname="127.0.0.1", port=port, local_hostname="client.example", start_tls=False,
+        timeout=PATIENCE,
     ))  # fmt: skip
     assert not refused, reply
 
@@ -39,7 +41,7 @@ def by_curl(port: int, recipients: list[str], content: bytes, folder: Path) -> N
     path.write_bytes(content)
     rcpts = [part for address in recipients for part in ("--mail-rcpt", address)]
     _run(
-        require("curl"), "--silent", "--show-error", "--max-time", "25",
+        require("curl"), "--silent", "--show-error", "--max-time", f"{PATIENCE:g}",
         "--url", f"smtp://127.0.0.1:{port}/client.example",
         "--mail-from", SENDER, *rcpts, "--upload-file", str(path),
     )  # fmt: skip
@@ -51,7 +53,7 @@ def by_swaks(port: int, recipients: list[str], content: bytes, folder: Path) -> 
     path.write_bytes(content.removesuffix(b"\r\n").replace(b"\r\n", b"\n"))
     _run(
         require("swaks"), "--server", f"127.0.0.1:{port}", "--helo", "client.example",
-        "--from", SENDER, "--to", ",".join(recipients), "--pipeline", "--timeout", "25",
+        "--from", SENDER, "--to", ",".join(recipients), "--pipeline", "--timeout", f"{PATIENCE:g}",
         "--data", f"@{path}",
     )  # fmt: skip
 
@@ -79,5 +81,7 @@ def smtp_source(
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stdout.decode(errors="replace")

@@ -7,6 +7,7 @@ import subprocess
 
 from tests.peers.programs import require, require_user
 from tests.peers.relay import Relay, with_mounts
+from tests.waiting import PATIENCE
 
 # Without `max-mails` a session ends after 100 messages; the `mta limit`s take out its pauses.
 CONFIG = """\
@@ -68,5 +69,5 @@ class OpenSmtpd(Relay):
             [*enter, str(self._group), self._control, *words],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=PATIENCE,
         ).stdout

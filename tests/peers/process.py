@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from mta.testing.dns import free_port
+from mta.testing.ports import free_port
+from tests.waiting import PATIENCE, STEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-STEP = 0.02  # seconds between two looks
 
 
 class PeerProcess:
@@ -54,7 +53,7 @@ class PeerProcess:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start(self, timeout: float = 20) -> None:
+    def start(self, timeout: float = PATIENCE) -> None:
         """Start, and wait until the port answers with a greeting."""
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
@@ -69,7 +68,7 @@ class PeerProcess:
 
     def _greets(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as sock:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as sock:
                 greeting = sock.recv(512)
                 sock.sendall(b"QUIT\r\n")
                 return greeting.startswith(b"220")
@@ -81,7 +80,7 @@ class PeerProcess:
         files = [self.folder / "output", *sorted(self.folder.glob("log/*"))]
         return "\n".join(f.read_text(errors="replace") for f in files if f.is_file())
 
-    def stop(self, timeout: float = 10) -> None:
+    def stop(self, timeout: float = 30) -> None:
         """SIGTERM to it, then SIGKILL to whatever is left of its process group."""
         process, self._process = self._process, None
         if process is None:
@@ -117,7 +116,7 @@ class MaildirPeer(PeerProcess):
         new = self.maildir() / "new"
         return sum(1 for _ in os.scandir(new)) if new.is_dir() else 0
 
-    def wait(self, count: int, timeout: float = 30) -> list[bytes]:
+    def wait(self, count: int, timeout: float = PATIENCE) -> list[bytes]:
         """Wait for so many messages; all of them as they were stored, lines ended by LF."""
         deadline = time.monotonic() + timeout
         while (found := self.count()) < count:

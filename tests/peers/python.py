@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
-from mta.testing.dns import free_port
+from mta.testing.ports import free_port
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Envelope, Session
@@ -37,7 +38,7 @@ class Aiosmtpd(Controller):
     def __init__(self) -> None:
         self.received: list[Arrived] = []
         self._arrived = threading.Condition()
-        super().__init__(self, hostname="127.0.0.1", port=free_port())
+        super().__init__(self, hostname="127.0.0.1", port=free_port(), ready_timeout=PATIENCE)
 
     def factory(self) -> SMTP:
         """A session, as the controller wants it."""
@@ -70,7 +71,7 @@ class Aiosmtpd(Controller):
             self._arrived.notify_all()
         return "250 2.0.0 taken"
 
-    def wait(self, count: int, timeout: float = 25) -> list[Arrived]:
+    def wait(self, count: int, timeout: float = PATIENCE) -> list[Arrived]:
         """Wait for so many messages."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.received) >= count, timeout):

@@ -7,6 +7,7 @@ import subprocess
 
 from tests.peers.programs import require, require_path, require_user
 from tests.peers.relay import Relay, with_mounts
+from tests.waiting import PATIENCE
 
 # No DNS, no ident, no limits of load; background delivery, and a queue run every second.
 SOURCE = """\
@@ -56,7 +57,7 @@ class Sendmail(Relay):
         ))  # fmt: skip
         made = subprocess.run(
             [require("m4"), f"-D_CF_DIR_={macros}/", str(source)],
-            check=True, capture_output=True, timeout=30,
+            check=True, capture_output=True, timeout=PATIENCE,
         )  # fmt: skip
         (self.folder / "sendmail.cf").write_bytes(made.stdout)
 

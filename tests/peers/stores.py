@@ -7,6 +7,7 @@ import subprocess
 
 from tests.peers.process import PeerProcess
 from tests.peers.programs import require
+from tests.waiting import PATIENCE
 
 
 class Redis(PeerProcess):
@@ -35,7 +36,7 @@ class Redis(PeerProcess):
         """The answer to one command."""
         parts = [word.encode() for word in words]
         lines = b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as sock:
             sock.sendall(b"*%d\r\n%b" % (len(parts), lines))
             return sock.recv(4096)
 
@@ -88,7 +89,7 @@ class Ldap(PeerProcess):
         people = self.folder / "people.ldif"
         people.write_text(PEOPLE)
         words = [add, "-f", str(self._config), "-l", str(people)]
-        subprocess.run(words, check=True, capture_output=True, timeout=20)
+        subprocess.run(words, check=True, capture_output=True, timeout=PATIENCE)
 
     def command(self) -> list[str]:
         """The server in the foreground (-d 0)."""
@@ -97,7 +98,7 @@ class Ldap(PeerProcess):
 
     def _greets(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5):
+            with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE):
                 return True
         except OSError:
             return False

@@ -14,22 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from mta.maillog import reader
+from mta.testing.ports import free_port
+from tests.waiting import PATIENCE, STEP, wait
 
 BODY = "Subject: scenario\r\n\r\nhello\r\n"
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that was free a moment ago."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])
 
 
 class Server:
     """`mta serve` in a folder of its own."""
 
-    patience = 30.0  # seconds for the answer to a control request
+    patience = PATIENCE  # seconds for the answer to a control request
 
     def __init__(self, home: Path, *flags: str, workers: int = 1) -> None:
         self.home, self.port = home, free_port()
@@ -52,7 +46,7 @@ class Server:
             "--listen", f"127.0.0.1:{self.port}", "--workers", str(self.workers), *self.flags,
         ]  # fmt: skip
 
-    def start(self, timeout: float = 30) -> None:
+    def start(self, timeout: float = PATIENCE) -> None:
         """Start and wait for the line that says ready."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.output = (self.home / "output.log").open("a+")
@@ -68,7 +62,7 @@ class Server:
                 return
             if self.process.poll() is not None:
                 break
-            time.sleep(0.02)
+            time.sleep(STEP)
         self.stop()
         raise AssertionError("the server did not start:\n" + self.said())
 
@@ -80,7 +74,7 @@ class Server:
         """Tracebacks of errors that nobody expected."""
         return "".join(file.read_text() for file in self.home.glob("log/*.err"))
 
-    def stop(self, timeout: float = 30) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM, and wait; the exit code."""
         if self.process is None:
             return 0
@@ -107,7 +101,7 @@ class Server:
         self, *recipients: str, sender: str = "sender@source.example", body: str | bytes = BODY
     ) -> str:
         """One message by smtplib; the id that the reply names."""
-        with smtplib.SMTP("127.0.0.1", self.port, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE) as client:
             client.ehlo("client.example")
             client.mail(sender)
             for recipient in recipients:
@@ -132,26 +126,37 @@ class Server:
                         return answer["result"]
         raise RuntimeError("no answer")
 
+    def status(self) -> dict[str, Any]:
+        """`status` with the figures of all workers; one that is busy or starting is waited for."""
+        found: dict[str, Any] = {}
+
+        def complete() -> bool:
+            found.update(self.ask("status"))
+            return all("pid" in worker for worker in found["workers"])
+
+        wait(complete, lambda: found)
+        return found
+
     def records(self, *types: str) -> list[dict[str, Any]]:
         """The log's records so far, of these types or all, by time."""
         every = list(reader.read_all(self.home / "log"))
         return [r for r in every if not types or r["type"] in types]
 
-    def wait_records(self, count: int, *types: str, timeout: float = 30) -> list[dict[str, Any]]:
+    def wait_records(self, count: int, *types: str) -> list[dict[str, Any]]:
         """Wait until the log has so many records of these types."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            found = self.records(*types)
-            if len(found) >= count:
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"{len(found)} of {count} {types} records; it said:\n{self.said()}")
+        found: list[dict[str, Any]] = []
 
-    def wait_empty(self, timeout: float = 30) -> None:
+        def enough() -> bool:
+            found[:] = self.records(*types)
+            return len(found) >= count
+
+        wait(enough, lambda: f"{len(found)} of {count} {types} records; it said:\n{self.said()}")
+        return found
+
+    def wait_empty(self) -> None:
         """Wait until nothing is queued."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if not self.ask("queue.list", limit=1):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"still queued: {self.ask('queue.list', limit=5)}")
+        wait(lambda: not self.ask("queue.list", limit=1), lambda: self.ask("queue.list", limit=5))
+
+    def wait_said(self, text: str, times: int = 1) -> None:
+        """Wait until it has printed this."""
+        wait(lambda: self.said().count(text) >= times, lambda: f"{text!r} not in:\n{self.said()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mta.maillog.records import TERMINAL
 from mta.testing.remote import RemoteMX
 from tests.load.fill import Fill, fill
 from tests.scenarios.server import Server
+from tests.waiting import wait
 
 MESSAGES, CAMPAIGNS = 6000, "abcdef"
 EACH = MESSAGES // len(CAMPAIGNS)
@@ -18,14 +18,6 @@ EACH = MESSAGES // len(CAMPAIGNS)
 def arrived(remote: RemoteMX) -> Counter[str]:
     """Copies at a host, by campaign."""
     return Counter(r.recipients[0].partition("@")[2][0] for r in list(remote.received))
-
-
-def wait(true: object, what: str, timeout: float = 60) -> None:
-    assert callable(true)
-    deadline = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def swept(server: Server, act: int) -> bool:
@@ -71,7 +63,7 @@ def test_acts_by_campaign_over_a_long_queue(tmp_path: Path) -> None:
             wait(lambda: arrived(one)["a"] > before, "nothing of a leaves")
             wait(lambda: all(swept(server, n) for n in range(1, 7)), "the sweeps do not end")
             server.ask("act", verb="delete", select={"campaign": "[abef]"})
-            server.wait_empty(60)
+            server.wait_empty()
         said = server.said()
     ends = Counter((r["id"], r["rno"]) for r in server.records(*TERMINAL) if r["campaign"])
     assert len(ends) == MESSAGES

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 MESSAGES = 2000
 
 
@@ -15,7 +17,7 @@ def test_every_recipient_is_accounted_for(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mta.cli.main", "demo", "--json",
          "--messages", str(MESSAGES), "--folder", str(folder)],
-        capture_output=True, text=True, timeout=180,
+        capture_output=True, text=True, timeout=PATIENCE * 2,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     result = json.loads(done.stdout)

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
 
+import dns.message
 import pytest
 import uvloop
 
 from mta.resolver import MxAnswer, Resolver, ResolverOptions
-from mta.testing.dns import DnsServer, free_port
+from mta.testing.dns import DnsServer
+from mta.testing.ports import free_port
 from tests.peers import require
+from tests.waiting import PATIENCE
+
+
+class Silent(socket.socket):
+    """A server that takes questions and never answers."""
+
+    def __init__(self) -> None:
+        super().__init__(type=socket.SOCK_DGRAM)
+        self.bind(("127.0.0.1", 0))
+        self.setblocking(False)
+        self.address = "{}:{}".format(*self.getsockname())
+
+    def asked(self) -> list[str]:
+        """The names that it was asked for since the last time."""
+        names = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                names.append(str(dns.message.from_wire(self.recv(4096)).question[0].name))
+        return names
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """A server that takes questions and never answers."""
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield "127.0.0.1:%d" % sock.getsockname()[1]  # noqa: UP031
+def silent() -> Iterator[Silent]:
+    with Silent() as sock:
+        yield sock
 
 
 def ask(domains: list[str], options: ResolverOptions) -> tuple[list[MxAnswer], float]:
@@ -37,47 +57,45 @@ def ask(domains: list[str], options: ResolverOptions) -> tuple[list[MxAnswer], f
     return uvloop.run(inside()), time.monotonic() - begin
 
 
-def test_a_silent_server_costs_attempts_times_timeout(silent: str) -> None:
-    options = ResolverOptions(nameservers=(silent,), timeout=0.2, attempts=2)
+def test_a_silent_server_costs_attempts_times_timeout(silent: Silent) -> None:
+    options = ResolverOptions(nameservers=(silent.address,), timeout=0.2, attempts=2)
     (answer,), took = ask(["example.com"], options)
     assert (answer.status, answer.hosts) == ("temporary", ())
-    assert answer.text == f"looking up MX of example.com: {silent}: no answer in time"
-    assert 0.35 <= took < 3
+    assert answer.text == f"looking up MX of example.com: {silent.address}: no answer in time"
+    assert took >= 0.35
+    assert silent.asked() == ["example.com."] * 2
 
 
-def test_a_closed_port_is_known_at_once() -> None:
+def test_a_closed_port_is_known_without_a_wait() -> None:
     server = f"127.0.0.1:{free_port()}"
-    options = ResolverOptions(nameservers=(server,), timeout=30, attempts=2)
-    (answer,), took = ask(["example.com"], options)
+    options = ResolverOptions(nameservers=(server,), timeout=3600, attempts=2, lifetime=7200)
+    (answer,), _ = ask(["example.com"], options)
     assert answer.status == "temporary"
     assert "connection refused" in answer.text
-    assert took < 5
 
 
-def test_many_names_at_a_silent_server_end_by_the_lifetime(silent: str) -> None:
+def test_many_names_at_a_silent_server_end_by_the_lifetime(silent: Silent) -> None:
     options = ResolverOptions(
-        nameservers=(silent,), timeout=0.2, attempts=2, lifetime=0.6, concurrency=10
+        nameservers=(silent.address,), timeout=0.2, attempts=2, lifetime=0.6, concurrency=10
     )
-    answers, took = ask([f"d{number}.example" for number in range(300)], options)
+    answers, took = ask([f"d{number}.example" for number in range(3000)], options)
     assert {answer.status for answer in answers} == {"temporary"}
-    assert took < 5
+    assert took < 60  # one after another they would take 120 s
 
 
 @pytest.mark.peer
-def test_the_next_server_answers_and_the_silent_one_is_asked_last(silent: str) -> None:
+def test_the_next_server_answers_and_the_silent_one_is_asked_last(silent: Silent) -> None:
+    async def two(options: ResolverOptions) -> list[MxAnswer]:
+        resolver = Resolver(options)
+        answers = [await resolver.mx("example.com"), await resolver.mx("nowhere.example")]
+        await resolver.close()
+        return answers
+
     program = require("nsd")
     with DnsServer({"example.com": {"MX": "10 mx.example.com"}}, program=program) as server:
-        options = ResolverOptions(nameservers=(silent, server.address), timeout=0.5)
-        (answer,), took = ask(["example.com"], options)
-        assert (answer.status, answer.hosts) == ("ok", ((10, "mx.example.com"),))
-        assert took >= 0.45
-
-        async def later() -> float:
-            resolver = Resolver(options)
-            await resolver.mx("example.com")
-            begin = time.monotonic()
-            await resolver.mx("nowhere.example")
-            await resolver.close()
-            return time.monotonic() - begin
-
-        assert uvloop.run(later()) < 0.45
+        nameservers = (silent.address, server.address)
+        options = ResolverOptions(nameservers=nameservers, timeout=4.0, lifetime=PATIENCE)
+        first, second = uvloop.run(two(options))
+    assert (first.status, first.hosts) == ("ok", ((10, "mx.example.com"),))
+    assert second.status == "nxdomain"
+    assert silent.asked() == ["example.com."]

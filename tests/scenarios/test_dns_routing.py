@@ -16,6 +16,7 @@ from mta.routing.planner import Failure, Planner, PlannerOptions
 from mta.routing.rules import Router, parse_route
 from mta.testing.dns import DnsServer
 from tests.peers import require
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.peer
 
@@ -45,7 +46,7 @@ def server() -> Iterator[DnsServer]:
 
 async def results(server: str, domains: list[str], *routes: str) -> list[Result]:
     """The targets of each domain, or what becomes of its mail, all planned at once."""
-    resolver = Resolver(ResolverOptions(nameservers=(server,), timeout=5.0))
+    resolver = Resolver(ResolverOptions((server,), timeout=PATIENCE, lifetime=PATIENCE))
     ours = frozenset({"mail.ours.example"})
     planner = Planner(
         Router([parse_route(route) for route in routes]), resolver, PlannerOptions(ours)

@@ -12,6 +12,7 @@ import uvloop
 from mta.resolver import Resolver, ResolverOptions
 from mta.testing.dns import DnsServer
 from tests.peers import require
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.peer
 
@@ -43,7 +44,7 @@ def run(server: DnsServer, work: Any) -> Any:
     """What `work(resolver)` returns, with a resolver of its own on uvloop."""
 
     async def inside() -> Any:
-        options = ResolverOptions(nameservers=(server.address,), timeout=5.0)
+        options = ResolverOptions((server.address,), timeout=PATIENCE, lifetime=PATIENCE)
         resolver = Resolver(options)
         try:
             result: Coroutine[Any, Any, Any] = work(resolver)

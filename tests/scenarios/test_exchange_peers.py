@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from mta.testing.remote import RemoteMX
+from mta.testing.remote import Manners, Received, RemoteMX
 from tests.peers.clients import smtp_source
 from tests.peers.contents import CONTENTS, below_trace
 from tests.peers.exim import EximRelay
 from tests.peers.haraka import Haraka
 from tests.peers.opensmtpd import OpenSmtpd
 from tests.peers.postfix import PostfixRelay
-from tests.peers.process import STEP
 from tests.peers.relay import Relay
 from tests.peers.sendmail import Sendmail
 from tests.scenarios.server import Server
+from tests.waiting import PATIENCE, wait
 
 pytestmark = pytest.mark.peer
 RELAYS: list[type[Relay]] = [PostfixRelay, EximRelay, OpenSmtpd, Sendmail, Haraka]
@@ -49,28 +50,39 @@ def injected(port: int, folder: Path) -> Iterator[None]:
         sent.result()
 
 
-def half_way(sink: RemoteMX) -> None:
-    """Wait until half has arrived; not all may have."""
-    sink.wait(MESSAGES // 2, 60)
-    assert len(sink.received) < MESSAGES
+class Sink(RemoteMX):
+    """Takes half of the mail, and the rest once it may."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        super().__init__(Manners(dot=self._gate))
+
+    def _gate(self, received: Received) -> None:
+        if len(self.received) == MESSAGES // 2:
+            self.go_on.wait(PATIENCE)
+
+    def half_way(self) -> None:
+        """Wait until half has arrived."""
+        self.wait(MESSAGES // 2)
 
 
 def arrived_before(sink: RemoteMX) -> int:
     """How many had come from who is dead now, what was on its way included."""
-    deadline = time.monotonic() + 20
-    while sink.open:
-        assert time.monotonic() < deadline, sink.open
-        time.sleep(STEP)
+    wait(lambda: not sink.open, lambda: sink.open)
     return len(sink.received)
 
 
 def gather(sink: RemoteMX, peer: Relay, server: Server) -> dict[str, list[int]]:
     """Wait until all has arrived and nothing is left to be sent; recipient: places in the sink."""
-    deadline = time.monotonic() + 60
-    while len(places := _places(sink)) < MESSAGES or peer.queued():
-        assert time.monotonic() < deadline, (len(places), peer.queued(), peer.said()[-4000:])
+
+    def all_here() -> bool:
+        if len(_places(sink)) == MESSAGES and not peer.queued():
+            return True
         peer.hurry()
         time.sleep(0.5)
+        return False
+
+    wait(all_here, lambda: (len(_places(sink)), peer.queued(), peer.said()[-4000:]))
     server.wait_empty()
     return _places(sink)
 
@@ -98,12 +110,13 @@ def check_content(sink: RemoteMX) -> None:
 @pytest.mark.parametrize("kind", RELAYS, ids=lambda kind: kind.name)
 def test_what_they_send_outlives_our_death(kind: type[Relay], tmp_path: Path) -> None:
     """We get SIGKILL when half has arrived; a second copy has its reason in that moment."""
-    with RemoteMX() as sink:
+    with Sink() as sink:
         route = "--route", f"*=127.0.0.1:{sink.port}"
         with Server(tmp_path, *route, workers=2) as server, kind(server.port) as peer:
             with injected(peer.port, tmp_path):
-                half_way(sink)
+                sink.half_way()
                 server.kill()
+                sink.go_on.set()
                 killed, before = time.time(), arrived_before(sink)
                 server.start()
             places = gather(sink, peer, server)
@@ -128,11 +141,12 @@ def test_what_they_send_outlives_our_death(kind: type[Relay], tmp_path: Path) ->
 @pytest.mark.parametrize("kind", RELAYS, ids=lambda kind: kind.name)
 def test_what_we_send_outlives_their_restart(kind: type[Relay], tmp_path: Path) -> None:
     """They are ended and started when half has arrived; we try again what had no reply."""
-    with RemoteMX() as sink, kind(sink.port) as peer:
+    with Sink() as sink, kind(sink.port) as peer:
         route = "--route", f"*=127.0.0.1:{peer.port}"
         with Server(tmp_path, *route, "--retry", "1s", workers=2) as server:
             with injected(server.port, tmp_path):
-                half_way(sink)
+                sink.half_way()
+                threading.Timer(0.1, sink.go_on.set).start()  # some want its reply before they end
                 peer.stop()
                 before = arrived_before(sink)
                 peer.start()

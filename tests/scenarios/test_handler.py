@@ -10,6 +10,7 @@ import pytest
 
 from mta.testing.remote import RemoteMX
 from tests.scenarios.server import Server
+from tests.waiting import PATIENCE
 
 POLICY = """
 import asyncio
@@ -39,7 +40,7 @@ def test_what_the_handler_takes_is_spooled_and_delivered(tmp_path: Path) -> None
             "-o", f"listener.0.handler={policy}:Policy",
         )  # fmt: skip
         with Server(tmp_path / "home", *flags) as server:
-            with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+            with smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE) as client:
                 client.ehlo("client.example")
                 client.mail("a@b.example")
                 assert client.rcpt("nobody@c.example") == (550, b"5.1.1 no such user")
@@ -63,7 +64,7 @@ def test_a_handler_that_is_not_there_is_told_at_the_start(
     tmp_path: Path, handler: str, said: str
 ) -> None:
     server = Server(tmp_path, "-o", f"listener.0.handler={handler}")
-    done = subprocess.run(server.command(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(server.command(), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode
     assert "listener" in done.stdout + done.stderr and said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -10,11 +10,12 @@ import threading
 from pathlib import Path
 
 from tests.scenarios.server import Server
+from tests.waiting import PATIENCE
 
 QUICK = [
     flag
     for name in ("greeting", "ehlo", "mail", "rcpt", "data", "dot", "quit")
-    for flag in ("-o", f"delivery.{name}_timeout=1s")
+    for flag in ("-o", f"delivery.{name}_timeout=8s")
 ]
 SOON = ["-o", 'retry.schedule=["1s"]', "-o", "retry.jitter=0", *QUICK]
 
@@ -48,12 +49,12 @@ class Hostile:
 
     def __enter__(self) -> Hostile:
         self._thread.start()
-        assert self._up.wait(10)
+        assert self._up.wait(PATIENCE)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._listen())
@@ -106,7 +107,7 @@ def test_mail_arrives_once_whatever_the_first_connection_meets(tmp_path: Path) -
         ]
         with Server(tmp_path, *routes, *SOON) as server:
             server.send(*(f"r@{name}.example" for name in MANNERS))
-            delivered = server.wait_records(len(MANNERS), "Delivery", timeout=60)
+            delivered = server.wait_records(len(MANNERS), "Delivery")
             server.wait_empty()
             assert sorted(r["recipient"] for r in delivered) == sorted(
                 f"r@{name}.example" for name in MANNERS

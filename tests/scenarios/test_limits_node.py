@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import smtplib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 from mta.testing.remote import Manners, Received, RemoteMX
 from tests.scenarios.server import BODY, Server
+from tests.waiting import PATIENCE, wait
 
 
 def route(remote: RemoteMX) -> tuple[str, str]:
@@ -18,20 +20,13 @@ def route(remote: RemoteMX) -> tuple[str, str]:
 
 
 def inject(server: Server, *recipients: str, header: str = "", sessions: int = 8) -> None:
-    """A message for each recipient, over several sessions, so that both workers have some."""
-    left = list(recipients)
-    used: set[int] = set()
-    deadline = time.monotonic() + 20
-    while len(used) < server.workers:  # until the kernel has given each worker a session
-        assert time.monotonic() < deadline
-        share, left = left[: -(-len(left) // sessions)], left[-(-len(left) // sessions) :]
-        with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
-            for recipient in share:
-                client.sendmail("s@a.example", [recipient], header + BODY)
-        figures = server.ask("status")["workers"]
-        used = {n for n, worker in enumerate(figures) if worker["received"]}
-    for recipient in left:
-        with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+    """A message for each recipient, over sessions at once, so that both workers have as many."""
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE))
+            for _ in range(sessions)
+        ]
+        for recipient, client in zip(recipients, itertools.cycle(clients), strict=False):
             client.sendmail("s@a.example", [recipient], header + BODY)
 
 
@@ -50,15 +45,12 @@ def test_a_rate_is_hard_over_two_workers(tmp_path: Path) -> None:
         RemoteMX(Manners(mail=mail)) as remote,
         Server(tmp_path, *route(remote), *flags, workers=2) as server,
     ):
+        began = time.monotonic()
         inject(server, *many(60))
         remote.wait(60)
         server.wait_records(60, "Delivery")
-    times.sort()
-    late = 0.05  # what a loaded machine may add between our clock and the remote's
-    for first, began in enumerate(times):
-        for count, ended in enumerate(times[first:], 1):
-            assert count <= 20 * (ended - began + late) + 5 + 1
-    assert times[-1] - times[0] < 8  # and it is used
+    for count, reached in enumerate(sorted(times), 1):  # no later than it was allowed to leave
+        assert count <= 20 * (reached - began) + 5 + 1
 
 
 def test_connections_are_limited_over_two_workers_and_both_get_their_turn(tmp_path: Path) -> None:
@@ -74,7 +66,7 @@ def test_connections_are_limited_over_two_workers_and_both_get_their_turn(tmp_pa
         Server(tmp_path, *route(remote), *flags, workers=2) as server,
     ):
         inject(server, *many(200))
-        remote.wait(200, timeout=40)
+        remote.wait(200)
         assert remote.most_open == 1
         deliveries = server.wait_records(200, "Delivery")
     for record in deliveries[:150]:
@@ -83,8 +75,13 @@ def test_connections_are_limited_over_two_workers_and_both_get_their_turn(tmp_pa
 
 
 def test_the_node_s_connections_are_limited_over_sites_which_take_turns(tmp_path: Path) -> None:
-    slow = Manners(dot=lambda received: time.sleep(0.04))
-    with RemoteMX(slow) as one, RemoteMX(slow) as two:
+    injected = threading.Event()
+
+    def dot(received: Received) -> str | None:
+        injected.wait(PATIENCE)
+        return None
+
+    with RemoteMX(Manners(dot=dot)) as one, RemoteMX() as two:
         flags = (
             "--route", f"b.example=127.0.0.1:{one.port}", "--route", f"*=127.0.0.1:{two.port}",
             "--max-connections", "1",
@@ -92,18 +89,19 @@ def test_the_node_s_connections_are_limited_over_sites_which_take_turns(tmp_path
         with Server(tmp_path, *flags, workers=1) as server:
             inject(server, *many(200))
             inject(server, *[f"r{n}@c.example" for n in range(20)])
-            two.wait(20, timeout=8)
-            assert len(one.received) < 190  # before the other queue is empty
+            injected.set()
             one.wait(200)
+            two.wait(20)
+            ended = [r["recipient"] for r in server.wait_records(220, "Delivery")]
+            assert max(n for n, r in enumerate(ended) if "c.example" in r) < 210
             assert one.most_open == two.most_open == 1
-            server.wait_records(220, "Delivery")
-            assert server.ask("status")["totals"]["connections"] <= 1
+            assert server.status()["totals"]["connections"] <= 1
 
 
 def test_a_tenant_s_rate_parks_that_tenant_alone(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with RemoteMX() as remote:
-        server = Server(home, *route(remote), "-o", 'tenant={slow={rate="60/h"}}')
+        server = Server(home, *route(remote), "-o", 'tenant={slow={rate="1/h"}}')
         listener = f'[{{listen="127.0.0.1:{server.port}", control_headers=true}}]'
         server.flags += ("-o", f"listener={listener}")
         with server:
@@ -116,7 +114,7 @@ def test_a_tenant_s_rate_parks_that_tenant_alone(tmp_path: Path) -> None:
 
 
 def _send(server: Server, tenant: str, recipient: str) -> None:
-    with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE) as client:
         client.sendmail("s@a.example", [recipient], f"X-Tenant: {tenant}\r\n{BODY}")
 
 
@@ -130,33 +128,24 @@ def test_a_remote_that_takes_one_connection_only_is_served_over_it(tmp_path: Pat
     remote.manners = Manners(ehlo=ehlo, dot=lambda received: time.sleep(0.01))
     with remote, Server(tmp_path, *route(remote)) as server:
         inject(server, *many(100))
-        began = time.monotonic()
-        remote.wait(100, timeout=10)
-        assert time.monotonic() - began < 4
+        remote.wait(100)
         assert server.records("TransientFailure") == []
 
 
 def test_a_hung_connection_does_not_hold_up_what_comes_next(tmp_path: Path) -> None:
     release = threading.Event()
     with (
-        RemoteMX(Manners(dot=lambda received: release.wait(15) and None)) as remote,
+        RemoteMX(Manners(dot=lambda received: release.wait(PATIENCE) and None)) as remote,
         Server(tmp_path, *route(remote)) as server,
     ):
         server.send("first@b.example")
-        _wait(lambda: server.ask("status")["totals"].get("in_flight"), "it does not send")
+        wait(lambda: server.status()["totals"].get("in_flight"), "it does not send")
         server.send("second@b.example")
-        _wait(lambda: _opened(server) > 1, "it waits for the hung connection alone")
+        wait(lambda: _opened(server) > 1, "it waits for the hung connection alone")
         release.set()
         server.wait_records(2, "Delivery")
 
 
 def _opened(server: Server) -> int:
-    totals = server.ask("status")["totals"]
+    totals = server.status()["totals"]
     return int(totals["connections"] + totals["dialling"])
-
-
-def _wait(true: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 8
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)

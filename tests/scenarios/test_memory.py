@@ -12,6 +12,7 @@ import pytest
 
 from mta.testing.remote import RemoteMX
 from tests.scenarios.server import Server
+from tests.waiting import PATIENCE
 
 CLIENTS, SIZE, BUDGET = 40, 5_000_000, 50_000_000
 LINE = b"0123456789abcdef" * 4 + b"\r\n"
@@ -27,7 +28,7 @@ def command(lines: object, sock: socket.socket, line: bytes) -> bytes:
 
 def client(port: int, declared: bytes, seen: Counter[str], end: float) -> None:
     """Send one large message; come again after a 452 at MAIL or DATA."""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
         lines = sock.makefile("rb")
         lines.readline()
         command(lines, sock, b"EHLO c\r\n")
@@ -54,7 +55,7 @@ def test_large_messages_at_once(tmp_path: Path, declared: bytes) -> None:
         Server(tmp_path, "--route", f"*=127.0.0.1:{remote.port}", *flags, workers=2) as server,
     ):
         seen: Counter[str] = Counter()
-        end = time.monotonic() + 90
+        end = time.monotonic() + PATIENCE
         before = memory(server)
         threads = [
             threading.Thread(target=client, args=(server.port, declared, seen, end))
@@ -65,14 +66,14 @@ def test_large_messages_at_once(tmp_path: Path, declared: bytes) -> None:
         peak = most = 0.0
         while any(thread.is_alive() for thread in threads):
             peak = max(peak, memory(server) - before)
-            most = max(most, server.ask("status")["totals"]["body_bytes"])
+            most = max(most, server.status()["totals"]["body_bytes"])
             time.sleep(0.05)
         assert seen["content 250"] == CLIENTS, seen
         assert set(seen) <= {"content 250", "452 4.3.1"}
-        waits = server.ask("status")["totals"]["content_waits"]
+        waits = server.status()["totals"]["content_waits"]
         assert seen["452 4.3.1"] if declared else waits, (seen, waits)
         print("peak", peak, "contents", most, seen, "waits", waits)
-        server.wait_records(CLIENTS, "Delivery", timeout=60)
+        server.wait_records(CLIENTS, "Delivery")
         # The contents, copies of those in a commit group, the spool's caches: below the cap.
         assert peak < 150_000_000, (peak, most)
         assert most <= BUDGET
@@ -80,5 +81,5 @@ def test_large_messages_at_once(tmp_path: Path, declared: bytes) -> None:
 
 def memory(server: Server) -> float:
     """PSS of the workers, octets."""
-    totals = server.ask("status")["totals"]
+    totals = server.status()["totals"]
     return sum(value for name, value in totals.items() if name.startswith("pss:worker"))

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from mta.smtpd.proxy import SIGNATURE
+from mta.testing.ports import free_port
 from mta.testing.remote import RemoteMX
 from tests.peers.programs import require
-from tests.scenarios.server import Server, free_port
+from tests.scenarios.server import Server
+from tests.waiting import PATIENCE
 
 OUTSIDE = "127.0.0.2"  # of the listener; its clients come from 127.0.0.1, which may not relay
 STRANGER = "192.0.2.7"
@@ -123,19 +125,19 @@ def server(remote: RemoteMX, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def plain(server: Listeners) -> socket.socket:
     """Straight to a listener whose `relay_from` does not have us."""
-    return socket.create_connection((OUTSIDE, server.ports["plain"]), 20)
+    return socket.create_connection((OUTSIDE, server.ports["plain"]), PATIENCE)
 
 
 def by_socket(server: Listeners) -> socket.socket:
     """To a Unix socket whose `relay_from` lacks the word."""
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(20)
+    sock.settimeout(PATIENCE)
     sock.connect(str(server.home / "mail.sock"))
     return sock
 
 
 def _proxied(server: Listeners, header: bytes) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", server.ports["proxied"]), 20)
+    sock = socket.create_connection(("127.0.0.1", server.ports["proxied"]), PATIENCE)
     sock.sendall(header)
     return sock
 
@@ -165,7 +167,7 @@ def proxy_2_local(server: Listeners) -> socket.socket:
 
 def xclient(server: Listeners) -> socket.socket:
     """A proxy of XCLIENT that has named nobody yet."""
-    return socket.create_connection(("127.0.0.1", server.ports["xclient"]), 20)
+    return socket.create_connection(("127.0.0.1", server.ports["xclient"]), PATIENCE)
 
 
 def xclient_stranger(server: Listeners) -> socket.socket:
@@ -223,7 +225,9 @@ def test_our_own_domains_are_taken_by_the_same_way(server: Listeners, way) -> No
 
 def test_who_may_relay_does(server: Listeners, remote: RemoteMX) -> None:
     remote.received.clear()
-    with smtplib.SMTP("127.0.0.1", server.ports["open"], "client.example", timeout=20) as client:
+    with smtplib.SMTP(
+        "127.0.0.1", server.ports["open"], "client.example", timeout=PATIENCE
+    ) as client:
         client.sendmail("a@b.example", [TO], "Subject: x\r\n\r\nx\r\n")
     [got] = remote.wait(1)
     assert got.recipients == [TO]
@@ -237,7 +241,7 @@ def nmap(host: str, port: int) -> str:
             require("nmap"), "-n", "-Pn", "-sT", "-p", str(port), "-vv", "--script",
             "+smtp-open-relay", "--script-args", f"smtp-open-relay.domain={LOCAL}", host,
         ],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     return done.stdout + done.stderr
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from mta.testing.remote import RemoteMX
 from tests.scenarios.server import Server
+from tests.waiting import PATIENCE, wait
 
 
 class Dropping(Server):
@@ -30,23 +30,21 @@ class Dropping(Server):
         hidden.rename(self.folder / name)
 
     def wait_gone(self, *names: str) -> None:
-        deadline = time.monotonic() + 20
-        while any((self.folder / name).exists() for name in names):
-            assert time.monotonic() < deadline, (list(self.folder.iterdir()), self.said())
-            time.sleep(0.02)
+        wait(
+            lambda: not any((self.folder / name).exists() for name in names),
+            lambda: (list(self.folder.iterdir()), self.said()),
+        )
 
     def worker(self) -> int:
         """The worker's process, once it serves."""
-        deadline = time.monotonic() + 30
-        while "pid" not in (status := self.ask("status")["workers"][0]):
-            assert time.monotonic() < deadline, status
-            time.sleep(0.05)
-        return int(status["pid"])
+        return int(self.status()["workers"][0]["pid"])
 
     def sendmail(self, *words: str, data: str = "Subject: s\n\nx\n") -> None:
         command = [sys.executable, "-m", "mta.cli.main", "sendmail", "--home", str(self.home)]
         server = ["--server", f"127.0.0.1:{self.port}"]
-        subprocess.run([*command, *server, *words], input=data, text=True, check=True, timeout=60)
+        subprocess.run(
+            [*command, *server, *words], input=data, text=True, check=True, timeout=PATIENCE
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +101,7 @@ def test_files_and_what_is_wrong_with_them(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert all(r.get("tenant", "") == "" for r in server.records("Delivery"))
         assert all(b"X-Receiver" not in got.content for got in remote.received)
-        totals = server.ask("status")["totals"]
+        totals = server.status()["totals"]
         assert (totals["pickup_files"], totals["pickup_bad"]) == (1, 4)
         assert {r["session"] for r in server.records("Reception")} == {"pickup good", "pickup some"}
 

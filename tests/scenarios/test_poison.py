@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -35,10 +34,7 @@ def test_a_poison_message_is_set_aside(
             (id, "a@b.example"), (id, "c@d.example"),
         }  # fmt: skip
         assert all("in hand at 2 crashes" in record["reason"] for record in removed)
-        deadline = time.monotonic() + 20
-        while "is set aside in" not in server.said():
-            assert time.monotonic() < deadline, server.said()
-            time.sleep(0.05)
+        server.wait_said("is set aside in")
         assert server.said().count(f"had message {id} in hand when it crashed") == 2
         facts = json.loads((tmp_path / "corrupt" / f"{id}.json").read_text())
         assert facts["sender"] == POISON and len(facts["recipients"]) == 2
@@ -52,7 +48,7 @@ def test_a_poison_message_is_set_aside(
 def test_a_kill_from_outside_blames_nobody(tmp_path: Path) -> None:
     with RemoteMX() as remote, Server(tmp_path, "--route", f"*=127.0.0.1:{remote.port}") as server:
         for _ in range(2):
-            (worker,) = server.ask("status")["workers"]
+            (worker,) = server.status()["workers"]
             os.kill(worker["pid"], signal.SIGKILL)
             server.send("a@b.example")
         server.wait_records(2, "Delivery")
@@ -63,7 +59,7 @@ def test_an_idle_worker_that_aborts_has_nothing_in_hand(tmp_path: Path) -> None:
     with RemoteMX() as remote, Server(tmp_path, "--route", f"*=127.0.0.1:{remote.port}") as server:
         server.send("a@b.example")
         server.wait_records(1, "Delivery")
-        (worker,) = server.ask("status")["workers"]
+        (worker,) = server.status()["workers"]
         os.kill(worker["pid"], signal.SIGABRT)
         server.send("b@b.example")
         server.wait_records(2, "Delivery")

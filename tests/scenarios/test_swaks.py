@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from mta.testing.ports import free_port
 from mta.testing.remote import RemoteMX
 from tests.peers.programs import require
-from tests.scenarios.server import free_port
 from tests.scenarios.test_open_relay import STRANGER, TO, Listeners
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.peer
 # Its exit codes.
@@ -43,8 +44,8 @@ def swaks(*options: str, status: int = 0) -> str:
     """Its transcript; it ends with `status`."""
     given = ["--helo", "client.example", "--from", "s@source.example", "--to", TO]
     done = subprocess.run(
-        [require("swaks"), *given, "--timeout", "20", *options],
-        capture_output=True, timeout=60, stdin=subprocess.DEVNULL,
+        [require("swaks"), *given, "--timeout", f"{PATIENCE:g}", *options],
+        capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     said = (done.stdout + done.stderr).decode(errors="replace")
     assert done.returncode == status, (done.returncode, said[-3000:])

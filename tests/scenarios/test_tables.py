@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from mta.testing.clock import FakeClock
 from mta.testing.remote import RemoteMX
 from tests.peers.stores import Ldap, Redis
 from tests.scenarios.test_hooks import Hooked, refusal
+from tests.waiting import wait
 
 
 def look(spec: TableSpec, *keys: str) -> list[str | None]:
@@ -99,10 +99,8 @@ async def message_accepted(message):
             assert record["tenant"] == "acme"
             assert refusal(server) == "550 5.7.1 who are you?"
             users.write_text("s@source.example broken\n")
-            deadline = time.monotonic() + 10
-            while (answer := refusal(server))[:3] != "451" and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert answer.startswith("451 4.3.0 Hook message_accepted failed")
+            failed = "451 4.3.0 Hook message_accepted failed"
+            wait(lambda: refusal(server).startswith(failed), lambda: refusal(server))
             server.wait_said("TableError: table lost: there is no [table.NAME] of this name")
             text = server.file.read_text().replace('kind = "file"', 'kind = "cidr"')
             server.file.write_text(text)

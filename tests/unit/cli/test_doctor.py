@@ -15,6 +15,7 @@ from mta.cli import checks
 from mta.cli.checks import Finding, Probe
 from mta.config.load import load
 from tests.unit.cli.conftest import Run
+from tests.waiting import PATIENCE
 
 HOST = "mail1.example.com"
 ZONE = {
@@ -28,9 +29,11 @@ ZONE = {
 }
 
 
-def probe(home: Path, *overrides: tuple[str, str], **options: Any) -> Probe:
+def probe(
+    home: Path, *overrides: tuple[str, str], timeout: float = PATIENCE, **options: Any
+) -> Probe:
     """A probe of a configuration."""
-    return Probe(load(None, [("hostname", HOST), *overrides], home), timeout=0.2, **options)
+    return Probe(load(None, [("hostname", HOST), *overrides], home), timeout=timeout, **options)
 
 
 def only(found: Iterator[Finding]) -> Finding:
@@ -159,7 +162,7 @@ def test_a_dead_name_server(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         server = f"127.0.0.1:{silent.getsockname()[1]}"
-        found = only(probe(tmp_path, ("dns.nameservers", server)).resolving())
+        found = only(probe(tmp_path, ("dns.nameservers", server), timeout=0.2).resolving())
     assert found.level == "fail" and "no answer in 200ms" in found.text
 
 

@@ -17,6 +17,7 @@ from mta.cli.submission import Place, SendmailError
 from mta.reception.pickup import parse as parse_drop
 from mta.testing.remote import Manners, RemoteMX
 from tests.unit.cli.conftest import Run, Server
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_smtp_over_standard_input() -> None:
         dialog = (
             b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nA: b\r\n\r\nx\r\n.\r\nQUIT\r\n"
         )
-        ran = subprocess.run(command, input=dialog, capture_output=True, timeout=30)
+        ran = subprocess.run(command, input=dialog, capture_output=True, timeout=PATIENCE)
         assert ran.returncode == 0, ran.stderr
         codes = [line[:3] for line in ran.stdout.splitlines() if line[3:4] == b" "]
         assert codes == [b"220", b"250", b"250", b"250", b"354", b"250", b"221"]
@@ -246,14 +247,14 @@ def test_smtp_over_standard_input() -> None:
 
 def test_smtp_without_a_server() -> None:
     command = program("-bs", "--server", "127.0.0.1:1")
-    ran = subprocess.run(command, input=b"", capture_output=True, timeout=30)
+    ran = subprocess.run(command, input=b"", capture_output=True, timeout=PATIENCE)
     assert (ran.returncode, ran.stdout[:4]) == (75, b"421 ")
 
 
 def test_names_tell_what_it_is(tmp_path: Path) -> None:
-    assert subprocess.run(program(name="newaliases"), timeout=30).returncode == 0
+    assert subprocess.run(program(name="newaliases"), timeout=PATIENCE).returncode == 0
     command = program("--home", str(tmp_path), name="mailq")
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == 69 and "mailq: no server answers" in ran.stderr
 
 

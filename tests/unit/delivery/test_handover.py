@@ -10,6 +10,7 @@ from mta.delivery.transports import Attempt
 from mta.delivery.transports.handover import HandoverConnection
 from mta.model import Kind, Outcome, Peer
 from tests.unit.delivery.fakes import FakeFeeder, FakeLoop, attempt
+from tests.waiting import PATIENCE
 
 TAKEN = Outcome(Kind.DELIVERED, 0, "2.0.0", "taken", "fake")
 
@@ -59,7 +60,7 @@ class Rig:
             await asyncio.sleep(0)
 
     async def end(self) -> None:
-        await asyncio.wait({self.task}, timeout=5)
+        await asyncio.wait({self.task}, timeout=PATIENCE)
         assert self.task.done()
 
 

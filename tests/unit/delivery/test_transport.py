@@ -15,6 +15,7 @@ from mta.delivery.transports.smtp import SmtpConnection, Timeouts
 from mta.model import Flag, Kind, Notify
 from mta.smtp.client import KIND_NAMES, ClientOptions
 from tests.unit.delivery.fakes import FakeFeeder, FakeLoop, FakeTransport, attempt
+from tests.waiting import PATIENCE
 
 EHLO = b"250-mx\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 1000\r\n"
 ENVELOPE = b"MAIL FROM:<a@x> SIZE=3\r\nRCPT TO:<b@y>\r\nDATA\r\n"
@@ -400,7 +401,7 @@ def test_against_aiosmtpd(run: Any, local: tuple[str, int] | None) -> None:
         conn = connection(feeder, deadlines)
         feeder.on["ready"] = ready
         await conn.connect("127.0.0.1", port, local)
-        await asyncio.wait_for(feeder.over, 20)
+        await asyncio.wait_for(feeder.over, PATIENCE)
         server.close()
         await server.wait_closed()
         assert len(deadlines) == 0

@@ -15,6 +15,7 @@ from mta.hooks.answers import RETRY, Answers
 from mta.hooks.runner import Hooks
 from mta.hooks.script import load
 from mta.testing.clock import FakeClock
+from tests.waiting import PATIENCE
 
 PATH = "/etc/hooks.py"
 
@@ -65,7 +66,9 @@ class Told(list[str]):
     """Lines for people."""
 
 
-def call(name: str, function: Callable[[Any], Any], *, timeout: float = 5.0) -> tuple[Any, Told]:
+def call(
+    name: str, function: Callable[[Any], Any], *, timeout: float = PATIENCE
+) -> tuple[Any, Told]:
     """The answer or the HookError of one call, and what was told."""
     told = Told()
 
@@ -109,14 +112,21 @@ def test_failures_are_named_and_told_once() -> None:
     async def hangs(argument: int) -> None:
         await asyncio.Event().wait()
 
+    def refuses(argument: int) -> Refuse:
+        return Refuse("no")
+
     async def cancelled(argument: int) -> None:
         raise asyncio.CancelledError
 
     for function, timeout, why in (
-        (raises, 5.0, "TimeoutError: its own (/etc/hooks.py:1)"),
+        (raises, PATIENCE, "TimeoutError: its own (/etc/hooks.py:1)"),
         (hangs, 0.001, "no answer within 0.001 s"),
-        (cancelled, 5.0, "what it waited for was cancelled"),
-        (lambda a: Refuse("no"), 5.0, "it answered Refuse, not Go, Skip, Defer, Bounce or None"),
+        (cancelled, PATIENCE, "what it waited for was cancelled"),
+        (
+            lambda a: Refuse("no"),
+            PATIENCE,
+            "it answered Refuse, not Go, Skip, Defer, Bounce or None",
+        ),
     ):
         error, told = call("before_attempt", function, timeout=timeout)
         assert isinstance(error, HookError)

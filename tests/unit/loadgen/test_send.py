@@ -24,6 +24,7 @@ from mta.loadgen.ledger import Ledger
 from mta.loadgen.manners import parse
 from mta.loadgen.sink import Sink
 from mta.testing.remote import Manners, RemoteMX
+from tests.waiting import PATIENCE
 
 ID = "0190b5a4c1d27000800012345678abcd"
 
@@ -39,7 +40,7 @@ class Receiver:
         self.address = self._run(self.sink.listen("127.0.0.1:0", parse(manner)))
 
     def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     def arrivals(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.record.getvalue().splitlines()]
@@ -47,7 +48,7 @@ class Receiver:
     def close(self) -> None:
         self._run(self.sink.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(PATIENCE)
         self.loop.close()
 
 
@@ -207,11 +208,11 @@ class Control:
             for line in self._lines:
                 connection.sendall(json.dumps(line).encode() + b"\n")
             if self._hang:
-                self._ended.wait(10)
+                self._ended.wait(PATIENCE)
 
     def close(self) -> None:
         self._ended.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._server.close()
 
 

@@ -19,6 +19,7 @@ from mta.cli import sink as command
 from mta.cli.sink import Printer
 from mta.errors import ConfigError
 from mta.loadgen.ledger import Counts
+from tests.waiting import PATIENCE
 
 PROGRAM = "import typer; from mta.cli import sink; app = typer.Typer(); sink.register(app); app()"
 
@@ -84,7 +85,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
         finally:
             process.send_signal(signal.SIGTERM)
         last = json.loads(process.stdout.read().splitlines()[-1])
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     assert (last["messages"], last["rejected"], last["deferred"]) == (1, 1, 1)
     (arrival,) = (json.loads(line) for line in record.read_text().splitlines())
     assert (arrival["number"], arrival["recipient"]) == (77, "a@x.example")
@@ -92,7 +93,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
 
 def _send(address: str, to: list[str], *, code: int | None) -> None:
     host, _, port = address.rpartition(":")
-    with smtplib.SMTP(host, int(port), local_hostname="test", timeout=10) as client:
+    with smtplib.SMTP(host, int(port), local_hostname="test", timeout=PATIENCE) as client:
         try:
             refused: dict[str, Any] = client.sendmail("s@x", to, "X-Load-Id: 77\n\nx\n")
         except smtplib.SMTPRecipientsRefused as error:

@@ -13,6 +13,7 @@ import pytest
 
 from mta.cli.source import answers, recipients
 from mta.errors import ConfigError, MailraceError
+from tests.waiting import PATIENCE
 
 MTA = [sys.executable, "-m", "mta.cli.main"]
 
@@ -58,7 +59,7 @@ def test_source_and_two_sink_processes(tmp_path: Path) -> None:
         finally:
             sink.send_signal(signal.SIGTERM)
         last = json.loads(sink.stdout.read().splitlines()[-1])
-        assert sink.wait(10) == 0
+        assert sink.wait(PATIENCE) == 0
     assert (last["messages"], last["duplicates"], last["final"]) == (100, 0, True)
     lines = [
         json.loads(line)

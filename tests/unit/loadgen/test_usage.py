@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from mta.loadgen.usage import cpu_seconds, pss_bytes, tree
+from tests.waiting import PATIENCE
 
 
 def test_own_figures() -> None:
@@ -21,12 +22,12 @@ def test_children_belong_to_the_tree() -> None:
         assert child.pid in tree(os.getpid())
         assert child.stdin is not None
         child.stdin.close()
-        child.wait(10)
+        child.wait(PATIENCE)
     assert child.pid not in tree(os.getpid())
 
 
 def test_a_process_that_is_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        child.wait(10)
+        child.wait(PATIENCE)
     assert cpu_seconds(child.pid) == 0
     assert pss_bytes(child.pid) == 0

@@ -12,6 +12,7 @@ import pytest
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
 from mta.smtpd import SMTP
+from tests.waiting import PATIENCE
 
 ENVELOPE = [b"MAIL FROM:<a@b.example>", b"RCPT TO:<c@d.example>"]
 
@@ -50,7 +51,7 @@ def talk(handler: Any, dialogue: Callable[[Client, SMTP], Awaitable[None]], **op
         await loop.connect_accepted_socket(lambda: server, here)
         client = Client(*await asyncio.open_connection(sock=there))
         assert (await client.reply()).startswith(b"220 mx.example ")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await dialogue(client, server)
             client.writer.close()
             task = server._handler_coroutine

@@ -17,6 +17,7 @@ from mta.smtpd.limits import SessionLimits
 from mta.smtpd.listener import PAUSE, Listener, ListenerOptions
 from mta.smtpd.service import Service
 from mta.smtpd.timeouts import Timeouts
+from tests.waiting import PATIENCE
 
 from .desk import HOST, Desk, FakeLoop
 
@@ -45,10 +46,10 @@ def serve(
             )
             listener.start()
             try:
-                await asyncio.wait_for(steps(listener, sock), 20)
+                await asyncio.wait_for(steps(listener, sock), PATIENCE)
             finally:
                 listener.abort()
-                await asyncio.wait_for(listener.wait_closed(), 5)
+                await asyncio.wait_for(listener.wait_closed(), PATIENCE)
 
     uvloop.run(run())
     return desk

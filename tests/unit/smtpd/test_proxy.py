@@ -22,6 +22,7 @@ from mta.smtpd.listener import Listener, ListenerOptions
 from mta.smtpd.proxy import ITSELF, SIGNATURE, HeaderReader, Origin, ProxyError
 from mta.smtpd.service import Service
 from mta.smtpd.timeouts import Timeouts
+from tests.waiting import PATIENCE
 
 from .desk import HOST, Desk, FakeLoop
 from .test_listener import connect, say
@@ -158,10 +159,10 @@ def serve(
             )
             listener.start()
             try:
-                await asyncio.wait_for(steps(listener, sock), 20)
+                await asyncio.wait_for(steps(listener, sock), PATIENCE)
             finally:
                 listener.abort()
-                await asyncio.wait_for(listener.wait_closed(), 5)
+                await asyncio.wait_for(listener.wait_closed(), PATIENCE)
 
     uvloop.run(run())
     return desk

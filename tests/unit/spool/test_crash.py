@@ -12,6 +12,7 @@ from mta.errors import SpoolDamagedError, SpoolError, SpoolVersionError
 from mta.model import Where
 from mta.spool import keys
 from mta.testing.spool import SpoolBench
+from tests.waiting import PATIENCE
 
 VICTIM = [sys.executable, str(Path(__file__).with_name("victim.py"))]
 ROOT = Path(__file__).parents[3]
@@ -26,7 +27,7 @@ def run(mode: str, folder: Path) -> list[str]:
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return done.stdout.splitlines()
 

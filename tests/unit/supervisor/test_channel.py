@@ -13,6 +13,7 @@ import pytest
 from mta.errors import ControlError
 from mta.supervisor.channel import Channel
 from mta.supervisor.faults import Faults
+from tests.waiting import PATIENCE
 
 Handler = Callable[[str, dict[str, Any], Callable[[Any], None]], Awaitable[Any]]
 
@@ -30,7 +31,7 @@ def talk(handler: Handler, work: Callable[[Channel], Awaitable[None]]) -> list[s
         theirs.setblocking(False)
         other = await Channel.over(theirs, handler)
         channel = await Channel.over(ours, _nothing)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await work(channel)
         channel.close()
         other.close()

@@ -12,6 +12,7 @@ from mta.hooks.runner import Hooks
 from mta.maillog.writer import LogWriter
 from mta.supervisor.events import EventPump
 from mta.testing.clock import FakeClock
+from tests.waiting import PATIENCE
 
 
 class Bench:
@@ -45,7 +46,7 @@ class Bench:
         pump = EventPump(shard, self.folder / "log", self.folder / "hooks", Hooks({"event": event}))
         pump.start()
         if count > len(self.given):
-            await asyncio.wait_for(arrived.wait(), 10)
+            await asyncio.wait_for(arrived.wait(), PATIENCE)
         await pump.stop()
 
 

@@ -15,13 +15,14 @@ import pytest
 from mta.errors import ConfigError
 from mta.supervisor import journal, privileges
 from mta.supervisor.notify import Notifier
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE)
         yield sock
 
 
@@ -48,7 +49,7 @@ def test_states_are_told(manager: socket.socket) -> None:
 def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(f"\0mailrace-test-{os.getpid()}")
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE)
         Notifier({"NOTIFY_SOCKET": f"@mailrace-test-{os.getpid()}"}).ready("up")
         assert heard(sock)[0] == "READY=1"
 
