@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from mta._speedups import bodylog, command, gcra, headers, lines, reply, spoolrecord, stuff
+from mta._speedups import bodylog, command, gcra, headers, lines, reply, stuff
 from mta._speedups.dots import ContentReader
 from mta._speedups.sharedtable import SharedTable, format_table, table_size
 from mta.loadgen.message import Composer, Load
 from mta.model import Message, Recipient
 from mta.smtp.server import Content, ServerCore, ServerOptions
+from mta.spool import encoder
 from tests.reference import client as client_twin
 from tests.reference import command as command_twin
 from tests.reference import content as content_twin
@@ -190,6 +191,6 @@ CASES = (
          lambda: PLAIN_BUCKET.take(CLOCK.tick())),
     Case("connection lease", connection, connection_twin),
     Case("body's hash, 10 kB", lambda: bodylog.checksum(MESSAGE), lambda: checksum_twin(MESSAGE)),
-    Case("recipient's record", lambda: spoolrecord.recipient(ROW), None,
+    Case("recipient's record", lambda: encoder.encode_recipient(ROW), None,
          lambda: ENCODER.encode(FIELDS), "msgspec, fields at hand"),
 )  # fmt: skip

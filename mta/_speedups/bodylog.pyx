@@ -112,7 +112,7 @@ def checksum(bytes data, uint64_t seed=0):
     return xxh64(<const uint8_t*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), seed)
 
 
-def units(Py_ssize_t length):
+cpdef Py_ssize_t units(Py_ssize_t length):
     return (sizeof(Header) + length + SIZE_UNIT - 1) // SIZE_UNIT
 
 

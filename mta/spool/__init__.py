@@ -1,8 +1,9 @@
 """The spool: mail on disk, from its acceptance to each recipient's terminal record.
 
 `Shard` is the whole interface of one RocksDB; `recover` applies the log after a crash. Beneath:
-`cycle` (the two commits), `reads` (slices of the indexes), `changes` (what a batch is built from),
-`keys` and `record` (the layout), `store` (RocksDB), `committer` (the thread that syncs).
+`writes` (acceptance and outcomes), `cycle` (the two commits), `reads` (slices of the indexes),
+`changes` (what a batch is built from), `keys`, `record` and `encoder` (the layout), `store`
+(RocksDB), `committer` (the thread that syncs).
 """
 
 from __future__ import annotations

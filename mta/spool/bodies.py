@@ -51,15 +51,15 @@ class BodyStore:
         """Room for a body in a segment, into which the next job writes it; 0: put it with the
         other rows."""
         size = len(body)
-        if not self._smallest <= size <= self._largest:
+        if size < self._smallest or size > self._largest:
             return 0
-        found = self.segments.place(bodylog.units(size))
-        if self.segments.low and self.on_low is not None:
+        unit = self.segments.place(bodylog.units(size))
+        if self.segments.low() and self.on_low is not None:
             self.on_low()
-        if found is None:
+        if unit < 0:
             return 0
-        segment, unit = found
-        run = self._run
+        segment, run = self.segments.active, self._run
+        assert segment is not None, "a place has been found in it"
         if run is None or run.segment is not segment:
             run = self._run = Run(segment, unit)
             self._runs.append(run)

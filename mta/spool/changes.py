@@ -6,10 +6,10 @@ calls and may be applied twice: it only puts and deletes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mta.model import Where
-from mta.spool import keys, record
+from mta.spool import encoder, keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     Done = Callable[[BaseException | None], None]
     Op = tuple[int, bytes, bytes | None]  # family, key, value; None deletes
 
-NEVER = 1 << 63  # a time that does not come
+NEVER = (1 << 63) - 1  # a time that does not come
 DEFAULT, BODIES, MESSAGES, INDEX = range(4)  # as in options.FAMILIES
+_FRESH = int(Where.FRESH)
 
 
 class Stored:
@@ -40,24 +41,24 @@ class Stored:
 
 
 def stored(
-    message: Message, recipients: list[Recipient], bodies: BodyStore, *, young: bool = False
+    message: Message, recipients: list[Recipient], bodies: BodyStore, young: bool = False
 ) -> Stored:
     """The rows of a new message; if it is `young`, FRESH recipients have no index rows yet."""
     one, id, body = Stored(message), message.id, message.body
     assert body is not None, "a message is accepted with its body"
-    ops, message.size = one.ops, len(body)
+    message.size = len(body)
     message.place = bodies.place(id, body)
     if not message.place:
-        ops.append((BODIES, id, body))
+        one.ops.append((BODIES, id, body))
     if message.total > 1:
-        ops.append((MESSAGES, id, record.encode_envelope(message)))
+        one.ops.append((MESSAGES, id, encoder.encode_envelope(message)))
     for r in recipients:
         key = keys.recipient(id, r.number)
-        ops.append((MESSAGES, key, record.encode_recipient(r)))
-        if young and r.where == Where.FRESH:
+        one.ops.append((MESSAGES, key, encoder.encode_recipient(r)))
+        if young and r.where == _FRESH:
             one.young.append((key, r))
         else:
-            ops += listing(r, key)
+            one.ops += listing(r, key)
     return one
 
 
@@ -74,7 +75,7 @@ class Changes:
     def __init__(self) -> None:
         self.accepted: list[Stored] = []
         self.ops: list[Op] = []
-        self.ended: list[tuple[bytes, int, int]] = []  # id, place and size of bodies to delete
+        self.ended: list[Message] = []  # their bodies are to be deleted
         self.after: list[Callable[[], None]] = []  # called when all this is durable
 
     def __bool__(self) -> bool:
@@ -91,22 +92,22 @@ class Changes:
 
     def end(self, message: Message) -> None:
         """Delete a body, and the envelope where it has a row of its own."""
-        self.ended.append((message.id, message.place, message.size))
+        self.ended.append(message)
         if message.total != 1:
             self.ops.append((MESSAGES, message.id, None))
 
     def apply(self, batch: WriteBatch, store: Store, bodies: BodyStore) -> None:
         """Add everything to a batch."""
         for one in self.accepted:
-            apply(one.ops, batch, store)
-        apply(self.ops, batch, store)
-        for id, place, _ in self.ended:
-            bodies.delete(batch, id, place)
+            apply(one.ops, batch, store.handles)
+        apply(self.ops, batch, store.handles)
+        for message in self.ended:
+            bodies.delete(batch, message.id, message.place)
 
 
-def apply(ops: list[Op], batch: WriteBatch, store: Store) -> None:
-    """Add puts and deletes to a batch."""
-    put, families = batch.put, store.handles
+def apply(ops: list[Op], batch: WriteBatch, families: list[Any]) -> None:
+    """Add puts and deletes to a batch, with the handles of all families."""
+    put = batch.put
     for family, key, value in ops:
         if value is None:
             batch.delete(key, families[family])
@@ -118,9 +119,8 @@ def undo(messages: list[Stored]) -> Changes:
     """What takes messages away again that were written but refused."""
     changes = Changes()
     for one in messages:
-        message = one.message
         changes.ops += [(family, key, None) for family, key, _ in one.ops]
-        changes.ended.append((message.id, message.place, message.size))
+        changes.ended.append(one.message)
     return changes
 
 
@@ -150,7 +150,7 @@ class Frame:
         """Write down the envelopes as they are after the last call."""
         for id, message in self.touched.items():
             if message.open > 0:
-                self.changes.ops.append((MESSAGES, id, record.encode_envelope(message)))
+                self.changes.ops.append((MESSAGES, id, encoder.encode_envelope(message)))
             else:
                 self.changes.end(message)
         self.touched.clear()

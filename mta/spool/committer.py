@@ -46,14 +46,14 @@ class Job:
     __slots__ = ("frame", "accepted", "frames", "changes", "runs", "reopen", "close", "position",
                  "frame_error", "error", "seconds")  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, reopen: bool = False, close: bool = False) -> None:
         self.frame: Frame | None = None  # to be logged
         self.accepted: list[Stored] = []  # written, to be synced
         self.frames: list[Frame] = []  # written, to be synced
         self.changes: list[Changes] = []  # what was written, in order, for a second time
         self.runs: list[Run] = []  # bodies to be written and synced
-        self.reopen = False
-        self.close = False
+        self.reopen = reopen
+        self.close = close
         self.position: tuple[int, int] | None = None  # of the frame
         self.frame_error: Exception | None = None
         self.error: Exception | None = None

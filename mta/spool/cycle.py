@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from rocksdict import WriteBatch
@@ -26,7 +26,7 @@ from mta.spool.committer import Committer, FrameLog, Job
 from mta.spool.store import StallError, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from mta.clock import Clock
     from mta.model import Recipient
@@ -90,7 +90,12 @@ class Cycle:
         call_later: CallLater,
     ) -> None:
         self._store, self._bodies, self._log = store, bodies, log
-        self._options, self._clock, self._call_later = options, clock, call_later
+        self._clock, self._call_later = clock, call_later
+        self._outcome_interval, self._frame_records = (
+            options.outcome_interval,
+            options.frame_records,
+        )
+        self._stall_patience = options.stall_patience
         self._committer = Committer(store, bodies, log, clock, wake, self._finished)
         self.problem: str | None = None
         self.stats = ShardStats()
@@ -98,10 +103,10 @@ class Cycle:
         self.moves = Changes()  # changes that need no record
         self.unlogged: dict[bytes, None] = {}  # accepted, Reception record not yet in a frame
         self.newest_logged = b""
-        self.on_durable: Callable[[Stored], None] | None = None  # before those who wait know
+        self.on_durable: Callable[[list[Stored]], None] | None = None  # before those who wait know
         self._expected = 0  # messages of the last cycle
         self._gathering = False
-        self._incoming: list[Stored] = []
+        self.incoming: list[Stored] = []  # to be written
         self._frozen: deque[Frame] = deque()  # to be logged; at most one, but after a failure
         self._logged: deque[Frame] = deque()  # synced in the log, to be written
         self._again: list[Changes] = []  # written, but the sync failed
@@ -124,7 +129,7 @@ class Cycle:
 
     def accept(self, message: Stored) -> None:
         """Commit a message with the next cycle."""
-        self._incoming.append(message)
+        self.incoming.append(message)
         self.kick()
 
     def kick(self) -> None:
@@ -135,10 +140,12 @@ class Cycle:
 
     def changed(self) -> None:
         """The open frame has grown: see to it that it is written in time."""
-        if len(self.frame.lines) >= self._options.frame_records and not self._frame_due:
+        if self._frame_due:
+            return
+        if len(self.frame.lines) >= self._frame_records:
             self.flush_now()
-        elif self._timer is None and not self._frame_due:
-            self._timer = self._call_later(self._options.outcome_interval, self._tick)
+        elif self._timer is None:
+            self._timer = self._call_later(self._outcome_interval, self._tick)
 
     def flush_now(self) -> None:
         """Have the open frame written with the next cycle."""
@@ -147,19 +154,20 @@ class Cycle:
 
     def pending(self, key: bytes) -> tuple[bool, Recipient | None]:
         """Whether a recipient has unwritten changes; what it is now, None where closed."""
-        if key in self.frame.changing:
-            return True, self.frame.changing[key]
-        if self._frozen or self._logged:
-            for frame in self.frames():
-                if key in frame.changing:
-                    return True, frame.changing[key]
+        for frame in self.frames():
+            if key in frame.changing:
+                return True, frame.changing[key]
         return False, None
 
-    def frames(self) -> Iterator[Frame]:
+    def is_closed(self, key: bytes) -> bool:
+        """Whether a recipient's terminal record is called and not written yet."""
+        if key in self.frame.changing:
+            return self.frame.changing[key] is None
+        return bool(self._frozen or self._logged) and self.pending(key) == (True, None)
+
+    def frames(self) -> list[Frame]:
         """Frames whose changes are not written, newest first."""
-        yield self.frame
-        yield from reversed(self._frozen)
-        yield from reversed(self._logged)
+        return [self.frame, *reversed(self._frozen), *reversed(self._logged)]
 
     @property
     def busy(self) -> bool:
@@ -168,14 +176,14 @@ class Cycle:
 
     def settle(self) -> bool:
         """Write what may be written, for a read to see it; False when the spool cannot be read."""
-        if not self.problem and (self.moves or self._incoming):
+        if not self.problem and (self.moves or self.incoming):
             self._write()
             self.kick()
         return self._store.is_open
 
     def count(self) -> int:
         """Messages and records that wait for a commit."""
-        waiting = len(self._incoming) + len(self._job.accepted) + len(self.moves.ops)
+        waiting = len(self.incoming) + len(self._job.accepted) + len(self.moves.ops)
         return waiting + sum(len(frame.lines) for frame in self.frames())
 
     def close(self, done: Done) -> None:
@@ -206,7 +214,7 @@ class Cycle:
         job.frame = self._frozen[0] if self._frozen else None
         if not job.written and job.frame is None:
             if self._closing:
-                self._submit_special("close")
+                self._submit_special(Job(close=True))
             return
         self._submit(job)
 
@@ -216,7 +224,7 @@ class Cycle:
         Each cycle costs a thread's turn and its syncs, so many sessions share one gladly; a lone
         session finds its message alone in each cycle and never waits.
         """
-        have = len(self._incoming) + len(self._job.accepted)
+        have = len(self.incoming) + len(self._job.accepted)
         if not have or self._frame_due or self._closing or self._again:
             return False
         if have >= self._expected:
@@ -238,10 +246,8 @@ class Cycle:
         job.runs = self._bodies.take()
         self._committer.submit(job)
 
-    def _submit_special(self, what: Literal["close", "reopen"]) -> None:
+    def _submit_special(self, job: Job) -> None:
         """A job that is nothing but `close` or `reopen`."""
-        job = Job()
-        setattr(job, what, True)
         self._busy = True
         self._committer.submit(job)
 
@@ -276,7 +282,7 @@ class Cycle:
         for frame in frames:
             ready.append(frame.changes)
             position = frame.position or position
-        if not (ready or self._incoming):
+        if not (ready or self.incoming):
             return True
         if position:
             last = Changes()
@@ -285,8 +291,8 @@ class Cycle:
         batch = WriteBatch(raw_mode=True)
         for changes in ready:
             changes.apply(batch, self._store, self._bodies)
-        for message in self._incoming:
-            apply(message.ops, batch, self._store)
+        for one in self.incoming:
+            apply(one.ops, batch, self._store.handles)
         if not self._try(batch):
             return False
         self._written(ready, frames)
@@ -311,9 +317,9 @@ class Cycle:
         """Move what was written into the next job."""
         self._job.changes += ready
         self._job.frames += [*self._again_frames, *frames]
-        self._job.accepted += self._incoming
+        self._job.accepted += self.incoming
         self._again, self._again_frames = [], []
-        self.moves, self._incoming = Changes(), []
+        self.moves, self.incoming = Changes(), []
         for _ in frames:
             self._logged.popleft()
 
@@ -366,24 +372,26 @@ class Cycle:
         """Tell everybody whose changes are safe."""
         if job.written:
             self._count(job)
-        position = next((f.position for f in reversed(job.frames) if f.position), None)
+        position = None
+        for frame in job.frames:
+            position = frame.position or position
         if position:
             self._log.applied(position)
         for changes in job.changes:
             self._applied(changes)
-        for message in job.accepted:
-            if self.on_durable is not None:
-                self.on_durable(message)
-            if message.done is not None:
-                message.done(None)
+        if job.accepted and self.on_durable is not None:
+            self.on_durable(job.accepted)
+        for one in job.accepted:
+            if one.done is not None:
+                one.done(None)
         for frame in job.frames:
             for done in frame.done:
                 done(None)
 
     def _applied(self, changes: Changes) -> None:
         """Changes are durable: the bodies that they delete may go."""
-        for _, place, size in changes.ended:
-            self._bodies.release(place, size)
+        for message in changes.ended:
+            self._bodies.release(message.place, message.size)
         for call in changes.after:
             call()
 
@@ -403,11 +411,11 @@ class Cycle:
         now = self._clock.monotonic()
         if self._stalled_since is None:
             self._stalled_since = now
-        if now - self._stalled_since >= self._options.stall_patience:
-            for one in self._incoming:
+        if now - self._stalled_since >= self._stall_patience:
+            for one in self.incoming:
                 self._bodies.release(one.message.place, one.message.size)
-            self._tell(self._incoming, error)
-            self._incoming = []
+            self._tell(self.incoming, error)
+            self.incoming = []
         self._fail(error, reopen=False)
 
     def _fail(self, error: Exception, *, reopen: bool) -> None:
@@ -425,10 +433,10 @@ class Cycle:
         """Try again; a database that failed is reopened first."""
         self._retry = None
         if self._closing and self._attempts_left <= 0:
-            self._submit_special("close")
+            self._submit_special(Job(close=True))
         elif self._reopen:
             self._store.is_open = False  # nobody reads while the thread reopens it
-            self._submit_special("reopen")
+            self._submit_special(Job(reopen=True))
         else:
             self.problem = None
             self._turn()
@@ -442,8 +450,8 @@ class Cycle:
             self._again += one.changes
             self._again_frames += one.frames
             refused += one.accepted
-        refused += self._incoming
-        self._incoming = []
+        refused += self.incoming
+        self.incoming = []
         if refused:  # they may be on the disk
             self._again.append(undo(refused))
         self._fail(error, reopen=True)
@@ -459,7 +467,7 @@ class Cycle:
         refusal = SpoolBusyError(f"the spool cannot store mail now: {error}")
         refusal.__cause__ = error
         self.stats.refused += len(messages)
-        for message in messages:
-            self.unlogged.pop(message.message.id, None)
-            if message.done is not None:
-                message.done(refusal)
+        for one in messages:
+            self.unlogged.pop(one.message.id, None)
+            if one.done is not None:
+                one.done(refusal)

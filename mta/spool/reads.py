@@ -12,43 +12,34 @@ be due before it becomes due just after it.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from mta.errors import RecordError, SpoolBusyError, SpoolDamagedError
 from mta.model import Message, Recipient
 from mta.spool import keys, record
 from mta.spool.changes import NEVER
 from mta.spool.sieve import Sifter
+from mta.spool.writes import Writes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mta.spool.bodies import BodyStore
     from mta.spool.corrupt import Corrupt
-    from mta.spool.cycle import Cycle
     from mta.spool.keys import Lane
     from mta.spool.sieve import Sieve
     from mta.spool.store import Places, Store
-    from mta.spool.young import Young
 
 LANES_AT_A_TIME = 64
 
 
-class Reads:
+class Reads(Writes):
     """The reading half of a shard."""
 
     _store: Store
-    _bodies: BodyStore
-    _cycle: Cycle
     _corrupt: Corrupt
-    _young: Young
 
     def __init__(self) -> None:
-        self._messages: WeakValueDictionary[bytes, Message] = WeakValueDictionary()
-        self._due_key = b"d"  # the last row d that was read
-        self._due_mark = 0  # its time
-        self._expiry_mark = 0
-        self._lane_marks: dict[bytes, int] = {}
+        super().__init__()
+        self._due_key = b"d"  # the last row d that was read, `_due_mark` its time
 
     @property
     def readable(self) -> bool:

@@ -1,5 +1,6 @@
 """Envelope and recipient records: a format byte, then msgpack of the fields in fixed order.
 
+They are read here and written by `encoder`.
 A list may grow at its end: a reader ignores what it does not know and fills in what is missing.
 The only recipient of a message has its envelope in its own row, the place of the body before it.
 """
@@ -11,7 +12,6 @@ from typing import Annotated
 
 import msgspec
 
-from mta._speedups import spoolrecord
 from mta.errors import RecordError
 from mta.model import Message, Recipient, Where
 
@@ -22,16 +22,7 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _PLACE = Struct(">qI")
 PLACED = 1 + _PLACE.size  # octets up to the envelope, or to its length
 
-encode_envelope = spoolrecord.envelope  # the value of the row `id`
-
-
-def encode_recipient(r: Recipient) -> bytes:
-    """The value of the row `id + rno`."""
-    return _alone(r) if r.message.total == 1 else _recipient(r)
-
-
 _NOBODY = Message(bytes(16), "")
-_alone, _recipient = spoolrecord.alone, spoolrecord.recipient
 
 
 class _Envelope(msgspec.Struct, array_like=True, gc=False):

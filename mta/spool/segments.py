@@ -107,17 +107,17 @@ class Segments:
 
     # -- places
 
-    def place(self, units: int) -> tuple[Segment, int] | None:
-        """Room for a record: the segment and its first unit; None where there is none now."""
+    def place(self, units: int) -> int:
+        """Room for a record in the active segment: its first unit; -1 where there is none now."""
         segment = self.active
         if segment is None or segment.end + units > segment.room:
             segment = self._following(units)
             if segment is None:
-                return None
+                return -1
         unit = segment.end
         segment.end = unit + units
         segment.mark(unit, units)
-        return segment, unit
+        return unit
 
     def _following(self, units: int) -> Segment | None:
         """The spare segment in place of the active one, if it has room."""
@@ -129,7 +129,6 @@ class Segments:
             self.look(old)
         return self.active
 
-    @property
     def low(self) -> bool:
         """Whether a spare segment is wanted."""
         active = self.active

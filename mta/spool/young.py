@@ -14,7 +14,7 @@ from rocksdict import WriteBatch
 
 from mta.errors import RecordError
 from mta.model import Where
-from mta.spool import keys, record
+from mta.spool import encoder, keys, record
 from mta.spool.changes import DEFAULT, INDEX, MESSAGES, NEVER, listing
 
 if TYPE_CHECKING:
@@ -83,23 +83,26 @@ class Young:
 
     # -- beneath
 
-    def _add(self, one: Stored) -> None:
-        """A message is durable."""
-        key = b""
-        for key, recipient in one.young:
-            self._young[key] = recipient
-            if recipient.expires_us < self._expiry:
-                self._expiry = recipient.expires_us
-        # Others are passed, too: what waits on disk must not be read at every start.
-        self._durable = key or max(self._durable, keys.recipient(one.message.id, LAST))
+    def _add(self, group: list[Stored]) -> None:
+        """Messages are durable."""
+        for one in group:
+            key = b""
+            for key, recipient in one.young:
+                self._young[key] = recipient
+                if recipient.expires_us < self._expiry:
+                    self._expiry = recipient.expires_us
+            # Others are passed, too: what waits on disk must not be read at every start.
+            self._durable = key or max(self._durable, keys.recipient(one.message.id, LAST))
         if self._timer is None:
             if self._newest == NEVER_BELOW:  # closing
                 self.list_all()
                 return
             self._timer = self._call_later(AGE, self._tick)
         if len(self._young) > MANY:
-            half = next(key for at, key in enumerate(self._young) if at >= MANY // 2)
-            self._list(half)
+            self._list_older_half()
+
+    def _list_older_half(self) -> None:
+        self._list(next(key for at, key in enumerate(self._young) if at >= MANY // 2))
 
     def _tick(self) -> None:
         """Time has passed: list what was young at the last tick, too."""
@@ -118,7 +121,7 @@ class Young:
             if key > last:
                 break
             if self._ahead(recipient):
-                ops.append((MESSAGES, key, record.encode_recipient(recipient)))
+                ops.append((MESSAGES, key, encoder.encode_recipient(recipient)))
             ops += listing(recipient, key)
             listed.append(key)
         for key in listed:

@@ -1,6 +1,6 @@
 """Plain twins of the compiled kernels, and what holds them together.
 
-Every `mta/_speedups/NAME.pyx` has its line: the twin, and the hypothesis test that compares both.
+Every `NAME.pyx` has its line: the twin, and the hypothesis test that compares both.
 A module that is Python with a `.pxd` is its own twin: `make test-debug` runs its tests uncompiled.
 """
 
@@ -10,6 +10,7 @@ TWINS = {
     "client_words": ("client", "fuzz/test_client_words.py"),
     "command": ("command", "unit/speedups/test_command.py"),
     "dots": ("content", "unit/speedups/test_dots.py"),
+    "encoder": ("encoder", "unit/spool/test_encoder.py"),
     "envelope": ("server", "fuzz/test_envelope.py"),
     "gcra": ("gcra", "fuzz/test_shaping.py"),
     "headers": ("headers", "unit/speedups/test_headers.py"),
@@ -21,6 +22,5 @@ TWINS = {
     "server_options": ("server_words", "fuzz/test_server_words.py"),
     "server_replies": ("server_words", "fuzz/test_server_words.py"),
     "sharedtable": ("sharedtable", "fuzz/test_table.py"),
-    "spoolrecord": ("spoolrecord", "unit/speedups/test_spoolrecord.py"),
     "stuff": ("client", "unit/smtp/test_client_kernels.py"),
 }

@@ -205,6 +205,7 @@ def test_a_short_disk_refuses_mail_and_lets_outcomes_through(tmp_path: Path) -> 
     bench.shard._space._minimum = free * 2
     bench.clock.advance(0.5)
     assert not busy(bench)  # looked at once a second
+    bench.run()
     bench.clock.advance(0.6)
     recipients = bench.message("b@x")
     with pytest.raises(SpoolBusyError, match="MB are kept free"):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mta.errors import RecordError
 from mta.model import Message, Recipient, Where
-from mta.spool import keys, record
+from mta.spool import encoder, keys, record
 
 NAMES = st.text(max_size=30)
 TIMES = st.integers(0, 2**63)
@@ -74,7 +74,7 @@ def slots(thing: object, *without: str) -> dict[str, object]:
 
 def test_an_envelope_comes_back_in_all_its_fields() -> None:
     message = full_message()
-    read = record.decode_envelope(ID, record.encode_envelope(message))
+    read = record.decode_envelope(ID, encoder.encode_envelope(message))
     assert slots(read) == slots(message)
 
 
@@ -85,23 +85,23 @@ def test_a_recipient_comes_back_in_all_its_fields() -> None:
         code=451, enhanced="4.7.1", text="später", route="[192.0.2.1]:25", notify=14,
         orcpt="rfc822;e@example.org",
     )  # fmt: skip
-    read = record.decode_recipient(message, 3, record.encode_recipient(recipient))
+    read = record.decode_recipient(message, 3, encoder.encode_recipient(recipient))
     assert slots(read) == slots(recipient)
 
 
 def test_records_of_an_earlier_version_lack_the_last_fields() -> None:
     message = full_message()
-    fields = msgspec.msgpack.decode(record.encode_envelope(message)[record.PLACED :])
+    fields = msgspec.msgpack.decode(encoder.encode_envelope(message)[record.PLACED :])
     old = record.decode_envelope(ID, bytes([1, *bytes(12)]) + msgspec.msgpack.encode(fields[:14]))
     assert (old.total, old.envid, old.ret, old.priority, old.release_us) == (5, "", "", 0, 0)
     recipient = Recipient(message, 3, "a@b", notify=14, orcpt="rfc822;c@d")
-    fields = msgspec.msgpack.decode(record.encode_recipient(recipient)[1:])
+    fields = msgspec.msgpack.decode(encoder.encode_recipient(recipient)[1:])
     read = record.decode_recipient(message, 3, b"\x01" + msgspec.msgpack.encode(fields[:9]))
     assert (read.address, read.notify, read.orcpt) == ("a@b", 0, "")
 
 
 def test_fields_that_a_later_version_adds_at_the_end_are_ignored() -> None:
-    fields = msgspec.msgpack.decode(record.encode_envelope(full_message())[record.PLACED :])
+    fields = msgspec.msgpack.decode(encoder.encode_envelope(full_message())[record.PLACED :])
     value = bytes([1, *bytes(12)]) + msgspec.msgpack.encode([*fields, "new", 1])
     assert slots(record.decode_envelope(ID, value)) == slots(full_message())
 
@@ -133,4 +133,4 @@ def test_a_state_that_does_not_exist_is_refused() -> None:
     recipient = Recipient(full_message(), 0, "a@b")
     recipient.where = 9
     with pytest.raises(RecordError, match="state 9"):
-        record.decode_recipient(full_message(), 0, record.encode_recipient(recipient))
+        record.decode_recipient(full_message(), 0, encoder.encode_recipient(recipient))

@@ -58,7 +58,7 @@ def send(bench: SpoolBench, count: int = 1, size: int = BODY) -> list[Recipient]
     """Store messages of one recipient, the content in a segment unless none is ready."""
     stored = []
     for _ in range(count):
-        if bench.shard._bodies.segments.low:
+        if bench.shard._bodies.segments.low():
             prepared(bench)
         (one,) = bench.message("a@x", body=os.urandom(size))
         assert bench.accept([one]) == [None]

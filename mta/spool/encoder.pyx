@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Envelope and recipient records: msgpack of an object's fields, as msgspec would write it."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -6,6 +7,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from mta._speedups.buffer cimport Buffer, put, put_big, reserve
 from mta._speedups.bodylog import HEADER, UNIT
+
+from mta.model cimport Message, Recipient
 
 cdef enum:
     ENVELOPE_FIELDS = 18
@@ -21,12 +24,10 @@ cdef inline int put_byte(unsigned char byte) except -1:
     return 0
 
 
-cdef int put_int(object value) except -1:
+cdef int put_int(int64_t value) except -1:
     # The shortest form (msgpack specification, "int format family").
-    cdef uint64_t u
-    cdef int64_t i
+    cdef uint64_t u = <uint64_t> value
     if value >= 0:
-        u = value
         if u < 0x80:
             return put_byte(<unsigned char> u)
         if u <= 0xFF:
@@ -40,20 +41,19 @@ cdef int put_int(object value) except -1:
             return put_big(&out, u, 4)
         put_byte(0xCF)
         return put_big(&out, u, 8)
-    i = value
-    if i >= -32:
-        return put_byte(<unsigned char> (0x100 + i))
-    if i >= -0x80:
+    if value >= -32:
+        return put_byte(<unsigned char> (0x100 + value))
+    if value >= -0x80:
         put_byte(0xD0)
-        return put_big(&out, <uint64_t> i, 1)
-    if i >= -0x8000:
+        return put_big(&out, u, 1)
+    if value >= -0x8000:
         put_byte(0xD1)
-        return put_big(&out, <uint64_t> i, 2)
-    if i >= -0x80000000LL:
+        return put_big(&out, u, 2)
+    if value >= -0x80000000LL:
         put_byte(0xD2)
-        return put_big(&out, <uint64_t> i, 4)
+        return put_big(&out, u, 4)
     put_byte(0xD3)
-    return put_big(&out, <uint64_t> i, 8)
+    return put_big(&out, u, 8)
 
 
 cdef int put_text(str text) except -1:
@@ -80,15 +80,14 @@ cdef int put_array(int size) except -1:
     return put_big(&out, size, 2)
 
 
-cdef int put_place(object m) except -1:
+cdef int put_place(Message m) except -1:
     # Where the body is, and how many units it takes there: what a start reads of each message.
-    cdef uint64_t place = <uint64_t> <int64_t> m.place
     cdef Py_ssize_t size = m.size
-    put_big(&out, place, 8)
-    return put_big(&out, (C_HEADER + size + C_UNIT - 1) // C_UNIT if place else 0, 4)
+    put_big(&out, <uint64_t> m.place, 8)
+    return put_big(&out, (C_HEADER + size + C_UNIT - 1) // C_UNIT if m.place else 0, 4)
 
 
-cdef int put_envelope(object m) except -1:
+cdef int put_envelope(Message m) except -1:
     put_array(ENVELOPE_FIELDS)
     put_text(m.sender)
     put_text(m.tenant)
@@ -110,7 +109,7 @@ cdef int put_envelope(object m) except -1:
     return put_int(m.release_us)
 
 
-cdef int put_recipient(object r) except -1:
+cdef int put_recipient(Recipient r) except -1:
     put_array(RECIPIENT_FIELDS)
     put_text(r.address)
     put_int(r.attempts)
@@ -129,23 +128,8 @@ cdef inline bytes taken():
     return PyBytes_FromStringAndSize(<char*> out.data, out.used)
 
 
-def envelope(m):
-    out.used = 0
-    put_byte(1)
-    put_place(m)
-    put_envelope(m)
-    return taken()
-
-
-def recipient(r):
-    out.used = 0
-    put_byte(1)
-    put_recipient(r)
-    return taken()
-
-
-def alone(r):
-    cdef object m = r.message
+cdef bytes alone(Recipient r):
+    cdef Message m = r.message
     cdef Py_ssize_t at, end
     out.used = 0
     put_byte(2)
@@ -157,5 +141,22 @@ def alone(r):
     out.used = at
     put_big(&out, end - at - 4, 4)
     out.used = end
+    put_recipient(r)
+    return taken()
+
+
+cpdef bytes encode_envelope(Message m):
+    out.used = 0
+    put_byte(1)
+    put_place(m)
+    put_envelope(m)
+    return taken()
+
+
+cpdef bytes encode_recipient(Recipient r):
+    if r.message.total == 1:
+        return alone(r)
+    out.used = 0
+    put_byte(1)
     put_recipient(r)
     return taken()
