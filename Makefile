@@ -1,10 +1,13 @@
-# demo test check bench docs build; `make help` lists them
+# demo test test-debug check bench docs build; `make help` lists them
 PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find mta -name '*.pyx' -o -name '*.pxd')
+# What `test-debug` runs beside the unit tests: mail in and out, DSNs, other ways out.
+SOME := $(patsubst %,tests/scenarios/test_%.py,delivery extensions transports)
+JOBS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help build demo test test-unit check bench docs lock clean
+.PHONY: help build demo test test-debug test-unit check bench docs lock clean
 
 help:            ## list the verbs
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,6 +22,10 @@ demo: build      ## 20,000 messages through a real server, with a report
 
 test: build      ## every test; those of peers that are not installed are skipped and named
 	@$(BIN)/python -m pytest -q tests
+
+test-debug: build ## with every check in the compiled code, then without compiled Python modules
+	@$(BIN)/python tools/trial.py debug -q -n $(JOBS) tests/unit tests/fuzz tests/dialogs $(SOME)
+	@$(BIN)/python tools/trial.py plain -q -n $(JOBS) tests/unit tests/dialogs $(SOME)
 
 test-unit: build ## the unit suite alone
 	@$(BIN)/python -m pytest -q -n auto tests/unit

@@ -1,6 +1,7 @@
 """Builds the compiled hot path: every .pyx, and every .py with a .pxd beside it.
 
-Warnings are errors. MTA_DEBUG_BUILD=1 builds with bounds checks, assertions and no optimisation.
+Warnings are errors. MTA_DEBUG_BUILD=1 builds without optimisation and with bounds checks, overflow
+checks, C assertions and the undefined-behaviour sanitizer, which aborts (`make test-debug`).
 """
 
 import os
@@ -14,10 +15,11 @@ DEBUG = os.environ.get("MTA_DEBUG_BUILD") == "1"
 Options.warning_errors = True
 
 FLAGS = ["-Wall", "-Werror", "-Wno-unused-function", "-Wno-unreachable-code"]
-FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
+SANITIZER = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"] if DEBUG else []
+FLAGS += ["-O0", "-g", "-UNDEBUG", *SANITIZER] if DEBUG else ["-O3"]
 KERNELS = {"boundscheck": DEBUG, "wraparound": False, "initializedcheck": DEBUG, "cdivision": True}
 # Python that is compiled stays Python: what would raise there raises here.
-MODULES = {"annotation_typing": False, "nonecheck": True}
+MODULES = {"annotation_typing": False, "nonecheck": True, "overflowcheck": DEBUG}
 
 
 def built(paths, directives):
@@ -25,7 +27,7 @@ def built(paths, directives):
     names = [".".join(path.with_suffix("").parts) for path in paths]
     return cythonize(
         [
-            Extension(name, [str(path)], extra_compile_args=FLAGS)
+            Extension(name, [str(path)], extra_compile_args=FLAGS, extra_link_args=SANITIZER)
             for name, path in zip(names, paths, strict=True)
         ],
         nthreads=os.cpu_count() or 1,

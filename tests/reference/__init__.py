@@ -2,6 +2,7 @@
 
 Every `NAME.pyx` has its line: the twin, and the hypothesis test that compares both.
 A module that is Python with a `.pxd` is its own twin: `make test-debug` runs its tests uncompiled.
+A kernel outside of `_speedups` knows such modules: its twin, by the same names, stands in for it.
 """
 
 TWINS = {

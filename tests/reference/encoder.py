@@ -40,17 +40,14 @@ def packed(r: Recipient) -> bytes:
     )
 
 
-def envelope(m: Message) -> bytes:
+def encode_envelope(m: Message) -> bytes:
     """An envelope's record."""
     return b"\x01" + place(m) + fields(m)
 
 
-def recipient(r: Recipient) -> bytes:
-    """A recipient's record."""
-    return b"\x01" + packed(r)
-
-
-def alone(r: Recipient) -> bytes:
-    """Both in one."""
+def encode_recipient(r: Recipient) -> bytes:
+    """A recipient's record; the only one's carries the envelope."""
+    if r.message.total != 1:
+        return b"\x01" + packed(r)
     envelope = fields(r.message)
     return b"\x02" + place(r.message) + len(envelope).to_bytes(4, "big") + envelope + packed(r)
