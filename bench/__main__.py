@@ -16,9 +16,9 @@ from bench import report
 from bench.agents import AGENTS
 from bench.machine import own_network
 
-SCENARIOS = ("relay", "sessions", "queue", "kernels", "aiosmtpd")
-TOOLS = ("compare", "chart")
-ELSEWHERE = {"queue": "bench.backlog"}
+SCENARIOS = ("relay", "sessions", "queue", "kernels", "instructions", "aiosmtpd")
+TOOLS = ("compare", "chart", "readme")
+ELSEWHERE = {"queue": "bench.backlog", "all": "bench.suite"}
 
 
 def say(line: str) -> None:
@@ -127,17 +127,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mta bench", description=__doc__)
     parser.add_argument("scenario", nargs="?", choices=["all", *SCENARIOS, *TOOLS], default="all")
     chosen, rest = parser.parse_known_args(sys.argv[1:2])
-    names = list(SCENARIOS) if chosen.scenario == "all" else [chosen.scenario]
-    if names[0] in SCENARIOS and not {"-h", "--help"} & set(sys.argv):
+    if chosen.scenario not in TOOLS and not {"-h", "--help"} & set(sys.argv):
         own_network()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    codes = []
-    for name in names:
-        configure, call = module(name)
-        own = argparse.ArgumentParser(prog=f"mta bench {name}", description=call.__doc__)
-        configure(own)
-        codes.append(call(own.parse_args([*rest, *sys.argv[2:]])))
-    return max(codes)
+    configure, call = module(chosen.scenario)
+    own = argparse.ArgumentParser(prog=f"mta bench {chosen.scenario}", description=call.__doc__)
+    configure(own)
+    return call(own.parse_args([*rest, *sys.argv[2:]]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import math
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from bench import report
 
@@ -57,16 +58,24 @@ def svg(title: str, note: str, values: dict[str, float], unit: str) -> str:
     return "\n".join(parts) + "\n"
 
 
+def picture(result: dict[str, Any]) -> str:
+    """A result of `relay` as SVG; "" if no run of it is complete."""
+    values = report.medians(result["rows"], "cpu_us")
+    env = result["environment"]
+    note = (
+        f"{result['title']}; durable, plaintext, unsigned; {env['cores']} cores, "
+        f"commit {env['commit']}"
+    )
+    return svg("CPU of all processes for one message", note, values, "us") if values else ""
+
+
 def main(options: argparse.Namespace) -> int:
     """Draw a result of `relay`."""
-    result = json.loads(options.result.read_bytes())
-    values = report.medians(result["rows"], "cpu_us")
-    if not values:
+    text = picture(json.loads(options.result.read_bytes()))
+    if not text:
         print("there is no complete run in it")
         return 1
-    env = result["environment"]
-    note = f"{result['title']}; durable, plaintext; {env['cores']} cores, commit {env['commit']}"
     path = options.out or options.result.with_suffix(".svg")
-    path.write_text(svg("CPU of all processes for one message", note, values, "us"))
+    path.write_text(text)
     print(path)
     return 0

@@ -20,7 +20,7 @@ class Figure(NamedTuple):
     """One figure of a result: all its values, one a run."""
 
     name: str
-    kind: str  # "cpu" and "instructions" are judged, "rate" is shown
+    kind: str  # "cpu" and "instructions" are judged, "rate" and "part" are shown
     values: list[float]
 
     @property
@@ -68,6 +68,13 @@ def figures(result: dict[str, Any]) -> dict[str, Figure]:
             part = result["found"][name]
             rows = part["found" if name == "empty" else "bursts"]["rows"]
             found.append(Figure(f"queue {name}: CPU us", "cpu", [row["cpu_us"] for row in rows]))
+    elif result["scenario"] == "instructions":
+        rows = result["rows"]
+        counts = [row["instructions"] for row in rows]
+        found.append(Figure(f"{result['title']}: instructions", "instructions", counts))
+        for name in rows[0]["objects"]:
+            values = [row["objects"].get(name, 0) for row in rows]
+            found.append(Figure(f"  {name}", "part", values))
     elif result["scenario"] == "kernels":
         for name, count in result["instructions"].items():
             found.append(Figure(f"{name}: instructions", "instructions", [count]))

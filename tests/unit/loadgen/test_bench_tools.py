@@ -13,11 +13,22 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import backlog, chart, compare, kernels, sessions, traffic
-from bench.__main__ import module
+from bench import (
+    backlog,
+    chart,
+    compare,
+    instructions,
+    kernels,
+    readme,
+    sessions,
+    suite,
+    traffic,
+)
+from bench.__main__ import SCENARIOS, TOOLS, module
 from bench.agents import Scene
 from bench.bulk import fill
 from bench.kernel_cases import CASES, Case
+from bench.relay import WORKLOADS
 from mta.maillog import reader
 
 ENVIRONMENT = {
@@ -64,6 +75,76 @@ def test_instructions_are_judged_by_one_percent() -> None:
     assert compare.compare(result(1000), result(1011))[0].worse
 
 
+DUMP = """version: 1
+creator: callgrind-3.19.0
+positions: line
+events: Ir
+totals: 1234
+
+ob=(1) /usr/lib/libpython3.11.so.1.0
+fl=(1) ceval.c
+fn=(1) eval
+12 100
++3 20
+cob=(2) /x/mta/_speedups/dots.cpython-311-x86_64-linux-gnu.so
+cfn=(2) put
+calls=5 40
+* 70
+-2 3
+
+ob=(2)
+fn=(2)
+40 70
+fi=(7) other.h
+9 5
+
+ob=(1)
+fn=(3) eval'2
+1 7
+"""
+
+
+def test_a_dump_of_callgrind_is_summed_without_what_was_called() -> None:
+    costs = instructions.parse(DUMP.splitlines(keepends=True))
+    assert costs.objects == {"libpython3": 130, "dots": 75}
+    assert costs.functions[("libpython3", "eval")] == 123
+    assert costs.functions[("dots", "put")] == 75
+    assert costs.total == 205
+    row = instructions.row(costs, 5, 1)
+    assert row["instructions"] == 41
+    assert row["functions"] == [["libpython3", "eval", 25]]
+
+
+def test_instructions_of_a_message_are_judged_and_their_parts_shown() -> None:
+    def result(*counts: int) -> dict[str, Any]:
+        rows = [
+            {"instructions": n, "objects": {"libc": n // 2}, "functions": [["libc", "f", n]]}
+            for n in counts
+        ]
+        return {
+            "scenario": "instructions", "title": "10 kB", "count": 100, "rows": rows,
+            "environment": ENVIRONMENT,
+        }  # fmt: skip
+
+    same, part = compare.compare(result(1000, 1004), result(1010, 1011))
+    assert not same.worse and not part.worse
+    worse, part = compare.compare(result(1000, 1004), result(1100, 1104))
+    assert worse.worse and part.change > 0.09 and not part.worse
+    assert "| libc | 500 | 50.0% |" in instructions.page(result(1000))
+
+
+def test_instructions_are_left_out_where_valgrind_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    configure, call = module("instructions")
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    assert call(parser.parse_args([])) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line == "instructions: skipped, valgrind is not installed (apt-get install valgrind)"
+
+
 def test_compare_of_folders_fails_on_a_regression(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +173,40 @@ def test_chart_has_a_bar_for_each_agent(tmp_path: Path) -> None:
     widths = [float(bar.get("width", 0)) for bar in bars]
     assert widths[0] < widths[1]
     assert "3,000 us (15.0 times)" in text
+
+
+def test_the_readme_has_the_figures_of_the_results() -> None:
+    page = readme.README.read_text()
+    assert readme.filled(page) == page, "`mta bench readme` brings it up to date"
+    picture = readme.report.RESULTS / "relay-standard.svg"
+    assert picture.read_text() == readme.drawn(), "so it does the chart"
+
+
+def results(folder: Path, name: str, *agents: tuple[str, float, float]) -> None:
+    """A result of `relay`: agent, CPU, rate."""
+    rows = [
+        row for agent, cpu, rate in agents for row in relay(cpu, rate=rate, agent=agent)["rows"]
+    ]
+    (folder / f"relay-{name}.json").write_text(json.dumps({**relay(), "rows": rows}))
+
+
+def test_the_readme_tells_what_was_promised_and_where_we_are_slower(tmp_path: Path) -> None:
+    results(tmp_path, "standard", ("mailrace", 200, 5000), ("postfix", 3000, 500))
+    results(tmp_path, "hops", ("mailrace", 300, 4000))
+    text = readme.text(tmp_path)
+    assert "| 10 kB: CPU of a message | durable, plaintext, unsigned | 200 us |" in text
+    assert "| Postfix 3,000 us (15.0 times) |" in text
+    assert "1.5 times the CPU of a message, 80% of the messages/s" in text
+    assert "Mailrace 200" not in text  # nobody is ahead
+    results(tmp_path, "small", ("mailrace", 200, 5000), ("exim", 150, 6000))
+    text = readme.text(tmp_path)
+    assert "CPU of a message, [relay-small](bench/results/relay-small.md): Exim 150 us; M" in text
+    assert "messages/s, [relay-small](bench/results/relay-small.md): Exim 6,000; M" in text
+
+
+def test_a_readme_without_its_markers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no"):
+        readme.filled("# Mailrace")
 
 
 def test_bulk_loader_writes_what_a_worker_would(tmp_path: Path) -> None:
@@ -155,13 +270,41 @@ def test_what_waits_is_routed_before_all_else(tmp_path: Path) -> None:
     assert [route.partition("=")[0] for route in routes] == ["*.waits.example", "*"]
 
 
-@pytest.mark.parametrize("name", ["relay", "sessions", "queue", "kernels", "aiosmtpd", "compare"])
+@pytest.mark.parametrize("name", ["all", *SCENARIOS, *TOOLS])
 def test_every_scenario_has_options_and_says_what_it_is(name: str) -> None:
     configure, call = module(name)
     parser = argparse.ArgumentParser()
     configure(parser)
     assert call.__doc__
     assert parser.format_help()
+
+
+def test_the_whole_suite_has_every_scenario_and_workload_once() -> None:
+    plan = suite.steps()
+    assert {step.words[0] for step in plan} == set(SCENARIOS)
+    workloads = [step.words[2] for step in plan if step.words[0] == "relay"]
+    assert sorted(workloads) == sorted(WORKLOADS)
+    assert sum(step.minutes for step in plan) < 5 * 60
+    for step in plan:  # as `mta bench` would read it
+        configure, _ = module(step.words[0])
+        parser = argparse.ArgumentParser()
+        configure(parser)
+        more = ["--folder", "/x"] if step.stores else []
+        parser.parse_args([*step.words[1:], "--results", "/y", *more])
+
+
+def test_a_step_that_does_not_end_is_ended_and_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAILRACE_BENCH_NETWORK", "")
+    slow, wrong = (
+        suite.Step(("kernels", "--seconds", "30"), 1e-3, stores=False),
+        suite.Step(("relay", "--nonsense"), 1),
+    )
+    monkeypatch.setattr(suite, "steps", lambda: [slow, wrong])
+    assert suite.main(argparse.Namespace(folder=tmp_path, results=tmp_path)) == 1
+    last = capfd.readouterr().out.split()[-12:]
+    assert " ".join(last).endswith("kernels: given up after 0 minutes relay: failed")
 
 
 def test_tools_of_postfix_are_named_where_they_are_missing(
