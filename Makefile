@@ -36,7 +36,7 @@ check: build     ## ruff, mypy, import-linter, cython-lint
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint $(COMPILED)
 
-bench: build     ## the benchmark suite; figures go to bench/results
+bench: build     ## the benchmark suite, about an hour; figures go to bench/results
 	@$(BIN)/python -m bench
 
 docs: build      ## the generated references
