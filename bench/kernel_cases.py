@@ -20,15 +20,20 @@ from mta._speedups import bodylog, command, gcra, headers, lines, reply, stuff
 from mta._speedups.dots import ContentReader
 from mta._speedups.sharedtable import SharedTable, format_table, table_size
 from mta.loadgen.message import Composer, Load
-from mta.model import Message, Recipient
+from mta.maillog.records import RecordWriter
+from mta.model import Kind, Message, Outcome, Peer, Recipient, Stages
+from mta.smtp.client import ClientCore, ClientOptions, Transaction
 from mta.smtp.server import Content, ServerCore, ServerOptions
 from mta.spool import encoder
+from mta.testing.clock import FakeClock
 from tests.reference import client as client_twin
 from tests.reference import command as command_twin
 from tests.reference import content as content_twin
+from tests.reference import encoder as encoder_twin
 from tests.reference import gcra as gcra_twin
 from tests.reference import headers as headers_twin
 from tests.reference import lines as lines_twin
+from tests.reference import logline as logline_twin
 from tests.reference import server as server_twin
 from tests.reference.bodylog import checksum as checksum_twin
 from tests.reference.sharedtable import Table
@@ -170,6 +175,30 @@ FIELDS = [getattr(ROW, name) for name in ("address", "attempts", "due_us", "expi
           "code", "enhanced", "text", "route", "notify", "orcpt")]  # fmt: skip
 ENCODER = msgspec.msgpack.Encoder()
 
+WRITER = RecordWriter("node", 1, FakeClock())
+LINES = logline_twin.Lines(logline_twin.tail("node", 1))
+SENT = Outcome(Kind.DELIVERED, 250, "2.0.0", "queued as 4F2A91", ".")
+PEER, STAGES = Peer("mx.mail.example.com", "192.0.2.1:25", ""), Stages(1200, 0, 0, 900)
+
+
+def line_twin() -> bytes:
+    """A Delivery by the twin."""
+    return LINES.delivery(1, ROW, SENT, PEER, STAGES, "", "mail.example.com", None, "normal")
+
+
+def sending(core: ClientCore | client_twin.ClientTwin) -> None:
+    """One transaction from the greeting on."""
+    core.feed(b"220 mx\r\n")
+    core.feed(b"250-mx.example\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+    core.submit(Transaction("a@source.example", ["b@mail.example"], MESSAGE))
+    core.feed(b"250 ok\r\n250 ok\r\n354 go\r\n")
+    core.send_content(None)
+    core.output()
+    core.feed(b"250 2.0.0 queued\r\n")
+
+
+CLIENT_OPTIONS = ClientOptions("client.example")
+
 CASES = (
     Case("content, 10 kB", read_content, lambda: content_twin.read(WIRE), read_lines,
          "line by line, as aiosmtpd"),
@@ -187,10 +216,17 @@ CASES = (
     Case("parameters", lambda: command.params(PARAMS), lambda: command_twin.params(PARAMS),
          lambda: [word.partition(b"=") for word in PARAMS.split()], "split, unchecked"),
     Case("server session, 10 kB", session, session_twin),
+    Case("client session, 10 kB", lambda: sending(ClientCore(CLIENT_OPTIONS)),
+         lambda: sending(client_twin.ClientTwin(CLIENT_OPTIONS))),
     Case("rate limit", lambda: BUCKET.take(CLOCK.tick()),
          lambda: PLAIN_BUCKET.take(CLOCK.tick())),
     Case("connection lease", connection, connection_twin),
     Case("body's hash, 10 kB", lambda: bodylog.checksum(MESSAGE), lambda: checksum_twin(MESSAGE)),
-    Case("recipient's record", lambda: encoder.encode_recipient(ROW), None,
+    Case("recipient's record", lambda: encoder.encode_recipient(ROW),
+         lambda: encoder_twin.encode_recipient(ROW),
          lambda: ENCODER.encode(FIELDS), "msgspec, fields at hand"),
+    Case("line of a Delivery",
+         lambda: WRITER.delivery(ROW, SENT, PEER, STAGES, site="mail.example.com"), line_twin,
+         lambda: WRITER.delivery_by_struct(ROW, SENT, PEER, STAGES, "", "mail.example.com", None),
+         "msgspec, by a struct"),
 )  # fmt: skip

@@ -37,7 +37,8 @@ def test_a_reception_is_that_of_the_twin(
     line = lines.reception(message, recipients)
     now, klass = FakeClock().wall_us(), CLASSES[message.klass]
     assert line == lines.reception_by_struct(message, recipients)
-    assert line == plain.reception(now, message, addresses, RECIPIENTS_SHOWN, klass, node, shard)
+    twin = plain.Lines(plain.tail(node, shard))
+    assert line == twin.reception(now, message, recipients, RECIPIENTS_SHOWN, klass)
     assert decode(line) is not None
 
 
@@ -57,8 +58,10 @@ def test_a_delivery_is_that_of_the_twin(
     assert line == lines.delivery_by_struct(
         recipient, outcome, peer, stages, texts[7], texts[8], tls
     )
-    now, klass, way = FakeClock().wall_us(), CLASSES[message.klass], (texts[7], texts[8])
-    assert line == plain.delivery(now, recipient, outcome, peer, stages, way, tls, klass, "n", 7)
+    now, klass = FakeClock().wall_us(), CLASSES[message.klass]
+    assert line == plain.Lines(plain.tail("n", 7)).delivery(
+        now, recipient, outcome, peer, stages, texts[7], texts[8], tls, klass
+    )
 
 
 def test_only_so_many_recipients_are_named() -> None:
