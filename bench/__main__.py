@@ -16,7 +16,7 @@ from bench import report
 from bench.agents import AGENTS
 from bench.machine import own_network
 
-SCENARIOS = ("relay", "sessions", "queue", "kernels", "instructions", "aiosmtpd")
+SCENARIOS = ("relay", "sessions", "domains", "queue", "kernels", "instructions", "aiosmtpd")
 TOOLS = ("compare", "chart", "readme")
 ELSEWHERE = {"queue": "bench.backlog", "all": "bench.suite"}
 
@@ -90,7 +90,8 @@ def relay(options: argparse.Namespace) -> int:
                 "skipped": skipped, "rows": rows,
             }  # fmt: skip
         page = report.write(result, options.results, f"relay-{work.name}", report.markdown(result))
-        say("\n".join(["", *report.table(rows), "", *report.ratios(rows), "", str(page)]))
+        shown = [*report.table(rows), "", *report.ratios(rows), "", *report.courses(rows)]
+        say("\n".join(["", *shown, str(page)]))
         complete = complete and all(row["complete"] for row in rows)
     return int(not complete)
 

@@ -40,6 +40,7 @@ class Workload(NamedTuple):
     processes: int = 1  # of the sink
     rate: float = 0.0  # messages/s of the source; 0: all that is taken
     connections: int = 0  # that one next hop takes; 0: the agent's own limit holds
+    domains: int = 0  # that messages go to in turn; 0: one for each next hop
 
     @property
     def retry(self) -> int:
@@ -103,6 +104,8 @@ class Plan(NamedTuple):
         """One burst."""
         work = self.workload
         names = {f"user@d{index}.example": 1.0 for index in range(work.hops)}
+        if work.domains:
+            names = {"user@d{n}.example": 1.0}
         return Load(
             server=f"127.0.0.1:{self.scene.port}",
             recipients=names,
@@ -113,6 +116,7 @@ class Plan(NamedTuple):
             sessions=work.sessions,
             timeout=self.limit,
             rate=work.rate,
+            names=work.domains,
             pipelining=self.pipelining,
             tally=str(sink.path) if isinstance(sink, OwnSink) else "",
             ids=False,
@@ -133,18 +137,23 @@ def start_sink(plan: Plan) -> Sink:
 class Watch:
     """Samples of a run: memory once a second, and for long runs the course of things."""
 
-    def __init__(self, agent: Group, sink: Sink, *, long: bool) -> None:
-        self.agent, self.sink, self.long = agent, sink, long
+    def __init__(self, agent: Group, sink: Sink, seconds: float) -> None:
+        self.agent, self.sink = agent, sink
+        self._long = seconds >= 60
+        self._interval = seconds / 60 if self._long else 1.0
         self.series: list[dict[str, float]] = []
         self.began = self._last = time.monotonic()
+        self._sample(self.began)
 
     def look(self, now: float) -> None:
         """Take a sample if it is time."""
-        if now - self._last < (10 if self.long else 1):
-            return
-        self._last = now
+        if now - self._last >= self._interval:
+            self._last = now
+            self._sample(now)
+
+    def _sample(self, now: float) -> None:
         self.agent.sample()
-        if self.long:
+        if self._long:
             self.series.append(
                 {
                     "seconds": round(now - self.began, 2),
@@ -168,7 +177,7 @@ def inject(
         if isinstance(sink, PostfixSink)
         else OwnSource(plan.folder, load)
     )
-    watch = Watch(agent, sink, long=plan.workload.seconds >= 60)
+    watch = Watch(agent, sink, plan.workload.seconds)
     began = watch.began
     try:
         while (now := time.monotonic()) - began < plan.limit:
@@ -268,12 +277,12 @@ def measure(plan: Plan, agent: Agent, count: int) -> dict[str, Any]:
         sink.end()
 
 
-def timed(plan: Plan, count: int, sink: Sink, group: Group) -> dict[str, Any]:
+def timed(plan: Plan, count: int, sink: Sink, group: Group, first: int = WARM) -> dict[str, Any]:
     """The measured burst."""
     group.peak_pss = 0
     group.sample()
     agent_cpu, sink_cpu, (busy, total) = group.cpu(), sink.group.cpu(), machine.ticks()
-    result = inject(plan, WARM, count, sink, group)
+    result = inject(plan, first, count, sink, group)
     busy_now, total_now = machine.ticks()
     time.sleep(0.5)
     group.sample()

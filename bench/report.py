@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import steady
 from bench.agents import AGENTS
 
 ROOT = Path(__file__).parent.parent
@@ -117,6 +118,16 @@ def ratios(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def courses(rows: list[dict[str, Any]]) -> list[str]:
+    """The course of each long run, and whether it was steady."""
+    return [
+        line
+        for row in rows
+        if (course := steady.lines(row.get("series", [])))
+        for line in (f"{row['agent']}, run {row.get('repeat', 0) + 1}:", "", *course, "")
+    ]
+
+
 def preamble(env: dict[str, Any], command: str) -> list[str]:
     """Machine and commit, for the head of a page."""
     return [
@@ -140,6 +151,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         *(f"- {line}" for line in ratios(rows)),
         "",
+        *courses(rows),
         *(f"- {text}: {AGENTS[name].settings}" for name, text in result["versions"].items()),
         *(f"- {line}" for line in result["skipped"]),
         "",

@@ -50,6 +50,7 @@ def steps() -> list[Step]:
         *(relay(name, 8, *short) for name in plain),
         relay("steady", 20, "--agent", "mailrace", "--repeats", "1"),
         Step(("sessions",), 15),
+        Step(("domains",), 10),
         Step(("queue",), 20),
         Step(("kernels",), 10, stores=False),
         Step(("instructions",), 20),

@@ -22,6 +22,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     sender: str = "load@source.example"
     messages: int = 1000
     first: int = 0  # number of the first message
+    names: int = 0  # {n} begins again after so many; 0: never
     step: int = 1  # distance of the numbers: processes interleave
     size: int = 10240  # octets of a message
     sessions: int = 20
@@ -48,12 +49,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 class Composer:
     """Makes message `n` of a load: the same number gives the same message in every process."""
 
-    __slots__ = ("_addresses", "_bodies", "_bounds", "_filler", "_sender", "_size")
+    __slots__ = ("_addresses", "_bodies", "_bounds", "_filler", "_names", "_sender", "_size")
 
     def __init__(self, load: Load) -> None:
         self._addresses = list(load.recipients)
         self._bounds = list(itertools.accumulate(load.recipients.values()))
-        self._sender, self._size = load.sender.encode(), load.size
+        self._sender, self._size, self._names = load.sender.encode(), load.size, load.names
         self._filler = LINE * (load.size // len(LINE) + 1)
         self._bodies = [transparent(Path(path).read_bytes()) for path in load.bodies]
 
@@ -61,7 +62,8 @@ class Composer:
         """The address of message `number`, by weight."""
         point = number * GOLDEN % 1.0 * self._bounds[-1]
         index = min(bisect.bisect_right(self._bounds, point), len(self._addresses) - 1)
-        return self._addresses[index].replace("{n}", str(number))
+        name = number % self._names if self._names else number
+        return self._addresses[index].replace("{n}", str(name))
 
     def content(self, number: int, recipient: str) -> bytes:
         """The message, CRLF line ends, no line that begins with a dot, without the final dot."""

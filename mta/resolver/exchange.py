@@ -86,14 +86,16 @@ class Port(asyncio.DatagramProtocol):
         id = secrets.randbits(16)
         while id in self._waiting:
             id = secrets.randbits(16)
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes] = loop.create_future()
         self._waiting[id] = section, future
         self._left -= 1
+        late = loop.call_later(timeout, _time_out, future)
         try:
             self._transport.sendto(wire.query(id, section))
-            async with asyncio.timeout(timeout):
-                return await future
+            return await future
         finally:
+            late.cancel()
             self._waiting.pop(id, None)
             if self._left <= 0 and not self._waiting:
                 self.close()
@@ -102,6 +104,11 @@ class Port(asyncio.DatagramProtocol):
         """Close the socket; what waits fails."""
         if self._transport is not None:
             self._transport.close()
+
+
+def _time_out(future: asyncio.Future[bytes]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 class Upstream:

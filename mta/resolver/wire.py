@@ -20,6 +20,7 @@ MAX_CHAIN = 8  # CNAMEs followed in all
 
 _HEADER = struct.Struct("!HHHHHH")
 _FIXED = struct.Struct("!HHIH")  # type, class, TTL, length of the data
+_ASKED = b"\xc0\x0c"  # a pointer to the name in the question (RFC 1035 4.1.4)
 _OPT = b"\0" + struct.pack("!HHIH", 41, UDP_PAYLOAD, 0, 0)  # RFC 6891 6.1.2
 
 
@@ -69,7 +70,7 @@ def _read(wire: bytes, section: bytes) -> Reply:
     _, flags, _, answer_count, authority_count, _ = _HEADER.unpack_from(wire)
     if not answers(wire, section):
         raise WireError("not the answer to this question")
-    name, _ = _name(wire, 12)
+    asked = name = _name(wire, 12)[0]
     rdtype = int.from_bytes(section[-4:-2], "big")
     rcode, truncated = flags & 15, bool(flags & 0x0200)
     if truncated:
@@ -78,7 +79,7 @@ def _read(wire: bytes, section: bytes) -> Reply:
     aliases: dict[str, tuple[str, int]] = {}
     found: list[tuple[str, int, tuple[int, str]]] = []
     for _ in range(answer_count):
-        offset = _answer(wire, offset, rdtype, aliases, found)
+        offset = _answer(wire, offset, rdtype, asked, aliases, found)
     name, ttl, looped = _follow(name, aliases)
     matching = [(owner_ttl, value) for owner, owner_ttl, value in found if owner == name]
     if matching and not looped:
@@ -95,11 +96,15 @@ def _answer(
     wire: bytes,
     offset: int,
     rdtype: int,
+    asked: str,
     aliases: dict[str, tuple[str, int]],
     found: list[tuple[str, int, tuple[int, str]]],
 ) -> int:
     """Read one record of the answer section; the offset behind it."""
-    owner, offset = _name(wire, offset)
+    if wire[offset : offset + 2] == _ASKED:
+        owner, offset = asked, offset + 2
+    else:
+        owner, offset = _name(wire, offset)
     kind, kind_class, ttl, length = _fixed(wire, offset)
     data, end = offset + 10, offset + 10 + length
     if end > len(wire):
@@ -176,6 +181,10 @@ def _name(wire: bytes, offset: int) -> tuple[str, int]:
 def _label(raw: bytes) -> str:
     """The label in lower case; what no host name has is escaped, so that it matches none."""
     text = raw.decode("latin-1").lower()
-    if text.isascii() and text.isprintable() and "." not in text and "\\" not in text:
+    if text.isascii() and (text.isalnum() or _is_plain(text)):
         return text
     return "".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):03d}" for c in text)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and "." not in text and "\\" not in text

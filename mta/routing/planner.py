@@ -11,7 +11,7 @@ from mta.errors import ConfigError
 from mta.model import Kind, Outcome
 from mta.model import Refusal as Failure
 from mta.resolver import MxAnswer, Resolver
-from mta.routing.mx import bounce, defer, literal, select
+from mta.routing.mx import Hosts, bounce, defer, literal, select
 from mta.routing.rules import Envelope, Hop, Route, Router, parse_next_hop
 from mta.routing.site import SitePlan, mx_site, smarthost_site, static_site
 
@@ -50,6 +50,7 @@ class Planner:
         self._static: dict[Route, Plan] = {}
         self._reroutes: dict[str, Route | Failure] = {}
         self._sites: dict[str, SitePlan] = {}
+        self._by_hosts: dict[tuple[Hosts, int], SitePlan] = {}  # by what an answer named, and port
 
     def __repr__(self) -> str:
         return f"<Planner {len(self._plans)} plans, {len(self._sites)} sites>"
@@ -79,6 +80,8 @@ class Planner:
         if fixed is not None:
             return fixed
         names = _names(route, domain)
+        if len(names) == 1:  # one domain's MX: no task of its own
+            return self._looked_up(route, domain, (await self._resolver.mx(names[0]),))
         answers = await asyncio.gather(*(self._resolver.mx(name) for name in names))
         return self._looked_up(route, domain, tuple(answers))
 
@@ -138,10 +141,17 @@ class Planner:
         return plan
 
     def _mx(self, route: Route, domain: str, answers: Sequence[MxAnswer]) -> Plan | Failure:
+        said = answers[0].hosts, route.port
+        site = self._by_hosts.get(said)
+        if site is not None:  # most domains share their servers with others
+            return Plan(site, route)
         hosts = select(domain, answers[0], self._local_names)
         if isinstance(hosts, Outcome):
             return Failure(hosts)
-        return Plan(self._site(mx_site(hosts, route.port)), route)
+        if len(self._by_hosts) >= self._options.memo_size:
+            self._by_hosts.clear()
+        site = self._by_hosts[said] = self._site(mx_site(hosts, route.port))
+        return Plan(site, route)
 
     def _smarthost(self, route: Route, answers: Sequence[MxAnswer]) -> Plan | Failure:
         """Hops in order, those looked up replaced by their MX; what fails is left out."""

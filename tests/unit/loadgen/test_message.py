@@ -57,3 +57,8 @@ def test_files_are_sent_in_turn_behind_the_number(tmp_path: Path) -> None:
     composer = Composer(Load(server="x:1", recipients={"u@x": 1}, bodies=files))
     assert composer.content(4, "u@x") == b"X-Load-Id: 4\r\nSubject: a\r\n\r\n..hidden\r\n"
     assert composer.content(5, "u@x") == b"X-Load-Id: 5\r\nSubject: b\r\n\r\nno end\r\n"
+
+
+def test_names_begin_again() -> None:
+    composer = Composer(load(names=3))
+    assert [composer.recipient(n) for n in range(5)] == [f"u{n}@a.example" for n in (0, 1, 2, 0, 1)]
