@@ -25,7 +25,7 @@ cdef enum Fault:
 @cython.final
 @cython.freelist(16)
 cdef class ContentReader:
-    cdef PyObject* _body            # bytes of `ahead` and `_room` octets, owned; NULL: nothing stored
+    cdef PyObject* _body            # bytes of `ahead` and `_room` octets, owned; NULL: none stored
     cdef unsigned char* _text       # the octets of `_body` behind `ahead`; moves when it grows
     cdef Py_ssize_t _room
     cdef Py_ssize_t _hint           # declared size: the first allocation

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -27,16 +27,30 @@ from mta.loadgen.message import Composer, Load
 from mta.loadgen.sink import Sink
 from mta.loadgen.source import Report, run_processes
 from mta.loadgen.usage import cpu_seconds
+from mta.testing.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RETRY = "2s,3s,5s"
-MAX_AGE = "25s"
+MAX_AGE = "25s"  # of what is for the one who puts everything off
+PUTS_OFF = "defer"  # the manner, and the name of its retry table
+CONFIG = f"""\
+[retry]
+schedule = {json.dumps(RETRY.split(","))}
+[retry.{PUTS_OFF}]
+schedule = {json.dumps(RETRY.split(","))}
+max_age = "{MAX_AGE}"
+"""
+ROUTE = """\
+[[route]]
+match.domain = "{pattern}"
+next_hop = "{hop}"
+"""
 SENDER = "campaign@sender.example"
-START_LIMIT = 30.0  # seconds until the server greets
-STOP_LIMIT = 30.0  # seconds for its end
-END_LIMIT = 60.0  # seconds from the last acceptance to the last final record
+START_LIMIT = 120.0  # seconds until the server greets
+STOP_LIMIT = 120.0  # seconds for its end
+END_LIMIT = 300.0  # seconds from the last acceptance to the last final record
 
 
 class Receivers(NamedTuple):
@@ -129,16 +143,19 @@ class Server:
     """`mta serve` in a process of its own."""
 
     def __init__(self, folder: Path, routes: dict[str, str], workers: int) -> None:
-        self.port, self.home, self.output = _free_port(), folder, folder / "server.log"
+        self.port, self.home, self.output = free_port(), folder, folder / "server.log"
         self.logs = folder / "log"
         self.command = [
             sys.executable, "-m", "mta.cli.main", "serve",
             "--home", str(folder), "--listen", f"127.0.0.1:{self.port}",
             "--spool", str(folder / "spool"), "--log-dir", str(self.logs),
-            "--workers", str(workers), "--retry", RETRY, "--max-age", MAX_AGE,
+            "--workers", str(workers), "--config", str(folder / "mailrace.toml"),
         ]  # fmt: skip
-        for pattern, hop in routes.items():
-            self.command += ["--route", f"{pattern}={hop}"]
+        (folder / "mailrace.toml").write_text(CONFIG + "".join(
+            ROUTE.format(pattern=pattern, hop=hop)
+            + f'retry = "{PUTS_OFF}"\n' * pattern.startswith(PUTS_OFF)
+            for pattern, hop in routes.items()
+        ))  # fmt: skip
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -159,7 +176,7 @@ class Server:
 
     async def _greets(self) -> bool:
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(START_LIMIT):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 try:
                     return (await reader.readline()).startswith(b"220")
@@ -187,12 +204,6 @@ class Server:
             return await process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def run(options: Options, show: Show) -> Result:
     """The whole demo; the caller looks at `problems`."""
     began = time.monotonic()
@@ -210,7 +221,7 @@ async def run(options: Options, show: Show) -> Result:
         show.say(
             f"{options.messages:,} messages of {options.size:,} octets to {_domains()} domains; "
             f"retries after {RETRY.replace(',', ', ')}, then each {RETRY.rpartition(',')[2]}, "
-            f"until {MAX_AGE} have passed"
+            f"until {MAX_AGE} have passed where all is put off"
         )
         report = await _until_settled(load, LogView(server.logs), ledger, show)
         cpu = server.cpu() - started

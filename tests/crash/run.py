@@ -12,7 +12,7 @@ from mta.maillog import reader
 from tests.crash.injector import Injector
 from tests.crash.rig import CrashServer, SinkProcess
 from tests.crash.verdict import Bounds, Judge, Verdict
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,7 @@ class Plan:
     rate: float = 150.0  # messages a second
     bounds: Bounds = Bounds()
     only: str = ""  # one kind of kill instead of all
+    least: int = 0  # messages acknowledged, however long that takes
     drain: float = PATIENCE  # seconds that the queue has to empty in the end
 
     def kinds(self, chance: random.Random) -> list[str]:
@@ -98,6 +99,7 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Result:
         began = time.monotonic()
         injector.start()
         restarts = _rounds(plan, chance, server, injector, tell)
+        wait(lambda: len(injector.promises) >= plan.least, "too little is taken")
         injector.finish()
         loaded = time.monotonic()
         server.wait_drained(plan.drain)

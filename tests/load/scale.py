@@ -32,7 +32,9 @@ from mta.loadgen.message import Load
 from mta.loadgen.usage import cpu_seconds, pss_bytes
 from mta.maillog import reader
 from mta.maillog.records import TERMINAL
-from tests.scenarios.server import Server, free_port
+from mta.testing.ports import free_port
+from tests.scenarios.server import Server
+from tests.waiting import PATIENCE, wait
 
 WARM_UP = 2000  # messages before a rate is measured
 HERE = "here.example"  # where new mail goes, while the queue is for others
@@ -60,16 +62,17 @@ class Sink:
 
     def __enter__(self) -> Sink:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-                return self
-            time.sleep(0.05)
-        raise AssertionError("the sink does not listen")
+        wait(self._listens, "the sink does not listen")
+        return self
 
     def __exit__(self, *error: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(PATIENCE)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
 
     def arrivals(self) -> Iterator[Arrival]:
         """What arrived so far; the sink writes its file at least once a second."""
@@ -84,7 +87,7 @@ class Lag(threading.Thread):
 
     def __init__(self, port: int, sessions: int) -> None:
         super().__init__(daemon=True)
-        self._clients = [smtplib.SMTP("127.0.0.1", port, timeout=60) for _ in range(sessions)]
+        self._clients = [smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) for _ in range(sessions)]
         self.times: list[float] = []
         self._end = threading.Event()
         self.start()
@@ -122,7 +125,7 @@ def lag(server: Server, **said: Any) -> Iterator[dict[str, Any]]:
 
 def counted(server: Server) -> dict[str, Any]:
     """The status once the rows of earlier runs have been counted."""
-    while (totals := server.ask("status")["totals"])["counting"]:
+    while (totals := server.status()["totals"])["counting"]:
         time.sleep(0.2)
     found: dict[str, Any] = totals
     return found
@@ -203,7 +206,7 @@ def _inject(server: Server, messages: int) -> None:
 
 
 def _wait_delivered(server: Server, count: int) -> None:
-    while server.ask("status")["totals"]["delivered"] < count:
+    while server.status()["totals"]["delivered"] < count:
         time.sleep(0.02)
 
 

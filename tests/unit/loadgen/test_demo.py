@@ -9,6 +9,7 @@ import pytest
 
 from mta.cli import demo as command
 from mta.cli.demo import Screen
+from mta.config.load import load
 from mta.errors import ConfigError, MailraceError
 from mta.loadgen import demo
 from mta.loadgen.account import Account
@@ -86,9 +87,16 @@ def test_a_server_that_does_not_start_is_shown(tmp_path: Path) -> None:
 
 
 def test_every_route_stays_on_the_machine(tmp_path: Path) -> None:
-    server = Server(tmp_path, {"a-*.example": "127.0.1.1:1", "*": "127.0.1.1:1"}, 2)
-    routes = [a for a, b in zip(server.command[1:], server.command, strict=False) if b == "--route"]
-    assert routes == ["a-*.example=127.0.1.1:1", "*=127.0.1.1:1"]
+    hops = {"defer-*.example": "127.0.1.2:1", "*": "127.0.1.1:1"}
+    server = Server(tmp_path, hops, 2)
+    config = load(Path(server.command[server.command.index("--config") + 1]))
+    routes = [
+        (str(r.match.domain), [str(hop) for hop in r.next_hop], r.retry) for r in config.route
+    ]
+    assert routes == [
+        ("defer-*.example", ["127.0.1.2:1"], "defer"), ("*", ["127.0.1.1:1"], ""),
+    ]  # fmt: skip
+    assert (config.retry.max_age, config.retry.named["defer"].max_age) == (5 * 86_400, 25)
 
 
 def test_a_used_folder_is_refused(tmp_path: Path) -> None:
