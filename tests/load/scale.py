@@ -218,10 +218,12 @@ class Operator:
 
     def __init__(self, server: Server, sinks: dict[str, Sink]) -> None:
         self.server, self.sinks = server, sinks
+        self.given = 0.0  # when the last act left us
 
     def act(self, verb: str, campaign: str, **more: Any) -> tuple[int, float]:
         """The act's number and the wall clock when it was answered."""
         began = time.monotonic()
+        self.given = time.time()
         act = self.server.ask("act", verb=verb, select={"campaign": campaign}, **more)
         now = time.time()
         show(verb=verb, campaign=campaign, answered=time.monotonic() - began)
@@ -276,6 +278,7 @@ def _gates(operator: Operator, other: Sink) -> dict[str, float]:
         more = {"next_hop": f"127.0.0.1:{other.port}"} if verb == "reroute" else {}
         with lag(operator.server, what=what):
             number, moments[what] = operator.act(verb, campaign, **more)
+            moments[f"{what} given"] = operator.given
             operator.swept(number)
     return moments
 
@@ -296,9 +299,8 @@ def _look(server: Server) -> None:
 def _tell(operator: Operator, moments: dict[str, float]) -> None:
     held = operator.after("a", moments["hold"])
     show(what="arrivals of a after its hold was answered", count=len(held), last=held[-1:])
-    before = operator.after("b", moments["hold b"])
-    released = [t for t in before if t > moments["release"] - moments["hold b"]]
-    early = [t for t in before if t not in released]
+    held_for = moments["release given"] - moments["hold b"]
+    early = [t for t in operator.after("b", moments["hold b"]) if t < held_for]
     show(what="arrivals of b while held", count=len(early), last=early[-1:])
     first = operator.after("b", moments["release"])
     show(what="first arrival of b after its release was answered", first=first[:1])
