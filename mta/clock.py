@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+_time_ns = time.time_ns
+
 
 class Clock(Protocol):
     """What a component asks for the time."""
@@ -29,4 +31,5 @@ class SystemClock:
 
     def wall_us(self) -> int:
         """Microseconds since 1970-01-01 UTC."""
-        return time.time_ns() // 1000
+        now = _time_ns()
+        return now // 1000

@@ -1,5 +1,10 @@
 # Layout of what every message walks through; the source is model.py.
 
+cimport cython
+
+from mta._speedups.ids cimport packed
+
+
 cdef class Message:
     cdef object __weakref__
     cdef public bytes id
@@ -17,6 +22,15 @@ cdef class Recipient:
     cdef public list orders
     cdef public long long number, attempts, due_us, expires_us, where, code, notify
     cdef public bint flying
+
+
+cdef class IdGenerator:
+    cdef object _clock
+    cdef long long _shard, _last_ms, _counter
+
+    @cython.locals(now=cython.longlong)
+    cpdef bytes next(self)
+    cpdef resume_after(self, bytes last)
 
 
 cpdef str domain_of(str address)

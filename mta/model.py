@@ -10,6 +10,8 @@ import enum
 from random import getrandbits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mta._speedups.ids import packed
+
 if TYPE_CHECKING:
     from mta.clock import Clock
 
@@ -247,16 +249,15 @@ class IdGenerator:
 
     def next(self) -> bytes:
         """A new id, 16 bytes."""
-        now = self._clock.wall_us() // 1000
+        now = self._clock.wall_us()
+        now //= 1000
         if now > self._last_ms:
             self._last_ms, self._counter = now, 0
         elif self._counter == 0xFFF:
             self._last_ms, self._counter = self._last_ms + 1, 0
         else:
             self._counter += 1
-        low = (2 << 62) | (self._shard << 50) | getrandbits(50)
-        high = (self._last_ms << 16) | (7 << 12) | self._counter
-        return ((high << 64) | low).to_bytes(16, "big")
+        return packed(self._last_ms, self._counter, self._shard, getrandbits(50))
 
     def resume_after(self, last: bytes) -> None:
         """Make every further id larger than `last`, whatever the wall clock says."""

@@ -63,6 +63,8 @@ cdef class ContentReader:
     cdef int _bare_text(self, const unsigned char* octet) except -1
     cdef Py_ssize_t _edge(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _lines(self, const unsigned char* p, Py_ssize_t n) except -1
+    cdef Py_ssize_t _sweep(self, const unsigned char* p, Py_ssize_t n) except -1
+    cdef Py_ssize_t _look_twice(self, const unsigned char* p, Py_ssize_t n) except -1
 
 
 cpdef bytes headed(bytes body, Py_ssize_t ahead, list parts)

@@ -18,6 +18,7 @@ Between two calls at most two octets are held back (`Place` says which), so a pi
 """
 
 from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 cdef extern from "Python.h":
@@ -26,6 +27,44 @@ cdef extern from "Python.h":
     void Py_XDECREF(PyObject* text)
     char* _octets "PyBytes_AS_STRING"(PyObject* text)
 
+cdef extern from *:
+    """
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    static inline uint64_t copy_16(const unsigned char *p, unsigned char *to, __m128i *all)
+    {
+        const __m128i octets = _mm_loadu_si128((const __m128i *)p);
+        _mm_storeu_si128((__m128i *)to, octets);
+        *all = _mm_or_si128(*all, octets);
+        return (uint64_t)(uint32_t)_mm_movemask_epi8(
+            _mm_cmpeq_epi8(_mm_min_epu8(octets, _mm_set1_epi8(13)), octets));
+    }
+    static inline uint64_t copy_64(const unsigned char *p, unsigned char *to, uint32_t *high)
+    {
+        __m128i all = _mm_setzero_si128();
+        const uint64_t low = copy_16(p, to, &all) | copy_16(p + 16, to + 16, &all) << 16
+            | copy_16(p + 32, to + 32, &all) << 32 | copy_16(p + 48, to + 48, &all) << 48;
+        *high |= (uint32_t)_mm_movemask_epi8(all);
+        return low;
+    }
+    #else
+    static inline uint64_t copy_64(const unsigned char *p, unsigned char *to, uint32_t *high)
+    {
+        uint64_t low = 0;
+        int i;
+        for (i = 0; i < 64; i++) {
+            to[i] = p[i];
+            *high |= p[i] >> 7;
+            low |= (uint64_t)(p[i] <= 13) << i;
+        }
+        return low;
+    }
+    #endif
+    """
+    # Copies 64 octets: a bit for each that is 13 or less. `high` is not 0 behind one over 127.
+    uint64_t copy_64(const unsigned char* p, unsigned char* to, uint32_t* high) noexcept nogil
+    int __builtin_ctzll(uint64_t bits) noexcept nogil
+
 cdef enum:
     LONGEST_LINE = 998  # RFC 5321 4.5.3.1.6, without the CRLF
     FIRST_ROOM = 4096
@@ -33,6 +72,11 @@ cdef enum:
     F8_EIGHT_BIT = 1    # mta.model.Flag
     F8_DOT_LINES = 2
     F8_LONG_LINES = 8
+
+cdef struct Sweep:
+    Py_ssize_t begin   # of the current line, relative to the piece
+    Py_ssize_t lines   # ended in it
+    uint32_t high      # not 0: an octet over 127 was taken
 
 FAULTS = ("", "size", "bare_cr", "bare_lf", "nul", "line")
 
@@ -130,8 +174,40 @@ cdef class ContentReader:
     cdef Py_ssize_t _lines(self, const unsigned char* p, Py_ssize_t n) except -1:
         """From within a line over as many lines as need no second look; the octets used.
 
-        Two memchr a line, one copy for all of them.
+        What `_sweep` stops at: two memchr a line, one copy for all of them.
         """
+        cdef Py_ssize_t swept = self._sweep(p, n)
+        if swept == n or self._place != AT_TEXT:
+            return swept
+        return swept + self._look_twice(p + swept, n - swept)
+
+    cdef Py_ssize_t _sweep(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Take whole text as far as it is nothing but that; the octets used.
+
+        It ends behind the CRLF of a line before one that begins with a dot, or before a bare
+        newline, a CR at the end of the piece, a NUL, or a line that may be too long.
+        """
+        cdef Py_ssize_t longest = LONGEST_LINE
+        cdef Sweep swept
+        if self.max_line and self.max_line < longest:
+            longest = self.max_line
+        if self.fault or self.max_size and self.size + n > self.max_size:
+            return 0
+        if self.size + n > self._room:
+            self._grow(n)
+        swept.begin, swept.lines, swept.high = -self._line_length, 0, 0
+        n = sweep(p, n, self._text + self.size, longest, &swept)
+        self.size += n
+        self.line += swept.lines
+        self._line_length = n - swept.begin
+        if swept.high:
+            self.flags |= F8_EIGHT_BIT
+        if n and self._line_length == 0:
+            self._place = AT_START
+        return n
+
+    cdef Py_ssize_t _look_twice(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """`_lines` where something is not plain."""
         cdef const unsigned char* end = p + n
         cdef const unsigned char* i = p
         cdef const unsigned char* run = p  # what is not yet stored begins here
@@ -249,6 +325,57 @@ cdef class ContentReader:
         self._room = room
         self._text = <unsigned char*> _octets(self._body) + self.ahead
         return 0
+
+
+cdef Py_ssize_t sweep(
+    const unsigned char* p, Py_ssize_t n, unsigned char* to, Py_ssize_t longest, Sweep* swept
+) noexcept nogil:
+    """Copy p[:n] up to what needs a second look; the octets copied. `to` has room for all n."""
+    cdef Py_ssize_t i = 0, at, stop = -1, begin = swept.begin, lines = 0
+    cdef uint64_t low
+    cdef uint32_t high = 0, before
+    while stop < 0 and i < n:
+        before = high
+        low = copy_64(p + i, to + i, &high) if i + 64 <= n \
+            else copy_less(p + i, n - i, to + i, &high)
+        while low:
+            at = i + __builtin_ctzll(low)
+            low &= low - 1
+            if p[at] == 13 and at + 1 < n and p[at + 1] == 10 and at - begin <= longest:
+                if at + 1 < i + 64:
+                    low &= low - 1  # the LF's
+                begin = at + 2
+                lines += 1
+                if at + 2 < n and p[at + 2] != 46:
+                    continue
+                stop = at + 2
+            elif p[at] == 10 and at + 1 == begin or p[at] != 13 and p[at] != 10 and p[at] != 0:
+                continue
+            else:
+                stop = at if at - begin <= longest else max(begin, <Py_ssize_t> 0)
+            high = before
+            break
+        i += 64
+    if stop < 0:
+        stop = n if n - begin <= longest else max(begin, <Py_ssize_t> 0)
+    else:  # what of the last block counts
+        copy_less(p + i - 64, stop - (i - 64), to + i - 64, &high)
+    swept.begin, swept.lines, swept.high = begin, lines, high
+    return stop
+
+
+cdef uint64_t copy_less(
+    const unsigned char* p, Py_ssize_t n, unsigned char* to, uint32_t* high
+) noexcept nogil:
+    """copy_64 of fewer octets, or a few more; none where n is negative."""
+    cdef uint64_t low = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        to[i] = p[i]
+        high[0] |= p[i] >> 7
+        if p[i] <= 13 and i < 64:
+            low |= <uint64_t> 1 << i
+    return low
 
 
 cpdef bytes headed(bytes body, Py_ssize_t ahead, list parts):

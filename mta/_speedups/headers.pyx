@@ -3,6 +3,7 @@
 A name is compared by its length first, so a field of no interest costs two memchr and no object.
 """
 
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint64_t
 from libc.string cimport memchr
 
@@ -57,8 +58,19 @@ cdef Py_ssize_t field_end(const char* p, Py_ssize_t at, Py_ssize_t n) noexcept n
 cdef str value_of(const char* p, Py_ssize_t start, Py_ssize_t end):
     """What stands behind the colon, unfolded and stripped."""
     cdef const char* colon = <const char*> memchr(p + start, 58, end - start)
-    raw = p[colon + 1 - p:end]
-    return raw.replace(b"\r\n", b"").replace(b"\n", b"").strip(b" \t\r").decode("utf-8", "replace")
+    start = colon + 1 - p
+    while start < end and blank(p[start]):
+        start += 1
+    while start < end and blank(p[end - 1]):
+        end -= 1
+    if memchr(p + start, 10, end - start) == NULL:
+        return PyUnicode_DecodeUTF8(p + start, end - start, b"replace")
+    raw = p[start:end].replace(b"\r\n", b"").replace(b"\n", b"")
+    return raw.strip(b" \t\r").decode("utf-8", "replace")
+
+
+cdef inline bint blank(char c) noexcept nogil:
+    return c == 32 or c == 9 or c == 13 or c == 10
 
 
 cdef inline bint named(const char* p, Py_ssize_t n, const char* name, Py_ssize_t size) noexcept:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from mta.reception.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,16 +24,6 @@ if TYPE_CHECKING:
 FIRST = 65_536  # octets reserved at DATA where no size was declared
 STEP = 262_144  # octets by which a reservation grows at least
 POLL = 0.05  # seconds between looks for room while contents wait: other workers give it back, too
-
-
-class Holder(Protocol):
-    """Whose content is in memory: an SMTP session."""
-
-    reserved: int  # octets, kept by the budget
-
-    def more_room(self) -> None:
-        """There is room for more content now."""
-        ...
 
 
 class Budget:
@@ -51,8 +43,8 @@ class Budget:
         """`octets` for all workers; `largest` message that any listener takes."""
         self._table, self._worker, self._call_later = table, worker, call_later
         self.count = partial(table.count_memory, worker)  # octets that are there, or have gone
-        self._waiting: deque[Holder] = deque()
-        self._elder: Holder | None = None
+        self._waiting: deque[Client] = deque()
+        self._elder: Client | None = None
         self._polling = False
         self.waits = 0  # times that content had to wait half-way
         self.resize(octets, largest)
@@ -62,7 +54,7 @@ class Budget:
         self.limit, self._largest = octets, largest
         self.back = min(largest, octets // 2)
 
-    def reserve(self, holder: Holder, octets: int) -> bool:
+    def reserve(self, holder: Client, octets: int) -> bool:
         """Room for the whole of a message, or a message's beginning."""
         usual = self.limit - self.back
         taken = self._table.take_memory(self._worker, octets, usual)
@@ -74,14 +66,15 @@ class Budget:
             holder.reserved += octets
         return taken
 
-    def release(self, holder: Holder) -> None:
+    def release(self, holder: Client) -> None:
         """The content has been handed on, or given up."""
-        octets, holder.reserved = holder.reserved, 0
+        octets = holder.reserved
+        holder.reserved = 0
         self._table.count_memory(self._worker, -octets)
         if holder is self._elder:
             self._demote()
 
-    def grow(self, holder: Holder, size: int) -> bool:
+    def grow(self, holder: Client, size: int) -> bool:
         """Room for content that has `size` octets now; else `more_room` is called when there is."""
         if self._grow(holder, size):
             return True
@@ -92,7 +85,7 @@ class Budget:
             self._call_later(POLL, self._poll)
         return False
 
-    def _grow(self, holder: Holder, size: int) -> bool:
+    def _grow(self, holder: Client, size: int) -> bool:
         rest = self._largest - holder.reserved
         if holder is self._elder:  # all it may need, so that it need not wait again
             octets = max(rest, size - holder.reserved, 1)
@@ -113,7 +106,7 @@ class Budget:
         self._table.count_memory(self._worker, octets)
         return True
 
-    def forget(self, holder: Holder) -> None:
+    def forget(self, holder: Client) -> None:
         """The holder waits no more."""
         if holder in self._waiting:
             self._waiting.remove(holder)
@@ -130,7 +123,7 @@ class Budget:
         if self._polling:
             self._call_later(POLL, self._poll)
 
-    def _promote(self, holder: Holder) -> bool:
+    def _promote(self, holder: Client) -> bool:
         """Let it be the elder, if there is none."""
         if self._elder is not None or not self._table.take_elder(self._worker):
             return False

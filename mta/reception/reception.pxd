@@ -15,7 +15,7 @@ cdef int _SMTPUTF8
 cdef class Reception:
     cdef public object options, room
     cdef public Policy policy
-    cdef object _ids, _submit, _log, _clock, _problem, _records
+    cdef object _ids, _submit, _log, _clock, _records, _store, _hand
     cdef readonly Names _names
     cdef Dates _dates
     cdef str _hostname

@@ -72,6 +72,22 @@ class Room(Protocol):
     def forget(self, holder: Client, /) -> None: ...
 
 
+class Store(Protocol):
+    """Where messages go (`mta.spool.shard.Shard`)."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be stored now, or None."""
+        ...
+
+
+class Hand(Protocol):
+    """The message that is being submitted, for the supervisor (`mta.supervisor.poison`)."""
+
+    def hold(self, id: bytes, /) -> None: ...
+    def drop(self) -> None: ...
+
+
 class Submit(Protocol):
     """Takes a message over: `mta.queues.manager.QueueManager.submit`."""
 
@@ -89,8 +105,8 @@ class Reception:
     """One listener's way in. Verdicts are whole replies; None is the standard positive one."""
 
     __slots__ = (
-        "options", "policy", "room", "_ids", "_submit", "_log", "_clock", "_problem", "_names",
-        "_dates", "_records", "_hostname", "_believes", "_completes", "_max_hops",
+        "options", "policy", "room", "_ids", "_submit", "_log", "_clock", "_store", "_hand",
+        "_names", "_dates", "_records", "_hostname", "_believes", "_completes", "_max_hops",
     )  # fmt: skip
 
     def __init__(
@@ -104,12 +120,13 @@ class Reception:
         room: Room,
         *,
         records: RecordWriter,
-        problem: Callable[[], str | None] = lambda: None,
+        store: Store | None = None,
+        hand: Hand | None = None,
     ) -> None:
-        """`problem` tells why nothing can be stored now, or None."""
+        """`store` tells whether it can take anything; `hand` has what is being submitted."""
         self.options, self.policy = options, policy
         self._ids, self._submit, self._log, self._clock = ids, submit, log, clock
-        self.room, self._records, self._problem = room, records, problem
+        self.room, self._records, self._store, self._hand = room, records, store, hand
         self._names = Names(options.names.all())
         self._dates = Dates()
         self._hostname, self._max_hops = options.hostname, options.max_hops
@@ -175,7 +192,10 @@ class Reception:
 
     def data(self, session: Client) -> bytes | None:
         """May content come: is there room for it, where its size was not declared."""
-        if self._problem() is None and (session.reserved or self.room.reserve(session, FIRST)):
+        store = self._store
+        if store is not None and store.problem is not None:
+            return self._refuse(session, NO_STORAGE, "DATA", session.sender)
+        if session.reserved or self.room.reserve(session, FIRST):
             return None
         return self._refuse(session, NO_STORAGE, "DATA", session.sender)
 
@@ -236,10 +256,16 @@ class Reception:
         wishes = None
         if transaction.asked is not None:
             wishes = self._grant(message, transaction.asked, control)
+        hand = self._hand
+        if hand is not None:
+            hand.hold(id)
         try:
             self._submit(message, recipients, Stored(self, session, message, digits, done), wishes)
         except SpoolBusyError:
             done(self._refuse(session, NO_STORAGE, ".", message.sender, size=message.size))
+        finally:
+            if hand is not None:
+                hand.drop()
 
     def _grant(self, message: Message, asked: Asked, control: Control) -> Mapping[int, Wish] | None:
         """Let the message be as its parameters ask; a class that a header names goes before."""

@@ -250,7 +250,7 @@ class HandledSession(Session):
         if server._auth_required and not server.session.authenticated:
             self.core.verdict(AUTH_REQUIRED)
             return
-        reception = self.listener.reception
+        reception = self.terms.reception
         answer = reception.mail(self, event.sender, event.size, event.params)
         if answer is not None and answer[:1] != b"2":
             self.core.verdict(answer)
@@ -276,7 +276,7 @@ class HandledSession(Session):
         self._ask("MAIL", then, event.sender, options)
 
     def _take_rcpt(self, event: Rcpt) -> None:
-        refusal = self.listener.reception.rcpt(self, event.recipient, event.params)
+        refusal = self.terms.reception.rcpt(self, event.recipient, event.params)
         if refusal is not None:
             self.core.verdict(refusal)
             return
@@ -303,7 +303,7 @@ class HandledSession(Session):
 
     def _note(self, refusal: bytes, command: str, recipient: str = "") -> None:
         """Take down a refusal of the handler's."""
-        self.listener.reception.refused(self, refusal, command, recipient, "handler")
+        self.terms.reception.refused(self, refusal, command, recipient, "handler")
 
     def _forget_last(self) -> None:
         """The recipient that reception took is refused."""
@@ -322,7 +322,7 @@ class HandledSession(Session):
             if said is None or said[:1] == b"2":
                 body, flags = changed(envelope, event)
                 self._use(envelope)
-                self.listener.reception.content(self, self, body, flags, self.stored)
+                self.terms.reception.content(self, self, body, flags, self.stored)
             else:
                 self._note(said, ".")
                 self.core.verdict(said)
@@ -389,7 +389,7 @@ class HandledSession(Session):
 
     def _note_login(self) -> None:
         """Received says ESMTPA from now on (RFC 3848)."""
-        hostname = self.listener.reception.options.hostname
+        hostname = self.terms.reception.options.hostname
         self.trace = trace(self.name, self.address, hostname, extended=self.extended, login=True)
 
 

@@ -21,7 +21,7 @@ from mta.smtp.server import ServerOptions
 from mta.smtpd import limits
 from mta.smtpd.handover import Handover
 from mta.smtpd.proxy import Origin, Preamble
-from mta.smtpd.service import Service
+from mta.smtpd.service import Service, Terms
 from mta.smtpd.session import Session
 from mta.smtpd.timeouts import Seconds, Timeouts
 
@@ -47,7 +47,7 @@ class Listener:
     """Serves bound, listening sockets until `close`; `sessions` has what it opened."""
 
     __slots__ = (
-        "reception", "service", "server", "sessions", "seconds", "drain_text", "draining", "number",
+        "terms", "service", "server", "sessions", "drain_text", "draining", "number",
         "handover", "_options", "_loop", "_sockets", "_tasks", "_paused",
         "_ended",
     )  # fmt: skip
@@ -67,6 +67,7 @@ class Listener:
         self.number, self.handover = number, handover  # as the other workers count listeners
         self.sessions: set[Session | Preamble] = set()
         self.draining = False
+        self.terms = Terms(reception, Seconds(options.timeouts))
         self.reload(options, reception)
         self._loop, self._sockets = loop, list(sockets)
         self._tasks: set[asyncio.Task[object]] = set()
@@ -75,8 +76,8 @@ class Listener:
 
     def reload(self, options: ListenerOptions, reception: Reception) -> None:
         """Serve by these from now on; open sessions keep their `options.server`."""
-        self.server, self.reception, self._options = options.server, reception, options
-        self.drain_text, self.seconds = options.drain_text, Seconds(options.timeouts)
+        self.server, self.drain_text, self._options = options.server, options.drain_text, options
+        self.terms.reception, self.terms.seconds = reception, Seconds(options.timeouts)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -134,7 +135,7 @@ class Listener:
         xclient = self._options.xclient
         if xclient is not None and address in xclient:
             return False
-        return self.reception.policy.may_relay(address)
+        return self.terms.reception.policy.may_relay(address)
 
     def _network(self, address: str, relay: bool) -> bytes:
         # The limit per network is against strangers: an injector may open what it needs.
@@ -188,7 +189,7 @@ class Listener:
 
     def move(self, session: Session, address: str) -> bytes | None:
         """XCLIENT has named the client ("": it is not known); the refusal by its network."""
-        relay = bool(address) and self.reception.policy.may_relay(address)
+        relay = bool(address) and self.terms.reception.policy.may_relay(address)
         network = self._network(address, relay) if address else limits.TRUSTED
         refusal = self.service.limits.move(session.network, network)
         if refusal is not None:

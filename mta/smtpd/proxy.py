@@ -160,16 +160,16 @@ class Preamble(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The header is due."""
         self.transport = transport  # type: ignore[assignment]  # always a stream's
-        self.service.deadlines.add(self, self.listener.seconds.header)
+        self.service.deadlines.add(self, self.listener.terms.seconds.header)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> bytearray:
         """The worker's buffer."""
-        return self.service.view
+        return self.service.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """A piece of the header has come."""
         try:
-            origin = self._reader.feed(bytes(self.service.view[:nbytes]))
+            origin = self._reader.feed(bytes(self.service.buffer[:nbytes]))
         except ProxyError as error:
             self._refuse(str(error))
             return

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from mta.reception.reception import Reception
 from mta.smtpd.limits import SessionLimits
-from mta.smtpd.timeouts import Deadlines
+from mta.smtpd.timeouts import Deadlines, Seconds
 
 READ_SIZE = 65_536  # octets of one read
 
@@ -24,12 +25,20 @@ class Loop(Protocol):
         ...
 
 
+class Terms:
+    """What the sessions of a listener go by; a reload changes it under them."""
+
+    __slots__ = ("reception", "seconds")
+
+    def __init__(self, reception: Reception, seconds: Seconds) -> None:
+        self.reception, self.seconds = reception, seconds
+
+
 class Service:
     """One receive buffer, one deadline wheel, the session limits and numbers of a worker."""
 
     __slots__ = (
-        "buffer", "view", "deadlines", "limits", "accepted", "refused", "timed_out", "starved",
-        "_prefix",
+        "buffer", "deadlines", "limits", "accepted", "refused", "timed_out", "starved", "_prefix",
     )  # fmt: skip
 
     def __init__(
@@ -42,7 +51,6 @@ class Service:
     ) -> None:
         # Each read is given to its session's core at once, so one buffer serves all sessions.
         self.buffer = bytearray(READ_SIZE)
-        self.view = memoryview(self.buffer)
         self.deadlines = Deadlines(loop.time, loop.call_later)
         self.limits = limits if limits is not None else SessionLimits()
         self.accepted = 0  # sessions taken since the start

@@ -4,9 +4,7 @@ cimport cython
 
 from mta._speedups.server cimport ServerCore
 from mta.reception.client cimport Client
-from mta.reception.reception cimport Reception
-from mta.smtpd.service cimport Service
-from mta.smtpd.timeouts cimport Deadlines, Seconds
+from mta.smtpd.service cimport Service, Terms
 
 cdef long long _NEVER
 cdef int _HELLO, _MAIL, _RCPT, _DATA, _CONTENT, _COMMAND, _RESET
@@ -16,6 +14,7 @@ cdef int _WAITING, _IN_CONTENT, _WANTS_READ
 cdef class Session(Client):
     cdef readonly object listener
     cdef readonly Service service
+    cdef readonly Terms terms
     cdef readonly ServerCore core
     cdef public object transport, claims
     cdef public bytes network
@@ -26,7 +25,7 @@ cdef class Session(Client):
     cpdef get_buffer(self, Py_ssize_t sizehint)
     cpdef buffer_updated(self, Py_ssize_t nbytes)
 
-    @cython.locals(kind=int, status=int, output=bytes, seconds=Seconds)
+    @cython.locals(kind=int, status=int, output=bytes)
     cpdef _turn(self)
     cdef _note_errors(self, bytes output)
     cdef _grow(self)
@@ -40,20 +39,10 @@ cdef class Session(Client):
     cpdef stored(self, bytes reply)
     cpdef _answer(self, int kind)
     cpdef bytes _greeted(self, str name, bint extended)
-
-    @cython.locals(reception=Reception)
     cdef _mail(self)
-
-    @cython.locals(reception=Reception)
     cdef _rcpt(self)
-
-    @cython.locals(reception=Reception, seconds=Seconds)
     cdef _data(self)
-
-    @cython.locals(reception=Reception)
     cpdef Py_ssize_t _ahead(self) except -1
-
-    @cython.locals(reception=Reception)
     cdef _content(self)
     cpdef _reset(self, bytes answer)
     cpdef _forget(self)

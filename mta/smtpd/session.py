@@ -44,8 +44,9 @@ class Session(Client):
     """A client's connection; also its transaction, as reception fills it in."""
 
     __slots__ = (
-        "listener", "service", "core", "transport", "network", "deadline", "bucket", "cap", "ends",
-        "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims", "starved",
+        "listener", "service", "terms", "core", "transport", "network", "deadline", "bucket", "cap",
+        "ends", "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims",
+        "starved",
     )  # fmt: skip
 
     network: bytes  # the key of the session limit
@@ -65,7 +66,8 @@ class Session(Client):
 
     def __init__(self, listener: Listener, address: str, network: bytes, relay: bool) -> None:
         super().__init__(address, listener.service.next_id(), relay=relay)
-        self.listener, self.service, self.network = listener, listener.service, network
+        self.listener, self.service, self.terms = listener, listener.service, listener.terms
+        self.network = network
         self.core = ServerCore(listener.options_for(self))
         self.transport: asyncio.Transport | None = None
         self.deadline = self.bucket = 0
@@ -87,7 +89,7 @@ class Session(Client):
         """Greet the client."""
         self.transport = transport  # type: ignore[assignment]  # always a stream's
         deadlines, listener = self.service.deadlines, self.listener
-        seconds = listener.seconds
+        seconds = self.terms.seconds
         deadlines.add(self, seconds.command)
         if seconds.session != _NEVER:
             self.cap = self.ends = deadlines.now + seconds.session
@@ -98,9 +100,9 @@ class Session(Client):
             self.core.greeting()
         self._turn()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> bytearray:
         """The worker's buffer: what is read into it is used up before the next read."""
-        return self.service.view
+        return self.service.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Octets have come."""
@@ -160,11 +162,11 @@ class Session(Client):
             return
         status = core.status()
         if status & _IN_CONTENT:
-            self._extend(self.listener.seconds.data_block)
+            self._extend(self.terms.seconds.data_block)
             if core.content_size > self.reserved:
                 self._grow()
         elif output:
-            seconds = self.listener.seconds
+            seconds = self.terms.seconds
             self._extend(seconds.idle if self.sender is None else seconds.command)
         if self.paused is bool(status & _WANTS_READ):
             self._read_or_pause()
@@ -176,7 +178,7 @@ class Session(Client):
         self.errors = self.core.errors
         large = [line for line in output.split(b"\r\n") if line.startswith(TOO_LARGE)]
         for line in large[self.told :]:
-            self.listener.reception.refused(self, line, "MAIL")
+            self.terms.reception.refused(self, line, "MAIL")
         self.told = 0
 
     def _grow(self) -> None:
@@ -185,23 +187,23 @@ class Session(Client):
         largest = core.options.max_size
         if self.starved or (largest and self.reserved >= largest):
             return  # beyond the largest size nothing is kept
-        if not self.listener.reception.room.grow(self, core.content_size):
+        if not self.terms.reception.room.grow(self, core.content_size):
             self.starved = True
             self._read_or_pause()
 
     def more_room(self) -> None:
         """There is room for more content."""
         self.starved = False
-        self._extend(self.listener.seconds.data_block)
+        self._extend(self.terms.seconds.data_block)
         self._read_or_pause()
 
     def give_up(self) -> None:
         """No content comes any more."""
         if self.starved:
             self.starved = False
-            self.listener.reception.room.forget(self)
+            self.terms.reception.room.forget(self)
         if self.reserved:
-            self.listener.reception.room.release(self)
+            self.terms.reception.room.release(self)
 
     def _extend(self, seconds: int) -> None:
         """The client has so many seconds from now, but not beyond the cap."""
@@ -232,7 +234,7 @@ class Session(Client):
             return
         self.ending = True
         self.cap = _NEVER
-        self._extend(self.listener.seconds.linger)
+        self._extend(self.terms.seconds.linger)
         self._read_or_pause()
         if self.eof:
             transport.close()
@@ -276,35 +278,33 @@ class Session(Client):
             self.extended = extended if not claims.proto else claims.proto == "ESMTP"
             self.trace = xclient.trace_of(self, claims)
         self._forget()
-        return self.listener.reception.hello(self, extended, self.core.options.extended)
+        return self.terms.reception.hello(self, extended, self.core.options.extended)
 
     def _mail(self) -> None:
-        core, reception = self.core, self.listener.reception
+        core, reception = self.core, self.terms.reception
         envelope = core.envelope
         core.verdict(reception.mail(self, envelope.address, envelope.size, envelope.params))
 
     def _rcpt(self) -> None:
-        core, reception = self.core, self.listener.reception
+        core, reception = self.core, self.terms.reception
         envelope = core.envelope
         core.verdict(reception.rcpt(self, envelope.address, envelope.params))
 
     def _data(self) -> None:
-        core, listener = self.core, self.listener
-        reception = listener.reception
-        refusal = reception.data(self)
+        core, terms = self.core, self.terms
+        refusal = terms.reception.data(self)
         if refusal is None:
             # Each piece extends the deadline, drips beyond this do not.
-            self.cap = self.service.deadlines.now + listener.seconds.content
+            self.cap = self.service.deadlines.now + terms.seconds.content
             core.ahead = self._ahead()
         core.verdict(refusal)
 
     def _ahead(self) -> int:
         """Octets of room for our header in front of the content."""
-        reception = self.listener.reception
-        return reception.ahead(self, self.core.envelope.declared)
+        return self.terms.reception.ahead(self, self.core.envelope.declared)
 
     def _content(self) -> None:
-        core, reception = self.core, self.listener.reception
+        core, reception = self.core, self.terms.reception
         self.cap = self.ends
         ahead = core.ahead
         reception.content(self, self, core.body(), core.flags, self.stored, ahead)
@@ -313,7 +313,7 @@ class Session(Client):
     def _reset(self, answer: bytes) -> None:
         """The transaction is over; `answer` has refused its content, or is empty."""
         if answer:
-            self.listener.reception.refused(self, answer, ".")
+            self.terms.reception.refused(self, answer, ".")
             self.told += answer.startswith(TOO_LARGE)
         self.cap = self.ends
         self._forget()
@@ -330,7 +330,7 @@ class Session(Client):
 
     def expire(self) -> None:
         """The deadline has passed (`Deadlines` calls this)."""
-        deadlines, command = self.service.deadlines, self.listener.seconds.command
+        deadlines, command = self.service.deadlines, self.terms.seconds.command
         if self.core.waiting or (self.starved and deadlines.now < self.cap):
             # The delay is ours.
             deadlines.add(self, min(command, max(1, self.cap - deadlines.now)))

@@ -127,7 +127,7 @@ def answer(session: Session, event: Command) -> None:
 
 def trace_of(session: Session, claims: Claims) -> bytes:
     """The Received header of the session's messages: NAME, and LOGIN as RFC 3848 has it."""
-    hostname = session.listener.reception.options.hostname
+    hostname = session.terms.reception.options.hostname
     return trace(
         session.name, session.address, hostname,
         extended=session.extended, host=claims.name or "", login=bool(claims.login),

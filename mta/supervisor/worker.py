@@ -54,12 +54,12 @@ from mta.supervisor.shards import open_shards
 from mta.supervisor.workers import Orders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from mta.config.schema import Config
     from mta.hooks.runner import Hooks
     from mta.maillog.records import RecordWriter
-    from mta.model import Message, Wish
+    from mta.model import Message
     from mta.reception.reception import Reception
     from mta.spool.shard import Shard
 
@@ -221,29 +221,16 @@ class Worker:
             wiring.reception_options(self.config, options),
             wiring.policy(self.config, options),
             self.ids[self.manager.home.number],
-            self._submit,
+            self.manager.submit,
             self.manager.home.log,
             self.clock,
             self.budget,
             records=self.opened[0].lines,
-            problem=lambda: self.manager.home.problem,
+            store=self.manager.home,
+            hand=self.hands[poison.RECEIVE],
         )
 
     # ------------------------------------------------------------------ between the parts
-
-    def _submit(
-        self,
-        message: Message,
-        addresses: list[str],
-        done: Callable[[BaseException | None], None],
-        wishes: Mapping[int, Wish] | None = None,
-    ) -> None:
-        hand = self.hands[poison.RECEIVE]
-        hand.hold(message.id)
-        try:
-            self.manager.submit(message, addresses, done, wishes)
-        finally:
-            hand.drop()
 
     def _sender_of(self, id: bytes) -> str:
         message = self.manager.shards[id_shard(id)].message(id)

@@ -15,6 +15,7 @@ TWINS = {
     "envelope": ("server", "fuzz/test_envelope.py"),
     "gcra": ("gcra", "fuzz/test_shaping.py"),
     "headers": ("headers", "unit/speedups/test_headers.py"),
+    "ids": ("ids", "unit/speedups/test_ids.py"),
     "lines": ("lines", "unit/speedups/test_lines.py"),
     "logline": ("logline", "unit/speedups/test_logline.py"),
     "reply": ("client", "unit/smtp/test_client_kernels.py"),

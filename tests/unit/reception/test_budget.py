@@ -10,16 +10,17 @@ import pytest
 
 from mta._speedups.sharedtable import SharedTable, format_table, table_size
 from mta.reception.budget import FIRST, STEP, Budget
+from mta.reception.client import Client
 
 MB = 1 << 20
 
 
-class Session:
+class Session(Client):
     """Content of so many octets, read in pieces of 64 KiB."""
 
     def __init__(self, budget: Budget, size: int) -> None:
-        self.budget, self.size = budget, size
-        self.reserved = self.got = 0
+        super().__init__("192.0.2.1", "s-1")
+        self.budget, self.size, self.got = budget, size, 0
         self.waits = False
 
     def more_room(self) -> None:

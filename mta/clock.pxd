@@ -1,0 +1,12 @@
+# Layout of the machine's clocks; the source is clock.py.
+
+cimport cython
+
+cdef object _time_ns
+
+
+cdef class SystemClock:
+    cpdef double monotonic(self)
+
+    @cython.locals(now=cython.longlong)
+    cpdef long long wall_us(self)
