@@ -21,10 +21,10 @@ cdef class Cycle:
     cdef public bytes newest_logged
     cdef public list incoming
     cdef public bint closed
-    cdef object _frozen, _logged, _company, _timer, _retry, _write_error, _stalled_since, _closing
+    cdef object _frozen, _logged, _timer, _retry, _write_error, _stalled_since, _closing
     cdef list _again, _again_frames
     cdef Job _job
-    cdef bint _busy, _frame_due, _kicked, _reopen
+    cdef bint _gathering, _busy, _frame_due, _kicked, _reopen
     cdef double _retry_delay
     cdef int _attempts_left
 
@@ -40,7 +40,6 @@ cdef class Cycle:
     cpdef list frames(self)
     cdef _turn(self)
     cdef bint _gathers(self)
-    cdef Py_ssize_t _have(self)
     cdef _submit(self, Job job)
     cdef _freeze(self)
 

@@ -104,8 +104,8 @@ class Cycle:
         self.unlogged: dict[bytes, None] = {}  # accepted, Reception record not yet in a frame
         self.newest_logged = b""
         self.on_durable: Callable[[list[Stored]], None] | None = None  # before those who wait know
-        self._expected = 0  # messages of the last cycle, and those that came meanwhile
-        self._company: Timer | None = None  # while a cycle waits for them
+        self._expected = 0  # messages of the last cycle
+        self._gathering = False
         self.incoming: list[Stored] = []  # to be written
         self._frozen: deque[Frame] = deque()  # to be logged; at most one, but after a failure
         self._logged: deque[Frame] = deque()  # synced in the log, to be written
@@ -130,8 +130,7 @@ class Cycle:
     def accept(self, message: Stored) -> None:
         """Commit a message with the next cycle."""
         self.incoming.append(message)
-        if self._company is None or self._have() >= self._expected:
-            self.kick()
+        self.kick()
 
     def kick(self) -> None:
         """Start a cycle with the loop's next turn, so that this turn's calls share it."""
@@ -220,35 +219,29 @@ class Cycle:
         self._submit(job)
 
     def _gathers(self) -> bool:
-        """True while it pays to wait for the messages of all who brought one lately.
+        """True while it pays to wait for as many messages as the last cycle had.
 
-        Those are the messages of the last cycle and those that came while it was under way:
-        otherwise two halves of the sessions would take turns. Each cycle costs a thread's turn
-        and its syncs, so many sessions share one gladly; a lone session never waits.
+        Each cycle costs a thread's turn and its syncs, so many sessions share one gladly; a lone
+        session finds its message alone in each cycle and never waits.
         """
-        have = self._have()
-        if have >= self._expected or self._frame_due or self._closing or self._again:
+        have = len(self.incoming) + len(self._job.accepted)
+        if not have or self._frame_due or self._closing or self._again:
             return False
-        if not (have or self._logged):
+        if have >= self._expected:
             return False
-        if self._company is None:
-            self._company = self._call_later(GATHER, self._gathered)
+        if not self._gathering:
+            self._gathering = True
+            self._call_later(GATHER, self._gathered)
         return True
 
-    def _have(self) -> int:
-        """Messages for the next cycle."""
-        return len(self.incoming) + len(self._job.accepted)
-
     def _gathered(self) -> None:
-        self._company = None
+        self._gathering = False
         self._expected = 0
         self._turn()
 
     def _submit(self, job: Job) -> None:
         self._busy = True
-        if self._company is not None:
-            self._company.cancel()
-            self._company = None
+        self._expected = len(job.accepted)
         self._job = Job()
         job.runs = self._bodies.take()
         self._committer.submit(job)
@@ -339,7 +332,6 @@ class Cycle:
             self._reopened(job)
         else:
             self._settled(job)
-        self._expected = len(job.accepted) + self._have()
         ok = not (job.error or job.close)
         if ok and self._closing:  # what the callbacks add is still taken along
             self._durable(job)

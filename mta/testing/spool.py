@@ -53,11 +53,6 @@ class ManualLoop:
         while self._run_timer() or self._run_woken(any(shard.busy for shard in shards)):
             pass
 
-    def turn(self) -> None:
-        """Run the calls that are due, and none of another thread."""
-        while self._run_timer():
-            pass
-
     def advance(self, seconds: float, *shards: Shard) -> None:
         """Move the clock, then `run`."""
         self.clock.advance(seconds)

@@ -69,71 +69,11 @@ def test_a_cycle_waits_a_millisecond_for_as_many_messages_as_the_last_had(
     bench.run()
     assert len(answers) == 6  # which has come
     accept()
-    bench.run()
-    assert len(answers) == 6
     bench.loop.advance(0.0011, bench.shard)
     assert len(answers) == 7  # nobody else came
     accept()
     bench.run()
     assert len(answers) == 8  # and a lone session never waits
-
-
-def test_who_came_during_a_cycle_shares_the_next_with_those_it_served(bench: SpoolBench) -> None:
-    answers: list[BaseException | None] = []
-
-    def accept() -> None:
-        recipients = bench.message("a@x.example")
-        bench.shard.accept(recipients[0].message, recipients, answers.append)
-
-    for _ in range(3):
-        accept()
-    bench.loop.turn()
-    assert bench.shard.busy
-    accept()
-    accept()
-    bench.run()
-    assert len(answers) == 3
-    for _ in range(3):
-        accept()
-    bench.run()
-    assert (len(answers), bench.shard.stats().largest_group) == (8, 5)
-
-
-def test_company_that_came_in_time_leaves_the_next_cycle_alone(bench: SpoolBench) -> None:
-    answers: list[BaseException | None] = []
-
-    def accept(count: int) -> None:
-        for _ in range(count):
-            recipients = bench.message("a@x.example")
-            bench.shard.accept(recipients[0].message, recipients, answers.append)
-        bench.run()
-
-    accept(2)
-    accept(1)
-    accept(1)
-    assert len(answers) == 4
-    bench.loop.advance(0.002, bench.shard)  # past the millisecond that was not needed
-    accept(1)
-    assert len(answers) == 4  # two are expected still
-
-
-@pytest.mark.parametrize("company", [True, False])
-def test_changes_of_a_frame_wait_a_millisecond_for_company(
-    bench: SpoolBench, company: bool
-) -> None:
-    one, two, three = (bench.message("a@x.example")[0] for _ in range(3))
-    bench.accept([one])
-    bench.shard.close(one, b"delivered")
-    bench.shard.accept(two.message, [two], lambda error: None)
-    bench.shard.flush_now()
-    bench.run()
-    assert (bench.shard.stats().commits, bench.shard.position) == (2, (0, 0))
-    if company:
-        bench.shard.accept(three.message, [three], lambda error: None)
-        bench.run()
-    else:
-        bench.loop.advance(0.0011, bench.shard)
-    assert (bench.shard.stats().commits, bench.shard.position) == (3, (1, 1))
 
 
 def test_an_accepted_message_is_there_after_a_restart(bench: SpoolBench) -> None:
