@@ -15,7 +15,7 @@ cdef struct Buffer:
 cdef inline uint8_t* reserve(Buffer* b, Py_ssize_t size) except NULL:
     # Where the next `size` octets go; valid until the next call.
     cdef uint8_t* grown
-    if b.room - b.used < size:
+    if b.data == NULL or b.room - b.used < size:
         grown = <uint8_t*> realloc(b.data, 2 * b.room + size + 512)
         if grown == NULL:
             raise MemoryError

@@ -100,15 +100,17 @@ class ClientCore:
     """Why the session ended; None while it lasts, after QUIT, and if it was closed while idle."""
     overlap_failed: bool
     """The server lost what was sent ahead, or was slow to answer: no overlap with this host."""
+    idle: bool
+    """A transaction or QUIT may be given."""
+    overlap_ok: bool
+    """`send_content` may be given the next transaction."""
+    deadline_kind: int
+    """Which time-out is running (RFC 5321 4.5.3.2): a place in `KIND_NAMES`, 0 for none."""
 
     def __init__(self, options: ClientOptions) -> None: ...
     @property
     def state(self) -> str:
         """What it waits for, one of `STATE_NAMES`."""
-
-    @property
-    def idle(self) -> bool:
-        """A transaction or QUIT may be given."""
 
     @property
     def closed(self) -> bool:
@@ -119,10 +121,6 @@ class ClientCore:
         """Whether BINARYMIME content can be sent (RFC 3030)."""
 
     @property
-    def overlap_ok(self) -> bool:
-        """`send_content` may be given the next transaction."""
-
-    @property
     def in_flight(self) -> int:
         """Transactions given and not ended: 0, 1 or 2."""
 
@@ -130,12 +128,11 @@ class ClientCore:
     def last_reply(self) -> tuple[int, str, str]:
         """Code, enhanced code and text of the last reply; code 0 before the first."""
 
-    @property
-    def deadline_kind(self) -> int:
-        """Which time-out is running (RFC 5321 4.5.3.2): a place in `KIND_NAMES`, 0 for none."""
-
     def feed(self, data: Buffer, size: int = -1) -> None:
         """Take the first `size` octets of `data` (all by default); nothing of it is kept."""
+
+    def event(self) -> int:
+        """As `next_event`, but 0 for none: without an object, for the compiled shell."""
 
     def next_event(self) -> int | None:
         """The next event, None if there is none; DONE comes first, until all are taken."""

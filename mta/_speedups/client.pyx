@@ -1,7 +1,10 @@
 """The SMTP client's state machine; mta/smtp/client.py has the theory of operation."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdlib cimport free
+from mta._speedups.buffer cimport Buffer, put
 from mta._speedups.client_words cimport *  # states and the like are written bare throughout
 from mta._speedups.reply cimport ReplyReader
 from mta._speedups.stuff cimport stuffed
@@ -32,6 +35,45 @@ cdef int[13] KINDS = [
 
 cdef enum:
     MAX_HELD = 65536  # octets that may come between 354 and the content
+    MAX_GROUP = 65536  # octets of memory kept for the next envelope
+
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
+cdef dict NO_LIMITS = {}  # of every session without the keyword; nobody writes to it
+cdef Buffer GROUP         # where an envelope is put together, within one call
+
+
+cdef int put_text(Buffer *to, str text) except -1:
+    cdef Py_ssize_t size
+    cdef const char *data = PyUnicode_AsUTF8AndSize(text, &size)
+    return put(to, data, size)
+
+
+cdef int put_bytes(Buffer *to, bytes data) except -1:
+    return put(to, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+cdef int put_decimal(Buffer *to, Py_ssize_t number) except -1:
+    cdef char digits[24]
+    cdef int at = 24
+    while True:
+        at -= 1
+        digits[at] = <char>(48 + number % 10)
+        number //= 10
+        if number == 0:
+            return put(to, digits + at, 24 - at)
+
+
+cdef bytes grouped():
+    # What was put into GROUP, which is empty again; a large one gives its memory back.
+    cdef bytes whole = PyBytes_FromStringAndSize(<char *>GROUP.data, GROUP.used)
+    GROUP.used = 0
+    if GROUP.room > MAX_GROUP:
+        free(GROUP.data)
+        GROUP.data, GROUP.room = NULL, 0
+    return whole
 
 
 class LocalProtocolError(Exception):
@@ -39,15 +81,6 @@ class LocalProtocolError(Exception):
 
 
 cdef class ClientOptions:
-    cdef readonly str ehlo_name
-    cdef readonly bint pipelining
-    cdef readonly bint overlap
-    cdef readonly str convert_8bit
-    cdef readonly bint lmtp
-    cdef readonly str convert_binary
-    cdef readonly str chunking
-    cdef readonly frozenset disable
-
     def __init__(
         self, str ehlo_name not None, *, bint pipelining=True, bint overlap=True,
         str convert_8bit not None="bounce", str convert_binary not None="bounce",
@@ -72,24 +105,6 @@ cdef class ClientOptions:
 
 
 cdef class Transaction:
-    cdef readonly str sender
-    cdef readonly list recipients
-    cdef readonly bytes body
-    cdef readonly int flags
-    cdef public object tag
-    cdef readonly list results       # a tuple for each recipient; None while undecided
-    cdef list _sent                  # numbers of the recipients sent, None for all
-    cdef Py_ssize_t _to_send         # how many RCPT this transaction has
-    cdef Py_ssize_t _cursor          # RCPT replies read
-    cdef Py_ssize_t _accepted        # of them 2xx
-    cdef bint _mail_refused
-    cdef bytes _mail_params          # further parameters, each with its leading blank
-    cdef list _rcpt_params           # the same by recipient, or None
-    cdef bint _wide                  # an address is not ASCII
-    cdef bint _chunked               # its content leaves by BDAT
-    cdef bint _eager                 # with the envelope
-    cdef readonly bint ahead         # left with the dot of the one before
-
     def __init__(
         self, str sender not None, list recipients not None, bytes body not None, int flags=0,
         tag=None, bytes mail_params not None=b"", list rcpt_params=None,
@@ -128,14 +143,15 @@ cdef class Transaction:
             f"{decided}/{len(self.results)} decided>"
         )
 
-    cdef void _fill(self, tuple result):
+    cdef int _fill(self, tuple result) except -1:
         # Decides all that is undecided.
         cdef Py_ssize_t i
         for i in range(len(self.results)):
             if self.results[i] is None:
                 self.results[i] = result
+        return 0
 
-    cdef bint _fill_next(self, tuple result):
+    cdef bint _fill_next(self, tuple result) except -1:
         # Decides the first that is undecided; True if more are.
         cdef Py_ssize_t i
         cdef bint given = False
@@ -147,63 +163,65 @@ cdef class Transaction:
                 given = True
         return False
 
-    cdef Py_ssize_t _number(self, Py_ssize_t place):
+    cdef Py_ssize_t _number(self, Py_ssize_t place) except -1:
         # The recipient's number of the place-th RCPT.
         return place if self._sent is None else self._sent[place]
 
-    cdef bint _screen(self, bint utf8):
+    cdef bint _screen(self, bint utf8) except -1:
         # Decides recipients whose address must not be sent; False if none is left.
         cdef Safety what
         cdef Py_ssize_t i
-        cdef list sent = []
+        cdef list sent = None  # once one is not
         for i in range(len(self.recipients)):
-            what = safety(<str>self.recipients[i])
+            what = safety(<str?>self.recipients[i])
             if what == SAFE or what == WIDE and utf8:
-                sent.append(i)
                 self._wide |= what == WIDE
+                if sent is not None:
+                    sent.append(i)
             else:
                 self.results[i] = unsafe_reply(what, "RCPT")
-        if len(sent) < len(self.recipients):
+                if sent is None:
+                    sent = list(range(i))
+        if sent is not None:
             self._sent = sent
             self._to_send = len(sent)
         return self._to_send > 0
+
+    cdef bytes _bdat(self):
+        return b"BDAT %d LAST\r\n" % self.size  # RFC 3030 2
 
     cdef Py_ssize_t _wire_size(self):
         # Octets of the content with a final CRLF, without stuffing and final dot (RFC 1870 3).
         cdef Py_ssize_t size = PyBytes_GET_SIZE(self.body)
         return size if ends_line(self.body) else size + 2
 
-    cdef bytes _rcpt(self, Py_ssize_t place):
+    cdef int _put_mail(self, Buffer *to, int capabilities) except -1:
+        put(to, b"MAIL FROM:<", 11)
+        put_text(to, self.sender)
+        put(to, b">", 1)
+        if capabilities & CAN_SIZE:
+            put(to, b" SIZE=", 6)  # RFC 1870 5
+            put_decimal(to, self._wire_size())
+        if self.flags & FLAG_BINARYMIME:
+            put(to, b" BODY=BINARYMIME", 16)  # RFC 3030 3
+        elif self.flags & FLAG_EIGHT_BIT:
+            put(to, b" BODY=8BITMIME", 14)  # RFC 6152 2
+        if self._wide:
+            put(to, b" SMTPUTF8", 9)  # RFC 6531 3.4
+        put_bytes(to, self._mail_params)
+        return put(to, b"\r\n", 2)
+
+    cdef int _put_rcpt(self, Buffer *to, Py_ssize_t place) except -1:
         cdef Py_ssize_t number = self._number(place)
-        cdef bytes address = (<str>self.recipients[number]).encode("utf-8")
-        if self._rcpt_params is None:
-            return b"RCPT TO:<%b>\r\n" % address
-        return b"RCPT TO:<%b>%b\r\n" % (address, self._rcpt_params[number])
+        put(to, b"RCPT TO:<", 9)
+        put_text(to, <str>self.recipients[number])
+        put(to, b">", 1)
+        if self._rcpt_params is not None:
+            put_bytes(to, <bytes?>self._rcpt_params[number])
+        return put(to, b"\r\n", 2)
 
 
 cdef class ClientCore:
-    cdef readonly ClientOptions options
-    cdef int _state                   # State
-    cdef int _told                    # the state whose event was given out, -1 for none
-    cdef ReplyReader _reader
-    cdef bytes _held                  # read after 354, before the content was given
-    cdef list _out                    # buffers to write
-    cdef list _done                   # ended transactions that were not taken yet
-    cdef Transaction _current         # the one whose replies are read
-    cdef Transaction _next            # the one sent ahead
-    cdef bint _reset_needed           # the server may still hold the last envelope
-    cdef bint _pipeline               # group commands in this session
-    cdef bint _overlap                # send the next envelope with the dot
-    cdef bint _chunk_all              # content leaves by BDAT where it can
-    cdef bint _eager                  # with its envelope
-    cdef readonly bint overlap_failed
-    cdef readonly int capabilities    # Capability bits
-    cdef readonly object size_limit   # octets, 0 for none
-    cdef readonly dict limits         # of LIMITS (RFC 9422), by name
-    cdef readonly object transactions
-    cdef readonly object replies
-    cdef readonly tuple failure       # why the session ended: a result, or None
-
     def __init__(self, ClientOptions options not None):
         self.options = options
         self._state = GREETING
@@ -212,19 +230,14 @@ cdef class ClientCore:
         self._out = []
         self._done = []
         self.size_limit = 0
-        self.limits = {}
-        self.transactions = 0
-        self.replies = 0
+        self.limits = NO_LIMITS
+        self.deadline_kind = KIND_GREETING
 
     # What the shell asks
 
     @property
     def state(self):
         return STATE_NAMES[self._state]
-
-    @property
-    def idle(self):
-        return self._state == IDLE
 
     @property
     def closed(self):
@@ -235,10 +248,6 @@ cdef class ClientCore:
         return self._takes_binary()
 
     @property
-    def overlap_ok(self):
-        return self._overlap
-
-    @property
     def in_flight(self):
         return (self._current is not None) + (self._next is not None)
 
@@ -246,17 +255,14 @@ cdef class ClientCore:
     def last_reply(self):
         return self._reader.reply("")[:3]
 
-    @property
-    def deadline_kind(self):
-        if self._state == MAIL and self._current.ahead:
-            return KIND_AHEAD if self._overlap else KIND_LATE
-        return KINDS[self._state]
-
     def next_event(self):
+        return self.event() or None
+
+    cpdef int event(self) except -1:
         if self._done:
             return EVENT_DONE
         if self._told == self._state:
-            return None
+            return 0
         self._told = self._state
         if self._state == IDLE:
             return EVENT_READY
@@ -264,14 +270,14 @@ cdef class ClientCore:
             return EVENT_CONTENT_WANTED
         if self._state == CLOSED:
             return EVENT_CLOSED
-        return None
+        return 0
 
-    def take_done(self):
+    cpdef Transaction take_done(self):
         if not self._done:
             raise LocalProtocolError("no transaction has ended")
         return self._done.pop(0)
 
-    def output(self):
+    cpdef list output(self):
         cdef list out = self._out
         if out:
             self._out = []
@@ -279,7 +285,9 @@ cdef class ClientCore:
 
     # What the shell does
 
-    def submit(self, Transaction transaction not None):
+    cpdef submit(self, Transaction transaction):
+        if transaction is None:
+            raise TypeError("a transaction is needed")
         if self._state != IDLE:
             raise LocalProtocolError(f"a transaction cannot begin in state {self.state}")
         self._told = -1
@@ -296,17 +304,17 @@ cdef class ClientCore:
                 return
         self._send_envelope(transaction, b"")
 
-    def send_content(self, Transaction next_one=None):
+    cpdef send_content(self, Transaction next_one=None):
         if self._state != WANTED:
             raise LocalProtocolError(f"no content is wanted in state {self.state}")
-        if next_one is not None and not self._overlap:
+        if next_one is not None and not self.overlap_ok:
             raise LocalProtocolError("nothing may be sent ahead in this session")
         cdef Transaction tx = self._current
         cdef bytes body = tx.body
         cdef bytes dot = b".\r\n" if ends_line(body) else b"\r\n.\r\n"
         if tx._chunked:
             dot = b""
-            self._out.append(b"BDAT %d LAST\r\n" % tx.size)  # RFC 3030 2
+            self._out.append(tx._bdat())
         elif tx.flags & FLAG_DOT_LINES:
             body = stuffed(body)  # RFC 5321 4.5.2
         if body:
@@ -323,7 +331,7 @@ cdef class ClientCore:
             self._held = None
             self._read(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
 
-    def feed(self, data, Py_ssize_t size=-1):
+    cpdef feed(self, data, Py_ssize_t size=-1):
         cdef Py_buffer view
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
@@ -331,21 +339,22 @@ cdef class ClientCore:
         finally:
             PyBuffer_Release(&view)
 
-    def quit(self):
+    cpdef quit(self):
         if self._state != IDLE:
             raise LocalProtocolError(f"QUIT cannot be sent in state {self.state}")
         self._out.append(b"QUIT\r\n")
         self._enter(QUIT)
 
-    def overlap_off(self):
-        self._overlap = False
+    cpdef overlap_off(self):
+        self.overlap_ok = False
         if self._state == MAIL and self._current.ahead:
             self.overlap_failed = True
+            self.deadline_kind = KIND_LATE
 
-    def connection_lost(self, str reason not None=""):
+    cpdef connection_lost(self, str reason=""):
         self._lose("connection lost", reason)
 
-    def time_out(self):
+    cpdef time_out(self):
         if self._state == MAIL and self._current.ahead:
             self.overlap_failed = True
         self._lose("timed out", "")
@@ -394,17 +403,17 @@ cdef class ClientCore:
         if ahead is not None:
             self._current, self._next = ahead, None
             self._finish(back)
-        self._overlap = False
+        self.overlap_ok = False
         self._held = None
         self._enter(CLOSED)
         return 0
 
     # Transactions
 
-    cdef bint _admit(self, Transaction tx):
+    cdef bint _admit(self, Transaction tx) except -1:
         # Decides here what the server would refuse anyway; False: it is done, send nothing.
         cdef Py_ssize_t size = tx._wire_size()
-        if self.size_limit and size > self.size_limit:
+        if 0 < self._size_limit < size:
             text = f"the message has {size} octets, the server takes {self.size_limit}"
             tx._fill((552, "5.3.4", text, "MAIL"))  # RFC 1870 6.1
         elif tx.flags & FLAG_BINARYMIME and not self._takes_binary():
@@ -422,7 +431,7 @@ cdef class ClientCore:
         self._done.append(tx)
         return False
 
-    cdef bint _admit_addresses(self, Transaction tx):
+    cdef bint _admit_addresses(self, Transaction tx) except -1:
         # RFC 6531 3.2: nothing beyond ASCII to a server without SMTPUTF8.
         cdef bint utf8 = self.capabilities & CAN_SMTPUTF8 != 0
         cdef Safety what = safety(tx.sender)
@@ -440,41 +449,32 @@ cdef class ClientCore:
         cdef int needed = CAN_CHUNKING | CAN_BINARYMIME
         return self.capabilities & needed == needed and self.options.chunking != "never"
 
-    cdef bytes _mail(self, Transaction tx):
-        cdef bytes line = b"MAIL FROM:<%b>" % tx.sender.encode("utf-8")
-        if self.capabilities & CAN_SIZE:
-            line += b" SIZE=%d" % tx._wire_size()  # RFC 1870 5
-        if tx.flags & FLAG_BINARYMIME:
-            line += b" BODY=BINARYMIME"  # RFC 3030 3
-        elif tx.flags & FLAG_EIGHT_BIT:
-            line += b" BODY=8BITMIME"  # RFC 6152 2
-        if tx._wide:
-            line += b" SMTPUTF8"  # RFC 6531 3.4
-        if tx._mail_params:
-            line += tx._mail_params
-        return line + b"\r\n"
-
     cdef int _send_envelope(self, Transaction tx, bytes before) except -1:
         # The whole group with PIPELINING, else MAIL alone. `before` leaves in the same buffer.
         # RFC 2920 3.1: a group must not exceed what TCP can hold while nobody reads; the shell
         # always reads, so a server that stops reading until its replies are taken cannot lock.
         cdef Py_ssize_t i
-        cdef list parts
+        GROUP.used = 0
+        put_bytes(&GROUP, before)
+        tx._put_mail(&GROUP, self.capabilities)
         if not self._pipeline:
-            self._out.append(before + self._mail(tx))
+            self._out.append(grouped())
             return 0
-        parts = [before, self._mail(tx)]
         for i in range(tx._to_send):
-            parts.append(tx._rcpt(i))
+            tx._put_rcpt(&GROUP, i)
         if tx._eager:
-            parts.append(b"BDAT %d LAST\r\n" % tx.size)
-            self._out.append(b"".join(parts))
-            if tx.body:
-                self._out.append(tx.body)
-            return 0
-        if not tx._chunked:
-            parts.append(b"DATA\r\n")
-        self._out.append(b"".join(parts))
+            put_bytes(&GROUP, tx._bdat())
+        elif not tx._chunked:
+            put(&GROUP, b"DATA\r\n", 6)
+        self._out.append(grouped())
+        if tx._eager and tx.body:
+            self._out.append(tx.body)
+        return 0
+
+    cdef int _send_rcpt(self, Transaction tx, Py_ssize_t place) except -1:
+        GROUP.used = 0
+        tx._put_rcpt(&GROUP, place)
+        self._out.append(grouped())
         return 0
 
     cdef int _finish(self, tuple result) except -1:
@@ -488,6 +488,10 @@ cdef class ClientCore:
     cdef int _enter(self, int state) except -1:
         self._state = state
         self._told = -1
+        self.idle = state == IDLE
+        self.deadline_kind = KINDS[state]
+        if state == MAIL and self._current.ahead:
+            self.deadline_kind = KIND_AHEAD if self.overlap_ok else KIND_LATE
         return 0
 
     # Replies
@@ -601,8 +605,9 @@ cdef class ClientCore:
             params = params.strip()
             if keyword == "SIZE" and params.isascii() and params.isdigit() and len(params) < 20:
                 self.size_limit = int(params)
+                self._size_limit = min(self.size_limit, PY_SSIZE_T_MAX)
         self._pipeline = self.options.pipelining and self.capabilities & CAN_PIPELINE
-        self._overlap = self._pipeline and self.options.overlap
+        self.overlap_ok = self._pipeline and self.options.overlap
         self._chunk_all = self.options.chunking in ("always", "eager")
         # RFC 2033 4.2: how many replies follow depends on those to RCPT
         self._eager = self._pipeline and self.options.chunking == "eager" and not self.options.lmtp
@@ -613,7 +618,7 @@ cdef class ClientCore:
         self._enter(RCPT)
         if ok:
             if not self._pipeline:
-                self._out.append(tx._rcpt(0))
+                self._send_rcpt(tx, 0)
             return 0
         tx._mail_refused = True
         tx._fill(reader.reply("MAIL"))
@@ -632,7 +637,7 @@ cdef class ClientCore:
         tx._cursor += 1
         if tx._cursor < tx._to_send:
             if not self._pipeline:
-                self._out.append(tx._rcpt(tx._cursor))
+                self._send_rcpt(tx, tx._cursor)
         elif tx._eager:
             self._enter(DOT)
         elif self._pipeline and not tx._chunked:

@@ -2,6 +2,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memchr, memcpy
 
 cdef enum:
@@ -39,16 +40,29 @@ cdef Py_ssize_t enhanced_size(const char *text, Py_ssize_t size, int code) noexc
 cdef str cleaned(const char *text, Py_ssize_t size):
     # Control characters would break logs and terminals: each becomes a question mark.
     # Not made of `text`: one octet would be an object that the whole interpreter shares.
-    cdef bytes raw = PyBytes_FromStringAndSize(NULL, size)
-    cdef unsigned char *at = <unsigned char *>PyBytes_AS_STRING(raw)
+    cdef bytes raw
+    cdef unsigned char *at
     cdef Py_ssize_t i
+    for i in range(size):
+        if <unsigned char>text[i] < 32 or text[i] == 127:
+            break
+    else:
+        return PyUnicode_DecodeUTF8(text, size, "replace")
+    raw = PyBytes_FromStringAndSize(NULL, size)
+    at = <unsigned char *>PyBytes_AS_STRING(raw)
     memcpy(at, text, size)
     for i in range(size):
         if at[i] == 9:
             at[i] = 32
         elif at[i] < 32 or at[i] == 127:
             at[i] = 63
-    return raw.decode("utf-8", "replace")
+    return PyUnicode_DecodeUTF8(<char *>at, size, "replace")
+
+
+cdef str behind(const char *text, Py_ssize_t size, Py_ssize_t enhanced):
+    # What follows the enhanced code and its blank.
+    cdef Py_ssize_t skip = min(enhanced + 1, size) if enhanced else 0
+    return cleaned(text + skip, size - skip)
 
 
 cdef class ReplyReader:
@@ -136,21 +150,25 @@ cdef class ReplyReader:
 
     cdef tuple reply(self, str command):
         # (code, enhanced, text, command); an enhanced code is taken off each line that has one.
-        cdef list raw = [self._last] if self._earlier is None else [*self._earlier, self._last]
-        cdef list parts = []
-        cdef str enhanced = ""
-        cdef const char *text
-        cdef Py_ssize_t size, skip
+        cdef const char *text = PyBytes_AS_STRING(self._last)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(self._last)
+        cdef Py_ssize_t skip
+        cdef list parts
+        cdef str enhanced
         cdef bytes one
-        for one in raw:
+        if self._earlier is None:
+            skip = enhanced_size(text, size, self.code)
+            enhanced = text[:skip].decode("ascii") if skip else ""
+            return self.code, enhanced, behind(text, size, skip), command
+        parts = []
+        enhanced = ""
+        for one in [*self._earlier, self._last]:
             text, size = PyBytes_AS_STRING(one), PyBytes_GET_SIZE(one)
             skip = enhanced_size(text, size, self.code)
-            if skip:
-                enhanced = enhanced or text[:skip].decode("ascii")
-                skip = min(skip + 1, size)
-            if size > skip:
-                parts.append(cleaned(text + skip, size - skip))
-        return self.code, enhanced, parts[0] if len(parts) == 1 else " ".join(parts), command
+            if skip and not enhanced:
+                enhanced = text[:skip].decode("ascii")
+            parts.append(behind(text, size, skip))
+        return self.code, enhanced, " ".join(filter(None, parts)), command
 
     def feed(self, data, Py_ssize_t start=0):
         cdef Py_buffer view

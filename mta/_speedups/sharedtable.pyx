@@ -93,44 +93,6 @@ MAX_WORKERS = 64
 GENERATIONS = 8
 
 
-cdef struct Header:
-    uint64_t magic           # written last
-    uint32_t version
-    uint32_t workers         # columns in each slot
-    uint64_t slots           # a power of two
-    uint64_t overflow        # shared slots behind them
-    uint64_t slot_size       # bytes, whole cache lines
-    uint64_t seed            # key of the hash: nobody outside can aim at a slot
-    uint64_t used            # slots claimed
-    uint64_t generations[8]  # change counters of the node's state
-    uint32_t elder           # worker + 1 that may use the memory kept back, 0 = none
-
-
-cdef struct Worker:
-    uint64_t sequence   # odd while an operation on `slot` is under way
-    uint64_t slot
-    uint64_t broken     # slot + 1 whose total still waits to be mended
-    uint64_t queue      # load: recipients in the queue
-    uint32_t sessions   # load: SMTP sessions
-    uint32_t alive
-    uint64_t memory     # octets of content in memory, or promised to it
-    uint32_t coming     # connections handed to it that it has not taken out yet
-
-
-cdef struct Held:
-    uint32_t full   # 1 while `id` is whole
-    uint32_t pad
-    uint8_t id[16]  # message id
-
-
-cdef struct Slot:
-    uint64_t key         # hash of the key, 0 = free
-    int64_t tat          # GCRA: theoretical arrival time, CLOCK_MONOTONIC ns
-    uint64_t waiters     # a bit for each worker that was refused a connection
-    uint32_t total       # connections of all workers
-    uint32_t columns[1]  # connections by worker; really `workers` of them
-
-
 def table_size(capacity, workers):
     return SLOTS_AT + (_slots(capacity) + _overflow(capacity)) * _slot_size(workers)
 
@@ -161,11 +123,6 @@ def format_table(uint8_t[::1] buffer, capacity, workers, uint64_t seed):
 
 
 cdef class Bucket:
-    cdef readonly uint64_t slot
-    cdef readonly int64_t interval_ns
-    cdef readonly int64_t burst
-    cdef readonly object rule
-
     def __init__(self, uint64_t slot, int64_t interval_ns, int64_t burst, rule):
         if not gcra_valid(interval_ns, burst):
             raise ValueError(f"interval {interval_ns} ns and burst {burst} are not a rate")
@@ -173,16 +130,6 @@ cdef class Bucket:
 
 
 cdef class SharedTable:
-    cdef uint8_t[::1] _view     # keeps the map alive
-    cdef Header *_head          # start of the map, valid as long as _view
-    cdef uint8_t *_first        # the first slot
-    cdef uint64_t _size         # bytes of a slot
-    cdef uint64_t _count        # slots with the overflow
-    cdef bytes _seed
-    cdef readonly int workers
-    cdef readonly uint64_t capacity
-    cdef readonly int denied    # take_rates: place of the bucket that refused
-
     def __init__(self, uint8_t[::1] buffer, int workers=0):
         cdef Header *head
         if buffer.shape[0] < SLOTS_AT or <size_t>&buffer[0] % 8:
@@ -206,10 +153,10 @@ cdef class SharedTable:
     def used(self):
         return load64(&self._head.used)
 
-    cdef inline Slot *_at(self, uint64_t index) noexcept nogil:
+    cdef Slot *_at(self, uint64_t index) noexcept nogil:
         return <Slot *>(self._first + index * self._size)
 
-    cdef inline Worker *_line(self, int worker) noexcept nogil:
+    cdef Worker *_line(self, int worker) noexcept nogil:
         return <Worker *>(<uint8_t *>self._head + PAGE + worker * WORKER_LINE)
 
     cdef Slot *_slot(self, uint64_t index) except NULL:
@@ -222,12 +169,12 @@ cdef class SharedTable:
             raise IndexError(f"worker {worker} has no column in the shared table")
         return 0
 
-    cdef inline void _begin(self, int worker, uint64_t index) noexcept nogil:
+    cdef void _begin(self, int worker, uint64_t index) noexcept nogil:
         cdef Worker *line = self._line(worker)
         store64(&line.slot, index)
         store64(&line.sequence, line.sequence + 1)
 
-    cdef inline void _end(self, int worker) noexcept nogil:
+    cdef void _end(self, int worker) noexcept nogil:
         cdef Worker *line = self._line(worker)
         store64(&line.sequence, line.sequence + 1)
 
@@ -254,7 +201,7 @@ cdef class SharedTable:
 
     # rates
 
-    cdef inline int64_t _take(
+    cdef int64_t _take(
         self, Slot *slot, int64_t now, int64_t interval, int64_t burst, int64_t n,
     ) noexcept nogil:
         cdef int64_t tat, wait, after
@@ -275,7 +222,7 @@ cdef class SharedTable:
     def give_back(self, uint64_t slot, int64_t interval_ns, int64_t n=1):
         addi(&self._slot(slot).tat, -n * interval_ns)
 
-    def take_rates(self, tuple buckets, double now, int64_t n=1):
+    cpdef double take_rates(self, tuple buckets, double now, int64_t n=1) except -1.0:
         cdef int64_t now_ns = <int64_t>(now * 1e9), wait
         cdef Py_ssize_t i
         cdef Bucket bucket
@@ -306,7 +253,7 @@ cdef class SharedTable:
 
     # connections
 
-    cdef inline bint _acquire(
+    cdef bint _acquire(
         self, Slot *slot, uint64_t index, int worker, uint32_t limit,
     ) noexcept nogil:
         cdef uint64_t bit = <uint64_t>1 << worker
@@ -371,7 +318,7 @@ cdef class SharedTable:
     def interested(self, uint64_t slot):
         return self._interested(self._slot(slot))
 
-    def should_yield(self, uint64_t slot, int worker, uint32_t limit):
+    cpdef bint should_yield(self, uint64_t slot, int worker, uint32_t limit) except -1:
         cdef Slot *at = self._slot(slot)
         self._check(worker)
         if load64(&at.waiters) & ~(<uint64_t>1 << worker) == 0:
@@ -489,7 +436,7 @@ cdef class SharedTable:
 
     # sessions handed on
 
-    cdef inline uint64_t _sessions(self, Slot *slot, int worker) noexcept nogil:
+    cdef uint64_t _sessions(self, Slot *slot, int worker) noexcept nogil:
         return <uint64_t>load32(&slot.columns[worker]) + load32(&self._line(worker).coming)
 
     def hand_to(self, uint64_t slot, int worker, bint away=False):
@@ -520,7 +467,7 @@ cdef class SharedTable:
 
     # memory
 
-    cdef inline uint64_t _memory(self) noexcept nogil:
+    cdef uint64_t _memory(self) noexcept nogil:
         cdef uint64_t total = 0
         cdef int worker
         for worker in range(self.workers):
@@ -563,7 +510,7 @@ cdef class SharedTable:
 
     # items in hand
 
-    cdef inline Held *_held(self, int worker, int hand) noexcept nogil:
+    cdef Held *_held(self, int worker, int hand) noexcept nogil:
         return <Held *>(<uint8_t *>self._head + HANDS_AT + (worker * HANDS + hand) * HAND)
 
     def hand(self, int worker, int number):
@@ -599,15 +546,14 @@ cdef class SharedTable:
 
 
 cdef class Hand:
-    cdef uint8_t[::1] _view  # keeps the map alive
-    cdef Held *_held         # in the map, valid as long as _view
-
-    def hold(self, bytes id not None):
+    cpdef hold(self, bytes id):
+        if id is None:
+            raise TypeError("a message id is needed")
         if len(id) != 16:
             raise ValueError(f"{id!r} is no message id")
         self._held.full = 0
         memcpy(self._held.id, <const char *>id, 16)
         store32(&self._held.full, 1)
 
-    def drop(self):
+    cpdef drop(self):
         self._held.full = 0

@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NEVER = _NEVER = float("inf")
 
-NEVER = float("inf")
 
-
-class Timed(Protocol):
+class Timed:
     """What has a deadline; it may move at any time, without a word to the wheel if it moves later.
 
     One that moves before `armed` must be added again.
     """
 
-    deadline: float
-    """When it is over, in seconds of the loop's clock."""
-    armed: float
-    """When the wheel looks at it; set by the wheel, infinite while it is not in it."""
+    __slots__ = ("deadline", "armed")
+
+    deadline: float  # when it is over, in seconds of the loop's clock
+    armed: float  # when the wheel looks at it; set by the wheel, infinite while it is not in it
+
+    def __init__(self) -> None:
+        self.deadline = self.armed = _NEVER
 
     def expired(self) -> None:
         """The deadline has passed, and the wheel watches it no longer."""
+        raise NotImplementedError
 
 
 class Timer(Protocol):
@@ -73,15 +76,15 @@ class Deadlines:
 
     def remove(self, timed: Timed) -> None:
         """Watch it no longer; nothing happens if it is not watched."""
-        if timed.armed != NEVER:
+        if timed.armed != _NEVER:
             self._buckets[int(timed.armed)].discard(timed)
-            timed.armed = NEVER
+            timed.armed = _NEVER
 
     def close(self) -> None:
         """Forget all."""
         for bucket in self._buckets.values():
             for timed in bucket:
-                timed.armed = NEVER
+                timed.armed = _NEVER
         self._buckets.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -90,7 +93,10 @@ class Deadlines:
     def _place(self, timed: Timed) -> None:
         second = max(int(timed.deadline) + 1, self._second)
         timed.armed = float(second)
-        self._buckets.setdefault(second, set()).add(timed)
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = set()
+        bucket.add(timed)
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -106,7 +112,7 @@ class Deadlines:
     def _visit(self, bucket: set[Timed], now: float) -> None:
         while bucket:
             timed = bucket.pop()
-            timed.armed = NEVER
+            timed.armed = _NEVER
             if timed.deadline > now:
                 self._place(timed)
             else:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mta._speedups.values import named
+from mta.delivery.feeder import Attempt, Feeder, Hand, NoHand
 from mta.delivery.pool import Dial, Pool
-from mta.delivery.transports import Attempt, Hand, NoHand
 from mta.model import Kind, Outcome, Stages
 from mta.shaping.gate import LONGEST, TURN, WORTH
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from mta.clock import Clock
-    from mta.delivery.pool import Connection
+    from mta.delivery.feeder import Connection
     from mta.model import Message, Peer
     from mta.queues.lanes import Parcel, ReadyQueue
     from mta.queues.manager import QueueManager
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
     Finish = Callable[[Parcel, list[Outcome], Peer, Stages], None]
 
+_UNATTEMPTED = Kind.UNATTEMPTED
 REST = 1.0  # seconds between dials of a site whose names lead nowhere
 
 
-class Dispatcher:
+class Dispatcher(Feeder):
     """See the module."""
 
     def __init__(
@@ -55,8 +57,8 @@ class Dispatcher:
         self.targets, self.connection = targets, connection
         self.read_bodies, self.no_overlap = read_bodies, no_overlap
         # Hooks put their own here where there are any.
-        self.next_parcel: Callable[[Pool], Parcel | None] = Pool.next_parcel
-        self.new_attempt: Callable[..., Attempt] = Attempt
+        self.next_parcel: Callable[[Pool], Parcel | None] | None = None
+        self.new_attempt: Callable[..., Attempt] | None = None
         self.finish: Finish = manager.finish
         self.pools: set[Pool] = set()
         self.denied: dict[Pool, None] = {}  # wait for a connection lease
@@ -65,6 +67,7 @@ class Dispatcher:
         self.flying = 0  # their recipients
         self._idle: asyncio.Future[None] | None = None
         self._woken: list[Pool] = []
+        self._turn = self._work  # a method that is bound once
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------ waking
@@ -81,7 +84,7 @@ class Dispatcher:
         if not pool.woken:
             pool.woken = True
             if not self._woken:
-                self.loop.call_soon(self._work)
+                self.loop.call_soon(self._turn)
             self._woken.append(pool)
 
     def _work(self) -> None:
@@ -178,15 +181,17 @@ class Dispatcher:
 
     def _others_starve(self, pool: Pool) -> bool:
         """True when a site of this worker has no connection, for want of the node's leases."""
-        return any(
-            other.starved and not (other.connections or other.dialling) and other.ready.waiting()
-            for other in self.denied
-            if other is not pool
-        )
+        for other in self.denied:
+            if other is pool or not other.starved or other.connections or other.dialling:
+                continue
+            if other.ready.waiting():
+                return True
+        return False
 
     def _has_had_its_turn(self, connection: Connection) -> bool:
-        since = self.loop.time() - connection.dial.ready_at
-        return since > connection.dial.turn and self._others_starve(connection.dial.pool)
+        dial: Dial = connection.dial
+        since = self.loop.time() - dial.ready_at
+        return since > dial.turn and self._others_starve(dial.pool)
 
     async def _start_dial(self, pool: Pool) -> None:
         began = self.loop.time()
@@ -266,39 +271,54 @@ class Dispatcher:
 
     def next_attempt(self, connection: Connection) -> Attempt | None:
         """The next message for this connection, its tokens taken; None when there is none now."""
-        pool = connection.dial.pool
-        if self.draining or pool.paced:
+        dial: Dial = connection.dial
+        pool = dial.pool
+        if self.draining or pool.paced is not None:
             return None
         ready, gate = pool.ready, self.gate
         if gate.should_yield(ready.name) or (self.denied and self._has_had_its_turn(connection)):
             connection.close()
             return None
-        while (parcel := self.next_parcel(pool)) is not None:
+        while True:
+            next_parcel = self.next_parcel
+            parcel = pool.next_parcel() if next_parcel is None else next_parcel(pool)
+            if parcel is None:
+                return None
             message = parcel.message
             wait = gate.message(ready.name, message.tenant)
-            if not wait:
-                break
-            if gate.denied is not None and gate.denied.of_tenant:
-                ready.park(parcel)
-                self.loop.call_later(wait, self._unpark, ready, message.tenant)
-                continue
-            if gate.denied is not None and gate.denied.of_queue:
-                ready.park_lane(parcel)
-                self.loop.call_later(wait, self._unpark_lane, ready, message)
-                continue
-            self.manager.give_back(parcel)
-            self.pace(pool, wait)
-            return None
+            if wait == 0.0:
+                return self._attempt(pool, parcel)
+            if not self._set_apart(ready, parcel, wait):
+                self.manager.give_back(parcel)
+                self.pace(pool, wait)
+                return None
+
+    def _set_apart(self, ready: ReadyQueue, parcel: Parcel, wait: float) -> bool:
+        """Park what a rate of its own denies; False if none of the site's may leave."""
+        denied, message = self.gate.denied, parcel.message
+        if denied is not None and denied.of_tenant:
+            ready.park(parcel)
+            self.loop.call_later(wait, self._unpark, ready, message.tenant)
+        elif denied is not None and denied.of_queue:
+            ready.park_lane(parcel)
+            self.loop.call_later(wait, self._unpark_lane, ready, message)
         else:
-            return None
-        for recipient in parcel.recipients:
+            return False
+        return True
+
+    def _attempt(self, pool: Pool, parcel: Parcel) -> Attempt:
+        """A parcel leaves for a server."""
+        message, recipients = parcel.message, parcel.recipients
+        for recipient in recipients:
             recipient.flying = True
         self.in_flight += 1
-        self.flying += len(parcel.recipients)
+        self.flying += len(recipients)
+        pool.moved_at = self.loop.time()
         body = message.body
         assert body is not None
-        now = pool.moved_at = self.loop.time()
-        return self.new_attempt(message, parcel.recipients, body, now, tag=parcel)
+        if self.new_attempt is None:
+            return Attempt(message, recipients, body, parcel)
+        return self.new_attempt(message, recipients, body, parcel)
 
     def _unpark(self, ready: ReadyQueue, tenant: str) -> None:
         ready.unpark(tenant)
@@ -316,18 +336,15 @@ class Dispatcher:
         self.flying -= len(attempt.recipients)
         if self._idle is not None and not self.in_flight and not self._idle.done():
             self._idle.set_result(None)
-        parcel, pool = attempt.tag, connection.dial.pool
-        ready = pool.ready
-        if outcomes[0].kind == Kind.UNATTEMPTED and all(
-            o.kind == outcomes[0].kind for o in outcomes
-        ):
-            self.gate.refund(ready.name, parcel.message.tenant)
+        dial: Dial = connection.dial
+        parcel, pool = attempt.tag, dial.pool
+        if outcomes[0].kind is _UNATTEMPTED and _came_back(outcomes):
+            self.gate.refund(pool.ready.name, attempt.message.tenant)
         transfer = attempt.transfer_us
-        growth = pool.growth
-        growth.messages += 1
-        growth.spent_us += transfer
+        pool.growth.messages += 1
+        pool.growth.spent_us += transfer
         waited = self.clock.wall_us() - parcel.queued_us - transfer
-        stages = Stages(max(0, waited), parcel.dns_us, attempt.connect_us, transfer)
+        stages = named(Stages, (max(0, waited), parcel.dns_us, attempt.connect_us, transfer))
         self.finish(parcel, outcomes, connection.peer, stages)
 
     # ------------------------------------------------------------------ the end
@@ -377,3 +394,8 @@ class Dispatcher:
             "dialling": sum(pool.dialling for pool in self.pools),
             "in_flight": self.in_flight,
         }
+
+
+def _came_back(outcomes: list[Outcome]) -> bool:
+    """Nothing was decided for any recipient."""
+    return all(outcome.kind is _UNATTEMPTED for outcome in outcomes)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from mta.delivery.feeder import Attempt
 from mta.delivery.pool import Pool
-from mta.delivery.transports import Attempt
 from mta.errors import HookError
 from mta.hooks import Bounce, Class, Defer, EndedAttempt, Go, NextAttempt, Skip
 from mta.hooks.headers import alter
@@ -57,8 +57,8 @@ class AttemptHooks:
         """Have the dispatcher call us where there is a hook, and nobody where there is none."""
         dispatcher = self._dispatcher
         before, after = "before_attempt" in self._hooks, "after_attempt" in self._hooks
-        dispatcher.next_parcel = self.next_parcel if before else Pool.next_parcel
-        dispatcher.new_attempt = self.new_attempt if before else Attempt
+        dispatcher.next_parcel = self.next_parcel if before else None
+        dispatcher.new_attempt = self.new_attempt if before else None
         dispatcher.finish = self.finish if after else self._manager.finish
 
     def close(self) -> None:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mta._speedups.values import named
 from mta.model import Kind, Outcome
 from mta.smtp.client import UNATTEMPTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mta.smtp.client import Result
 
+_DELIVERED = Kind.DELIVERED
 HOST_COMMANDS = frozenset({"connect", "EHLO", "HELO"})
 TOO_MANY = frozenset({"", "4.5.3", "5.5.3"})  # RFC 3463 3.6: X.5.3 too many recipients
 
@@ -31,7 +31,7 @@ def kind_of(code: int, command: str) -> Kind:
     if code == 0:
         return Kind.UNATTEMPTED if command == UNATTEMPTED else Kind.DEFERRED
     if 200 <= code <= 299:
-        return Kind.DELIVERED
+        return _DELIVERED
     if 400 <= code <= 499 or command in HOST_COMMANDS:
         return Kind.DEFERRED
     if code == 552 and command == "RCPT":
@@ -42,10 +42,10 @@ def kind_of(code: int, command: str) -> Kind:
 def outcome(result: Result) -> Outcome:
     """The outcome of one result, for itself."""
     code, enhanced, text, command = result
-    return Outcome(kind_of(code, command), code, enhanced, text, command)
+    return named(Outcome, (kind_of(code, command), code, enhanced, text, command))
 
 
-def outcomes(results: Sequence[Result]) -> list[Outcome]:
+def outcomes(results: list[Result]) -> list[Outcome]:
     """The outcomes of one transaction's recipients, in order."""
     if len(results) == 1:
         return [outcome(results[0])]

@@ -16,32 +16,19 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mta.delivery.growth import STUCK, Growth
-from mta.delivery.transports.handover import HandoverConnection
-from mta.delivery.transports.smtp import SmtpConnection
 from mta.model import Kind, Outcome, Peer, Stages
 
 if TYPE_CHECKING:
     import asyncio
 
     from mta.delivery.dispatcher import Dispatcher
+    from mta.delivery.feeder import Connection
     from mta.queues.lanes import Parcel, ReadyQueue
     from mta.routing.hosts import Target, Targets
 
-READ_AHEAD = 32  # contents asked for at once
-READ_OCTETS = 4 << 20  # but not much more than this
-READS_AT_ONCE = 2  # batches under way for one pool
-
-
-class PooledConnection(SmtpConnection):
-    """A connection that knows the dial it came from, and so its pool."""
-
-    __slots__ = ("dial", "local")
-
-    dial: Dial
-    local: tuple[str, int] | None  # address to connect from
-
-
-Connection = PooledConnection | HandoverConnection
+_READ_AHEAD = 32  # contents asked for at once
+_READ_OCTETS = 4 << 20  # but not much more than this
+_READS_AT_ONCE = 2  # batches under way for one pool
 
 
 class Dial:
@@ -115,26 +102,24 @@ class Pool:
     def next_parcel(self) -> Parcel | None:
         """The next parcel with its content in memory; asks for contents that are not."""
         manager = self.dispatcher.manager
-        cold: list[Parcel] = []
-        found, octets = None, 0
-        while len(cold) < READ_AHEAD and octets < READ_OCTETS:
+        parcel = manager.take(self.ready)
+        if parcel is None or parcel.message.body is not None:
+            return parcel
+        cold, octets = [parcel], parcel.message.size
+        while len(cold) < _READ_AHEAD and octets < _READ_OCTETS and self.reading < _READS_AT_ONCE:
             parcel = manager.take(self.ready)
-            if parcel is None:
-                break
-            if parcel.message.body is not None:
-                found = parcel
+            if parcel is None or parcel.message.body is not None:
                 break
             cold.append(parcel)
             octets += parcel.message.size
-            if self.reading >= READS_AT_ONCE:
-                break
-        if cold:
-            self._read(cold)
-        return found
+        else:
+            parcel = None
+        self._read(cold)
+        return parcel
 
     def _read(self, cold: list[Parcel]) -> None:
         manager = self.dispatcher.manager
-        if self.reading >= READS_AT_ONCE:
+        if self.reading >= _READS_AT_ONCE:
             for parcel in reversed(cold):
                 manager.give_back(parcel)
             return

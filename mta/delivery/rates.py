@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mta.delivery.pool import Pool
 from mta.model import Kind
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from mta._speedups.sharedtable import Bucket
     from mta.delivery.dispatcher import Dispatcher
-    from mta.delivery.pool import Pool
     from mta.model import Outcome, Peer, Recipient, Stages
     from mta.queues.lanes import Parcel
     from mta.shaping.limits import RateLike
@@ -28,7 +28,8 @@ class QueueRates:
 
     def __init__(self, dispatcher: Dispatcher, rate_of: RateOf) -> None:
         self._dispatcher, self._gate, self._rate_of = dispatcher, dispatcher.gate, rate_of
-        self._next, self._finish = dispatcher.next_parcel, dispatcher.finish
+        self._next = dispatcher.next_parcel or Pool.next_parcel
+        self._finish = dispatcher.finish
 
     def install(self) -> None:
         """Stand before what the dispatcher calls now."""

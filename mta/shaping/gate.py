@@ -24,6 +24,7 @@ from mta.shaping.limits import UNLIMITED, Limits, RateLike, Resolved
 TURN = 0.2  # seconds that a place given up is left to the others, and used at least
 WORTH = 4  # times as long as it took until it could be used
 LONGEST = 5.0  # seconds that others wait for an odd place
+_UNLIMITED = UNLIMITED
 MAX_SITES = 65536  # remembered by a worker; idle ones are dropped beyond it
 MAX_CHAINS = 1024  # tenants remembered for a site
 
@@ -265,6 +266,8 @@ class Gate:
         return True
 
     def _yields(self, places: _Places) -> bool:
+        if places.limit == _UNLIMITED:
+            return False
         if not self._table.should_yield(places.slot, self._worker, places.limit):
             return False
         now = self._clock.monotonic()

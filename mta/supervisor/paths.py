@@ -6,8 +6,8 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from mta.delivery.deadlines import Deadlines
-from mta.delivery.pool import PooledConnection
 from mta.delivery.transports.handover import HandoverConnection
+from mta.delivery.transports.smtp import SmtpConnection
 from mta.model import Refusal
 from mta.resolver import Resolver, ResolverOptions
 from mta.routing import egress
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mta.clock import Clock
     from mta.config.schema import Config
     from mta.delivery.dispatcher import Dispatcher
-    from mta.delivery.pool import Connection
+    from mta.delivery.feeder import Connection
     from mta.model import Message, Recipient
     from mta.queues.lanes import ReadyQueue
     from mta.routing.hosts import Target, Targets
@@ -180,8 +180,8 @@ class Paths:
         name: str,
         options: ClientOptions,
         source: egress.Source,
-    ) -> PooledConnection:
-        connection = PooledConnection(
+    ) -> SmtpConnection:
+        connection = SmtpConnection(
             dispatcher,
             self._loop,
             options,

@@ -25,4 +25,5 @@ TWINS = {
     "server_replies": ("server_words", "fuzz/test_server_words.py"),
     "sharedtable": ("sharedtable", "fuzz/test_table.py"),
     "stuff": ("client", "unit/smtp/test_client_kernels.py"),
+    "values": ("values", "unit/speedups/test_values.py"),
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mta.model import Kind, Outcome
 
 if TYPE_CHECKING:
-    from mta.delivery.transports import Attempt
+    from mta.delivery.feeder import Attempt
 
 OUTCOME = Outcome(Kind.DELIVERED, 0, "2.0.0", "discarded", "discard")
 TURN = 100  # messages until other connections have a turn of the loop

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from mta.delivery.transports import Attempt
+    from mta.delivery.feeder import Attempt
     from mta.model import Message, Recipient
 
 THREADS = 64  # of one transport; its limit of connections is usually lower

@@ -12,7 +12,7 @@ from mta.delivery.transports import disk, templates
 from mta.model import Kind, Outcome, id_text
 
 if TYPE_CHECKING:
-    from mta.delivery.transports import Attempt
+    from mta.delivery.feeder import Attempt
     from mta.model import Recipient
 
 LOCK_RETRY = 0.01  # seconds between tries for a file that is locked

@@ -7,14 +7,14 @@ boundary, waits idle, is kicked, closed and dropped, and counts against the same
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mta.delivery.deadlines import NEVER
+from mta.delivery.feeder import Connection
 from mta.model import Kind, Outcome, Peer
 
 if TYPE_CHECKING:
     from mta.delivery.deadlines import Deadlines
-    from mta.delivery.transports import Attempt, Feeder
+    from mta.delivery.feeder import Attempt, Feeder
 
 __all__ = ["HandoverConnection", "Handler"]
 
@@ -30,21 +30,13 @@ class Handler(Protocol):
         ...
 
 
-class HandoverConnection:
+class HandoverConnection(Connection):
     """See the module."""
 
     __slots__ = (
-        "dial", "peer", "deadline", "armed", "_feeder", "_loop", "_handler", "_deadlines",
-        "_max_messages", "_idle_timeout", "_taken", "_waiter", "_attempt", "_closing", "_ended",
+        "_feeder", "_loop", "_handler", "_deadlines", "_max_messages", "_idle_timeout", "_taken",
+        "_waiter", "_attempt", "_closing", "_ended",
     )  # fmt: skip
-
-    local = None  # nothing is bound
-    overlap_failed = False
-
-    dial: Any  # the dispatcher's own
-    peer: Peer  # for the record
-    deadline: float  # loop time at which it has been idle for too long
-    armed: float  # the wheel's
 
     def __init__(
         self,
@@ -56,10 +48,11 @@ class HandoverConnection:
         max_messages: int,
         idle_timeout: float,
     ) -> None:
+        super().__init__()
+        self.local, self.overlap_failed = None, False
         self._feeder, self._loop, self._handler, self.peer = feeder, loop, handler, peer
         self._deadlines, self._idle_timeout = deadlines, idle_timeout
         self._max_messages, self._taken = max_messages, 0
-        self.deadline = self.armed = NEVER
         self._waiter: asyncio.Future[None] | None = None  # while idle
         self._attempt: Attempt | None = None  # under way
         self._closing = self._ended = False

@@ -17,7 +17,7 @@ from mta.model import Kind, Outcome, id_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mta.delivery.transports import Attempt
+    from mta.delivery.feeder import Attempt
 
 ANSWER = 512  # octets of an answer that are told
 READ = 65_536  # octets of an answer that are read to keep the connection

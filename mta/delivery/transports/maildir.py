@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mta.delivery.transports import disk, templates
 
 if TYPE_CHECKING:
-    from mta.delivery.transports import Attempt
+    from mta.delivery.feeder import Attempt
     from mta.model import Outcome, Recipient
 
 _count = itertools.count()

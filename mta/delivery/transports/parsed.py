@@ -16,7 +16,7 @@ from mta.model import id_text
 if TYPE_CHECKING:
     from email.message import Message as Part
 
-    from mta.delivery.transports import Attempt
+    from mta.delivery.feeder import Attempt
 
 LEAVES = 1000  # parts looked at; what is nested deeper or comes later stays in "raw" form only
 

@@ -23,7 +23,7 @@ from mta.model import Kind, Outcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mta.delivery.transports import Attempt
+    from mta.delivery.feeder import Attempt
     from mta.model import Recipient
 
 OUTPUT = 1024  # octets of a run's output that are kept

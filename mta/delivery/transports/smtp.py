@@ -11,31 +11,31 @@ import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from mta._speedups.client import ClientCore, Transaction
 from mta._speedups.stuff import needs_stuffing
-from mta.delivery.deadlines import NEVER
+from mta.delivery.feeder import Attempt, Connection
 from mta.delivery.outcome import outcome, outcomes
 from mta.delivery.parameters import DSN, SMTPUTF8, ascii_address, of_mail, of_rcpt
 from mta.delivery.sevenbit import to_seven_bit, to_text
 from mta.model import Flag, Kind, Outcome, Peer
-from mta.smtp.client import KIND_NAMES, Capability, ClientCore, Event, Transaction
+from mta.smtp.client import KIND_NAMES, Capability, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mta.delivery.deadlines import Deadlines
-    from mta.delivery.transports import Attempt, Feeder
+    from mta.delivery.feeder import Feeder
     from mta.model import Recipient
     from mta.smtp.client import ClientOptions
 
 __all__ = ["SmtpConnection", "Timeouts"]
 
-READY, CONTENT_WANTED, DONE = int(Event.READY), int(Event.CONTENT_WANTED), int(Event.DONE)
-UTF8_FLAG = int(Flag.SMTPUTF8)
-CONTENT_KINDS = int(Flag.EIGHT_BIT | Flag.BINARYMIME)
+_READY, _CONTENT_WANTED, _DONE = int(Event.READY), int(Event.CONTENT_WANTED), int(Event.DONE)
+_UTF8_FLAG = Flag.SMTPUTF8
+_CONTENT_KINDS = Flag.EIGHT_BIT | Flag.BINARYMIME
+_DSN, _SMTPUTF8 = DSN, SMTPUTF8
+_KIND_AHEAD = KIND_NAMES.index("ahead")
+_MAX_LOCAL = 100  # transactions decided without the server before other connections have a turn
 FEWER = Outcome(Kind.UNATTEMPTED, 0, "", "the server takes fewer recipients at once", "RCPT")
-KIND_AHEAD = KIND_NAMES.index("ahead")
 IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: one source port may serve many destinations
-MAX_LOCAL = 100  # transactions decided without the server before other connections have a turn
 
 
 class Timeouts(NamedTuple):
@@ -73,13 +73,16 @@ class BindError(OSError):
     """The source's address cannot be used: no word about the server."""
 
 
-class SmtpConnection(asyncio.BufferedProtocol):
-    """An SMTP session that takes messages from its feeder until a limit, an error or `close`."""
+class SmtpConnection(Connection):
+    """An SMTP session that takes messages from its feeder until a limit, an error or `close`.
+
+    To the loop it is a buffered protocol.
+    """
 
     __slots__ = (
-        "core", "host_name", "address", "source", "peer", "deadline", "armed", "ready",
-        "idle_since", "connect_us", "_feeder", "_loop", "_timeouts", "_deadlines", "_max_messages",
-        "_idle_timeout", "_buffer", "_transport", "_now", "_began", "_taken", "_local", "_mark",
+        "core", "host_name", "address", "source", "ready", "idle_since", "connect_us", "_feeder",
+        "_loop", "_timeouts", "_deadlines", "_max_messages", "_idle_timeout", "_buffer",
+        "_transport", "_now", "_began", "_taken", "_local", "_mark_replies", "_mark_kind",
         "_unsent", "_latest", "_pumping", "_kicked", "_closing", "_paused", "_ended",
     )  # fmt: skip
 
@@ -87,9 +90,6 @@ class SmtpConnection(asyncio.BufferedProtocol):
     host_name: str  # of the MX or the literal
     address: str  # IP address and port
     source: str  # egress source
-    peer: Peer  # the three of them, for the record
-    deadline: float  # loop time, for the wheel
-    armed: float  # the wheel's
     ready: bool  # EHLO was answered
     idle_since: float  # loop time of the last boundary without a message
     connect_us: int  # from connecting to the greeting
@@ -109,13 +109,15 @@ class SmtpConnection(asyncio.BufferedProtocol):
         buffer: memoryview,
     ) -> None:
         """`buffer` is shared by all connections of the worker; `max_messages` 0 is no limit."""
+        super().__init__()
         self.core = ClientCore(options)
         self.host_name, self.address, self.source = host_name, address, source
         # RFC 2033 1: an LMTP server delivers at once
         success = "delivered" if options.lmtp else "relayed"
         self.peer = Peer(host_name, address, source, success)
-        self.deadline = self.armed = NEVER
+        self.local = None
         self.ready, self.idle_since, self.connect_us = False, 0.0, 0
+        self.overlap_failed = False
         self._feeder, self._loop, self._timeouts = feeder, loop, timeouts
         self._deadlines, self._buffer = deadlines, buffer
         self._max_messages, self._idle_timeout = max_messages, idle_timeout
@@ -123,7 +125,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
         self._now = self._began = loop.time()
         self._taken = 0  # attempts taken from the feeder
         self._local = 0  # submissions within one callback
-        self._mark = (-1, -1)  # replies and deadline kind at which the deadline was set
+        self._mark_replies = self._mark_kind = -1  # for which the deadline was set
         self._unsent = 0  # octets unwritten when the writing deadline was set
         self._pumping = self._kicked = self._closing = self._paused = self._ended = False
 
@@ -139,11 +141,6 @@ class SmtpConnection(asyncio.BufferedProtocol):
         )
 
     # For the dispatcher
-
-    @property
-    def overlap_failed(self) -> bool:
-        """The server cannot take what is sent ahead: no overlap for this host from now on."""
-        return self.core.overlap_failed
 
     @property
     def closed(self) -> bool:
@@ -200,6 +197,9 @@ class SmtpConnection(asyncio.BufferedProtocol):
         else:
             self._pump()
 
+    def eof_received(self) -> None:
+        """The server will say no more: the loop closes the connection."""
+
     def get_buffer(self, sizehint: int) -> memoryview:
         """The worker's read buffer: it is consumed before another connection reads."""
         return self._buffer
@@ -226,7 +226,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The server has taken most of it."""
         self._paused = False
-        self._mark = (-1, -1)
+        self._mark_replies = -1
         self.kick()
 
     def expired(self) -> None:
@@ -237,7 +237,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
             self._watch_writing()
         elif core.idle:
             core.quit()
-        elif core.deadline_kind == KIND_AHEAD:
+        elif core.deadline_kind == _KIND_AHEAD:
             core.overlap_off()
         else:
             core.time_out()
@@ -246,15 +246,16 @@ class SmtpConnection(asyncio.BufferedProtocol):
     # Within
 
     async def _open(self, host: str, port: int, local_addr: tuple[str, int] | None) -> None:
+        protocol = cast("asyncio.BaseProtocol", self)
         if port and local_addr is None:  # the loop's own way costs half as much
-            await self._loop.create_connection(lambda: self, host, port)
+            await self._loop.create_connection(lambda: protocol, host, port)
             return
         sock = _socket(host, port)
         try:
             if local_addr is not None:
                 self._bind(sock, local_addr)
             await self._loop.sock_connect(sock, (host, port) if port else host)
-            await self._loop.create_connection(lambda: self, sock=sock)
+            await self._loop.create_connection(lambda: protocol, sock=sock)
         except BaseException:
             sock.close()
             raise
@@ -276,7 +277,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
             closed = self._handle_events()
             out = self.core.output()
             if out and self._transport is not None:
-                self._write(self._transport, out)
+                self._write(out)
         finally:
             self._pumping = False
             self._feeder.hand.drop()
@@ -289,26 +290,28 @@ class SmtpConnection(asyncio.BufferedProtocol):
         """Go through the events; True if the session has ended."""
         core = self.core
         while True:
-            event = core.next_event()
-            if event is None:
+            event = core.event()
+            if event == 0:
                 if not (self._kicked and core.idle):
                     self._kicked = False
                     return False
-                event = READY
-            if event == DONE:
+                event = _READY
+            if event == _DONE:
                 self._on_done(core.take_done())
-            elif event == CONTENT_WANTED:
+            elif event == _CONTENT_WANTED:
                 self._on_content_wanted()
-            elif event == READY:
+            elif event == _READY:
                 self._on_ready()
             else:
                 return True
 
-    def _write(self, transport: asyncio.Transport, out: list[bytes]) -> None:
+    def _write(self, out: list[bytes]) -> None:
+        """The content is a piece of its own, which nothing copies."""
+        assert self._transport is not None
         if len(out) == 1:
-            transport.write(out[0])
+            self._transport.write(out[0])
         else:
-            transport.writelines(out)
+            self._transport.writelines(out)
 
     def _on_ready(self) -> None:
         self._kicked = False
@@ -322,7 +325,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
             self.core.quit()
         elif self._paused:
             pass  # resume_writing asks again
-        elif self._local >= MAX_LOCAL:
+        elif self._local >= _MAX_LOCAL:
             self._loop.call_soon(self.kick)
         else:
             self._begin()
@@ -357,30 +360,29 @@ class SmtpConnection(asyncio.BufferedProtocol):
             self._max_messages = most
 
     def _transaction(self, attempt: Attempt) -> Transaction:
-        self._latest = attempt.message.id
-        self._feeder.hand.hold(self._latest)
+        core, message = self.core, attempt.message
+        self._latest = message.id
+        self._feeder.hand.hold(message.id)
         attempt.mail_at = self._now
         if not self._taken:
             attempt.connect_us = self.connect_us
         self._taken += 1
-        core, message = self.core, attempt.message
         body, flags, recipients = attempt.body, attempt.flags, attempt.recipients
         if core.limits:
             recipients = recipients[: self._share(recipients)]
-        if flags & CONTENT_KINDS:
+        if flags & _CONTENT_KINDS:
             body, flags = self._suited(body, flags)
         sender, addresses = message.sender, [recipient.address for recipient in recipients]
-        capabilities = core.capabilities
-        if flags & UTF8_FLAG and not capabilities & SMTPUTF8:
+        if flags & _UTF8_FLAG and not core.capabilities & _SMTPUTF8:
             sender, addresses = ascii_address(sender), [*map(ascii_address, addresses)]
-        mail = rcpt = None
+        mail, rcpt = b"", None
         if message.ret or message.envid or message.priority:
-            mail = of_mail(message, capabilities)
-        if capabilities & DSN:
-            rcpt = of_rcpt(recipients, capabilities)
-        return Transaction(sender, addresses, body, flags, attempt, mail or b"", rcpt)
+            mail = of_mail(message, core.capabilities)
+        if core.capabilities & _DSN:
+            rcpt = of_rcpt(recipients, core.capabilities)
+        return Transaction(sender, addresses, body, flags, attempt, mail, rcpt)
 
-    def _share(self, recipients: Sequence[Recipient]) -> int:
+    def _share(self, recipients: list[Recipient]) -> int:
         """How many of them the server takes in one transaction (RFC 9422 4.2, 4.3)."""
         limits = self.core.limits
         most = min(limits.get("RCPTMAX", len(recipients)), len(recipients))
@@ -434,7 +436,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
     def _tell_closed(self, why: Outcome | None) -> None:
         if self._ended:
             return
-        self._ended = True
+        self._ended, self.overlap_failed = True, self.core.overlap_failed
         self._deadlines.remove(self)
         self._feeder.connection_closed(self, why)
 
@@ -447,9 +449,8 @@ class SmtpConnection(asyncio.BufferedProtocol):
         """
         core = self.core
         kind = core.deadline_kind
-        mark = (core.replies, kind)
-        if mark != self._mark and not self._paused:
-            self._mark = mark
+        if (core.replies != self._mark_replies or kind != self._mark_kind) and not self._paused:
+            self._mark_replies, self._mark_kind = core.replies, kind
             self.deadline = self._now + (self._timeouts[kind] if kind else self._idle_timeout)
         if self.deadline < self.armed:
             self._deadlines.add(self)
@@ -458,7 +459,7 @@ class SmtpConnection(asyncio.BufferedProtocol):
         assert self._transport is not None
         self._unsent = self._transport.get_write_buffer_size()
         self.deadline = self._now + self._timeouts.block
-        self._mark = (-1, -1)
+        self._mark_replies = -1
 
     def _drains(self) -> bool:
         """The server took something since the deadline was set (RFC 5321 4.5.3.2.5)."""

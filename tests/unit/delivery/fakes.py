@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from mta.delivery.transports import Attempt, NoHand
+from mta.delivery.feeder import Attempt, Feeder, NoHand
 from mta.model import Message, Recipient
 
 if TYPE_CHECKING:
@@ -84,12 +84,11 @@ class FakeTransport:
         self.end = self.end or "aborted"
 
 
-class FakeFeeder:
+class FakeFeeder(Feeder):
     """Gives what is in `waiting`; keeps what it is told."""
 
-    hand = NoHand()
-
     def __init__(self, *attempts: Attempt) -> None:
+        self.hand = NoHand()
         self.waiting = deque(attempts)
         self.done: list[tuple[Attempt, list[Outcome]]] = []
         self.told: list[str] = []

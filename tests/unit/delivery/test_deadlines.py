@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from mta.delivery.deadlines import NEVER, Deadlines
+from mta.delivery.deadlines import NEVER, Deadlines, Timed
 from tests.unit.delivery.fakes import FakeLoop
 
 
-class Thing:
+class Thing(Timed):
     """Keeps when it was told."""
 
     def __init__(self, loop: FakeLoop, deadline: float) -> None:
-        self.loop, self.deadline, self.armed = loop, deadline, NEVER
+        super().__init__()
+        self.loop, self.deadline = loop, deadline
         self.told: list[float] = []
 
     def expired(self) -> None:

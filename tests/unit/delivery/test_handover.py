@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from mta.delivery.deadlines import Deadlines
-from mta.delivery.transports import Attempt
+from mta.delivery.feeder import Attempt
 from mta.delivery.transports.handover import HandoverConnection
 from mta.model import Kind, Outcome, Peer
 from tests.unit.delivery.fakes import FakeFeeder, FakeLoop, attempt

@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
+from typing import Any, cast
 
 import uvloop
 
+from mta.clock import SystemClock
 from mta.delivery.dispatcher import Dispatcher
+from mta.delivery.pool import Pool
+
+
+class Ready:
+    """An empty ready queue that counts how often it is looked at."""
+
+    name, source, count, looked = "site", "default", 0, 0
+
+    def waiting(self) -> int:
+        self.looked += 1
+        return 0
+
+
+def make(loop: asyncio.AbstractEventLoop) -> tuple[Dispatcher, Pool, Ready]:
+    """A dispatcher that is not to do more than to look."""
+    nothing = cast("Any", None)
+    dispatcher = Dispatcher(
+        loop,
+        SystemClock(),
+        cast("Any", SimpleNamespace(finish=nothing)),
+        gate=nothing,
+        hosts=nothing,
+        targets=nothing,
+        connection=nothing,
+        read_bodies=nothing,
+        no_overlap=nothing,
+    )
+    ready = Ready()
+    return dispatcher, Pool(dispatcher, cast("Any", ready)), ready
 
 
 def test_the_earliest_time_holds() -> None:
     loop = uvloop.new_event_loop()
-    woken = []
-    dispatcher = SimpleNamespace(loop=loop, _look_again=woken.append)
-    pool = SimpleNamespace(again=None, again_at=0.0)
+    dispatcher, pool, ready = make(loop)
     try:
-        Dispatcher.look_again(dispatcher, pool, 60)
-        Dispatcher.look_again(dispatcher, pool, 0)  # a handle without a time, in uvloop
+        dispatcher.look_again(pool, 60)
+        dispatcher.look_again(pool, 0)  # a handle without a time, in uvloop
         at = pool.again_at
-        Dispatcher.look_again(dispatcher, pool, 30)
+        dispatcher.look_again(pool, 30)
         assert pool.again_at == at
-        loop.run_until_complete(_turn())
-        assert woken == [pool]
+        loop.run_until_complete(_turns())
+        assert ready.looked == 1
+        assert pool.again is None
     finally:
         loop.close()
 
 
-async def _turn() -> None:
-    """One turn of the loop."""
+async def _turns() -> None:
+    """Some turns of the loop."""
+    for _ in range(5):
+        await asyncio.sleep(0)

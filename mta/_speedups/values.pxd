@@ -1,0 +1,1 @@
+cpdef named(type kind, tuple fields)

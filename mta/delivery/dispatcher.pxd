@@ -1,0 +1,51 @@
+cimport cython
+
+from mta._speedups.values cimport named
+from mta.delivery.feeder cimport Attempt, Connection, Feeder
+from mta.delivery.pool cimport Dial, Pool
+from mta.model cimport Message, Recipient
+from mta.shaping.gate cimport Gate
+
+cdef object _UNATTEMPTED
+
+
+cdef class Dispatcher(Feeder):
+    cdef public object loop, clock, manager, hosts
+    cdef public Gate gate
+    cdef public object targets, connection, read_bodies, no_overlap
+    cdef public object next_parcel, new_attempt, finish
+    cdef public set pools
+    cdef public dict denied
+    cdef public bint draining
+    cdef public long long in_flight, flying
+    cdef object _idle, _turn
+    cdef list _woken
+    cdef set _tasks
+
+    @cython.locals(pool=Pool)
+    cpdef wake(self, ready)
+
+    cdef _wake_pool(self, Pool pool)
+    cpdef pace(self, Pool pool, double seconds)
+    cpdef look_again(self, Pool pool, double seconds)
+    cpdef bint open(self, Pool pool) except -1
+    cdef _make_room(self, Pool wanting)
+
+    @cython.locals(other=Pool)
+    cdef bint _others_starve(self, Pool pool) except -1
+
+    @cython.locals(dial=Dial)
+    cdef bint _has_had_its_turn(self, Connection connection) except -1
+
+    cdef _release(self, Pool pool)
+
+    @cython.locals(dial=Dial, pool=Pool, gate=Gate, message=Message)
+    cpdef Attempt next_attempt(self, Connection connection)
+
+    cdef bint _set_apart(self, ready, parcel, double wait) except -1
+
+    @cython.locals(recipient=Recipient, message=Message, recipients=list)
+    cdef Attempt _attempt(self, Pool pool, parcel)
+
+    @cython.locals(dial=Dial, pool=Pool, waited=cython.longlong, transfer=cython.longlong)
+    cpdef attempt_done(self, Connection connection, Attempt attempt, list outcomes)

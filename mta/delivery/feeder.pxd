@@ -1,0 +1,29 @@
+from mta.delivery.deadlines cimport Timed
+from mta.model cimport Message
+
+cdef class Attempt:
+    cdef public Message message
+    cdef public list recipients
+    cdef public bytes body
+    cdef public object tag
+    cdef public double mail_at
+    cdef public long long flags, connect_us, transfer_us
+
+
+cdef class Connection(Timed):
+    cdef public object dial, peer, local
+    cdef public bint overlap_failed
+
+    cpdef kick(self)
+    cpdef close(self)
+    cpdef abort(self)
+
+
+cdef class Feeder:
+    cdef public object hand
+
+    cpdef Attempt next_attempt(self, Connection connection)
+    cpdef attempt_done(self, Connection connection, Attempt attempt, list outcomes)
+    cpdef connection_ready(self, Connection connection)
+    cpdef connection_idle(self, Connection connection)
+    cpdef connection_closed(self, Connection connection, outcome)

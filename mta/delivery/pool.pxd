@@ -1,0 +1,29 @@
+cimport cython
+
+from mta.delivery.growth cimport Growth
+from mta.model cimport Message
+
+cdef int _READ_AHEAD, _READ_OCTETS, _READS_AT_ONCE
+
+
+cdef class Dial:
+    cdef public Pool pool
+    cdef public object targets, last
+    cdef public list tried
+    cdef public double began, ready_at, turn
+
+
+cdef class Pool:
+    cdef public object dispatcher, ready, paced, again
+    cdef public set connections
+    cdef public dict idle
+    cdef public Growth growth
+    cdef public long long dialling, reading
+    cdef public bint woken, waits, starved
+    cdef public double rested_until, again_at, moved_at
+
+    cpdef work(self)
+    cdef _grow(self)
+
+    @cython.locals(message=Message, cold=list, octets=cython.longlong)
+    cpdef next_parcel(self)
