@@ -17,8 +17,9 @@ SOURCES = sorted(
     for source in ([path] if pattern == "*.pyx" else [path.with_suffix(".py")])
     if source.exists()
 )
+TRIAL = os.environ.get("MTA_TRIAL")
 # `tools/trial.py plain` runs the tests with the kernels of `_speedups` alone compiled
-PLAIN = os.environ.get("MTA_TRIAL") == "plain"
+PLAIN = TRIAL == "plain"
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -31,3 +32,5 @@ def test_the_compiled_module_is_what_is_imported(source: Path) -> None:
     assert loaded.suffix == ".so", f"{name} runs uncompiled: make build"
     newest = max(path.stat().st_mtime for path in source.parent.glob(f"{source.stem}.p*"))
     assert loaded.stat().st_mtime >= newest, f"{name} is older than its source: make build"
+    checked = b"__ubsan_handle_" in loaded.read_bytes()
+    assert checked == (TRIAL == "debug"), f"{name} is built for another purpose"
