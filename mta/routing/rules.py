@@ -224,6 +224,12 @@ class Router:
             for number, rule in enumerate(self.rules)
         )
         self._tests = [_Tests.of(rule.match) for rule in self.rules]
+        self._exact: dict[str, list[int]] = {}  # rules that name one domain, by it
+        self._patterns: list[int] = []  # all others
+        for number, rule in enumerate(self.rules):
+            name = _domain_pattern(rule.match.domain).lower()
+            exact = "*" not in name and "?" not in name
+            (self._exact.setdefault(name, []) if exact else self._patterns).append(number)
         first = self.routes[0] if self.routes and not any(self._tests[0]) else None
         self._only = first if self.routes else MX_ROUTE
         self._by_sender = any(tests.sender for tests in self._tests)
@@ -253,7 +259,8 @@ class Router:
                 domain = normalise(domain)
             except ValueError:
                 pass  # compared as it is; the look-up will refuse it
-        for route, tests in zip(self.routes, self._tests, strict=True):
-            if tests.match(envelope, domain):
-                return route
+        exact = self._exact.get(domain.lower())
+        for number in sorted([*exact, *self._patterns]) if exact else self._patterns:
+            if self._tests[number].match(envelope, domain):
+                return self.routes[number]
         return MX_ROUTE

@@ -181,3 +181,23 @@ def test_memory_is_bounded() -> None:
     for number in range(25):
         assert router.route(message(), f"d{number}.example") is MX_ROUTE
     assert "5 remembered" in repr(router)
+
+
+def test_rules_that_name_a_domain_keep_their_place_among_patterns() -> None:
+    patterns = ["*.a.example", "b.example", "B.a.example", "*", "c.example", "b.example"]
+    tenants = ["*", "other", "*", "one", "*", "*"]
+    router = Router([
+        RouteRule(f"{number}", Match(pattern, tenant))
+        for number, (pattern, tenant) in enumerate(zip(patterns, tenants, strict=True))
+    ])  # fmt: skip
+    found = {
+        (tenant, domain): router.route(message(tenant), domain).name
+        for tenant in ("", "one", "other")
+        for domain in ("b.a.example", "b.example", "c.example", "d.example")
+    }
+    assert found == {
+        ("", "b.a.example"): "0", ("one", "b.a.example"): "0", ("other", "b.a.example"): "0",
+        ("", "b.example"): "5", ("one", "b.example"): "3", ("other", "b.example"): "1",
+        ("", "c.example"): "4", ("one", "c.example"): "3", ("other", "c.example"): "4",
+        ("", "d.example"): "mx", ("one", "d.example"): "3", ("other", "d.example"): "mx",
+    }  # fmt: skip
