@@ -202,7 +202,7 @@ class Dispatcher(Feeder):
     def _next_target(self, dial: Dial) -> Coroutine[Any, Any, None] | None:
         """Connects to the next host; `connection_ready` or `connection_closed` tells the end."""
         if dial.targets:
-            target = dial.targets.popleft()
+            target = dial.targets.pop()
             connection = self.connection(dial.pool.ready, target)
             connection.dial = dial
             dial.tried.append(target)
@@ -229,6 +229,7 @@ class Dispatcher(Feeder):
         pool = connection.dial.pool
         pool.dialling -= 1
         pool.connections.add(connection)
+        connection.dial.targets.clear()  # a connection lives longer than they are of use
         connection.dial.ready_at = now = self.loop.time()
         connection.dial.turn = max(TURN, min(WORTH * (now - connection.dial.began), LONGEST))
         self.gate.connected(pool.ready.name)

@@ -8,8 +8,8 @@ cdef int _READ_AHEAD, _READ_OCTETS, _READS_AT_ONCE
 
 cdef class Dial:
     cdef public Pool pool
-    cdef public object targets, last
-    cdef public list tried
+    cdef public object last
+    cdef public list targets, tried
     cdef public double began, ready_at, turn
 
 

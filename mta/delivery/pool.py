@@ -12,7 +12,6 @@ the site rests until the host book says that a host may be tried again.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from mta.delivery.growth import STUCK, Growth
@@ -37,7 +36,8 @@ class Dial:
     __slots__ = ("pool", "targets", "tried", "last", "began", "ready_at", "turn")
 
     def __init__(self, pool: Pool, targets: Targets, began: float) -> None:
-        self.pool, self.targets, self.began = pool, deque(targets), began
+        self.pool, self.began = pool, began
+        self.targets = targets[::-1]  # the next one at the end
         self.tried: list[Target] = []
         self.ready_at = 0.0  # loop time at which its connection was ready
         self.turn = 0.0  # seconds it is used before another site may get its lease
