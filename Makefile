@@ -21,7 +21,7 @@ demo: build      ## 20,000 messages through a real server, with a report
 	@$(BIN)/mta demo
 
 test: build      ## every test; those of peers that are not installed are skipped and named
-	@$(BIN)/python -m pytest -q tests
+	@$(BIN)/python -m pytest -q -n $(JOBS) tests
 
 test-debug: build ## with every check in the compiled code, then without compiled Python modules
 	@$(BIN)/python tools/trial.py debug -q -n $(JOBS) tests/unit tests/fuzz tests/dialogs $(SOME)

@@ -52,7 +52,7 @@ def test_what_the_handler_takes_is_spooled_and_delivered(tmp_path: Path) -> None
             [received] = remote.wait(1)
             assert b"X-Checked: client.example\r\nSubject: s\r\n" in received.content
             server.wait_records(1, "Delivery")
-            told = [(r["command"], r["reason"]) for r in server.records("Rejection")]
+            told = [(r["command"], r["reason"]) for r in server.wait_records(2, "Rejection")]
             assert told == [("RCPT", "handler"), (".", "handler")]
             assert len(server.records("Reception")) == 1
 
