@@ -13,6 +13,7 @@ at most SLOWER times the least that was seen in the last EPOCH or two.
 from __future__ import annotations
 
 PATIENCE = 0.05  # seconds
+FASTEST = 0.001  # seconds; the loop's clock counts milliseconds, so less may be nothing
 UNKNOWN = PATIENCE / 8  # seconds; of a site that has not taken a message yet
 SLOWER = 3.0
 SAMPLES = 16  # messages that make a mean, or those of LONG seconds
@@ -40,7 +41,7 @@ class Growth:
         count = self.messages
         if not count or (count < SAMPLES and now - self._since < LONG):
             return
-        mean = max(self.spent_us, 1) / (count * 1e6)
+        mean = max(FASTEST, self.spent_us / (count * 1e6))
         self.messages = self.spent_us = 0
         self._since = now
         self.service = (self.service + mean) / 2 if self.service else mean

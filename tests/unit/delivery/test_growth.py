@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mta.delivery.growth import EPOCH, FIRST, SAMPLES, SLOWER, Growth
+from mta.delivery.growth import EPOCH, FASTEST, FIRST, SAMPLES, SLOWER, Growth
 
 
 def known(service: float) -> Growth:
@@ -87,3 +87,10 @@ def test_few_messages_make_no_mean_before_a_second() -> None:
     assert growth.service == pytest.approx(0.001)
     growth.learn(101.1)
     assert growth.service > 0.4
+
+
+def test_messages_that_took_no_time_by_the_clock_still_want_a_connection() -> None:
+    growth = known(0.0)
+    assert growth.service == growth.least == FASTEST
+    assert grown(growth, waiting=1, alive=0) == 1
+    assert growth.enough(1000, still=0.0) == 20
