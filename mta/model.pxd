@@ -21,7 +21,7 @@ cdef class Recipient:
     cdef public str address, domain, enhanced, text, route, orcpt
     cdef public list orders
     cdef public long long number, attempts, due_us, expires_us, where, code, notify
-    cdef public bint flying
+    cdef public bint flying, loaded
 
 
 cdef class IdGenerator:

@@ -139,7 +139,7 @@ class Recipient:
 
     __slots__ = (
         "message", "number", "address", "domain", "attempts", "due_us", "expires_us", "where",
-        "code", "enhanced", "text", "route", "flying", "orders", "notify", "orcpt",
+        "code", "enhanced", "text", "route", "flying", "loaded", "orders", "notify", "orcpt",
     )  # fmt: skip
 
     message: Message
@@ -155,6 +155,7 @@ class Recipient:
     text: str  # last reply text
     route: str  # rerouted by an operator: next hop, else ""
     flying: bool  # being attempted now
+    loaded: bool  # in the queue manager's memory
     orders: list[Any] | None  # operators' acts to obey when it comes back
     notify: int  # Notify
     orcpt: str  # the original recipient: type, semicolon, xtext (RFC 3461 4.2)
@@ -181,7 +182,8 @@ class Recipient:
         self.attempts, self.due_us = attempts, due_us
         self.expires_us, self.where = expires_us, where
         self.code, self.enhanced, self.text, self.route = code, enhanced, text, route
-        self.flying, self.orders = False, None
+        self.flying = self.loaded = False
+        self.orders = None
         self.notify, self.orcpt = notify, orcpt
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mta._speedups import logline
+from mta.maillog.logline import Lines
 from mta.model import Stages
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ TYPES = frozenset((RECEPTION, TRANSIENT_FAILURE, REJECTION, *TERMINAL))
 RECIPIENTS_SHOWN = 100  # addresses that a Reception record names at most
 CLASSES = ("transactional", "normal", "bulk")
 NO_STAGES = Stages()
+_CLASSES, _SHOWN = CLASSES, RECIPIENTS_SHOWN  # as the compiled module has them (records.pxd)
 
 Fields = dict[str, Any]  # a record as it is read: a field that is missing has its default
 
@@ -116,15 +117,14 @@ class RecordWriter:
     def __init__(self, node: str, shard: int, clock: Clock) -> None:
         self._node, self._shard, self._now = node, shard, clock.wall_us
         where = encode(Record("", 0, node=node, shard=shard))
-        self._tail = where.removeprefix(b'{"type":"","time":0').removesuffix(b"}")
+        tail = where.removeprefix(b'{"type":"","time":0').removesuffix(b"}")
+        self._lines = Lines(tail)
 
     def reception(self, message: Message, recipients: list[Recipient]) -> bytes:
         """A message was stored for these recipients."""
-        klass = CLASSES[message.klass]
+        klass = _CLASSES[message.klass]
         try:
-            return logline.reception(
-                self._now(), message, recipients, RECIPIENTS_SHOWN, klass, self._tail
-            )
+            return self._lines.reception(self._now(), message, recipients, _SHOWN, klass)
         except UnicodeEncodeError:
             return self.reception_by_struct(message, recipients)
 
@@ -143,16 +143,15 @@ class RecordWriter:
         outcome: Outcome,
         peer: Peer,
         stages: Stages,
-        *,
         queue: str = "",
         site: str = "",
         tls: str | None = None,
     ) -> bytes:
         """The remote took the message for this recipient."""
-        now, klass = self._now(), CLASSES[recipient.message.klass]
+        now, klass = self._now(), _CLASSES[recipient.message.klass]
         try:
-            return logline.delivery(
-                now, recipient, outcome, peer, stages, queue, site, tls, klass, self._tail
+            return self._lines.delivery(
+                now, recipient, outcome, peer, stages, queue, site, tls, klass
             )
         except UnicodeEncodeError:
             return self.delivery_by_struct(recipient, outcome, peer, stages, queue, site, tls)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CLASS_CREDIT = (32, 8, 1)
 QUANTUM = 64 * 1024  # octets a tenant may send in its turn
 OVERHEAD = 1024  # octets that an empty message counts for
+_QUANTUM, _OVERHEAD = QUANTUM, OVERHEAD  # as C integers (lanes.pxd)
 
 
 class Parcel:
@@ -37,13 +38,13 @@ class Parcel:
         self.dns_us = 0
         self.ready: ReadyQueue | None = None
 
-    @property
-    def cost(self) -> int:
-        """What it counts for in its tenant's turn, octets."""
-        return self.message.size + OVERHEAD
-
     def __repr__(self) -> str:
         return f"<Parcel {self.message!r} to {len(self.recipients)} recipients>"
+
+
+def _cost(parcel: Parcel) -> int:
+    """What it counts for in its tenant's turn, octets."""
+    return parcel.message.size + _OVERHEAD
 
 
 class Lane:
@@ -132,22 +133,22 @@ class ReadyQueue:
         if turn.parked:
             return
         self._credit[klass] = min(self._credit[klass] + 1, CLASS_CREDIT[klass])
-        turn.deficit = min(turn.deficit + parcel.cost, max(QUANTUM, parcel.cost))
+        turn.deficit = min(turn.deficit + _cost(parcel), max(QUANTUM, _cost(parcel)))
         if ring[0] is not turn:
             ring.remove(turn)
             ring.appendleft(turn)
 
     def pop(self) -> Parcel | None:
         """The parcel whose turn it is, or None when no lane may send."""
-        rings = self._rings
-        for klass in (0, 1, 2):
-            if rings[klass] and self._credit[klass] > 0:
-                self._credit[klass] -= 1
+        rings, credit = self._rings, self._credit
+        for klass in range(3):
+            if rings[klass] and credit[klass] > 0:
+                credit[klass] -= 1
                 return self._take(klass)
-        self._credit[:] = CLASS_CREDIT
-        for klass in (0, 1, 2):
+        credit[:] = CLASS_CREDIT
+        for klass in range(3):
             if rings[klass]:
-                self._credit[klass] -= 1
+                credit[klass] -= 1
                 return self._take(klass)
         return None
 
@@ -155,13 +156,16 @@ class ReadyQueue:
         """The next parcel of a class whose ring is not empty."""
         ring = self._rings[klass]
         turn = ring[0]
+        lane = turn.active[0]
         if len(ring) > 1:
-            while turn.deficit < (cost := turn.active[0].parcels[0].cost):
-                turn.deficit += QUANTUM
+            cost = _cost(lane.parcels[0])
+            while turn.deficit < cost:
+                turn.deficit += _QUANTUM
                 ring.rotate(-1)
                 turn = ring[0]
+                lane = turn.active[0]
+                cost = _cost(lane.parcels[0])
             turn.deficit -= cost
-        lane = turn.active[0]
         parcel = lane.parcels.popleft()
         self.count -= 1
         if not lane.parcels:
@@ -218,7 +222,8 @@ class ReadyQueue:
 
     def waiting(self) -> int:
         """How many classes and tenants may send now."""
-        return sum(len(ring) for ring in self._rings)
+        rings = self._rings
+        return len(rings[0]) + len(rings[1]) + len(rings[2])
 
     def highest(self) -> int:
         """The highest class that waits, or 3."""

@@ -11,7 +11,6 @@ are rows of the spool only. `stamp` gives strictly rising wall-clock times: rows
 
 from __future__ import annotations
 
-from collections import deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from mta.queues.names import format_name
 from mta.queues.notices import SUCCESS, close_delivered, close_failed, tell_delay
 from mta.queues.ports import Counters
 from mta.queues.retry import next_attempt_us
+from mta.queues.unrouted import NOWHERE, Unrouted, question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -43,10 +43,15 @@ if TYPE_CHECKING:
     from mta.queues.retry import RetryPolicy
     from mta.spool.shard import Shard
 
-NOWHERE = Peer("", "", "")  # no server was spoken to
+UNKNOWN = Stages()
 DEFAULT_SOURCE = "default"  # where no pool says otherwise
 MEMORY_SHARE = (1.0, 0.9, 0.8)  # of `memory_items`, by class: bulk never fills it all
 KEPT_BODIES = 0.75  # of `body_memory`; the rest is for contents that wait for their commit
+
+# What is compared for every message, as C has it (manager.pxd).
+_FRESH, _DUE, _BACKLOG, _HELD, _CLOSED = map(int, Where)
+_DELIVERED, _DEFERRED, _BOUNCED, _UNATTEMPTED = map(int, Kind)
+_SUCCESS, _KEPT_BODIES, _MEMORY_SHARE = SUCCESS, KEPT_BODIES, MEMORY_SHARE
 
 
 def _queue_name(recipient: Recipient) -> str:
@@ -65,7 +70,7 @@ def _ready_key(source: str, site_key: str) -> object:
 class _Accepted:
     """What follows when a message's commit group is on disk."""
 
-    __slots__ = ("manager", "message", "recipients", "done")
+    __slots__ = ("manager", "message", "recipients", "done", "plan", "plans")
 
     def __init__(
         self,
@@ -73,13 +78,16 @@ class _Accepted:
         message: Message,
         recipients: list[Recipient],
         done: Callable[[BaseException | None], None],
+        plan: Plan | Refusal | None,
     ) -> None:
         self.manager, self.message = manager, message
         self.recipients, self.done = recipients, done
+        self.plan, self.plans = plan, manager.plans  # of a lone recipient
 
     def __call__(self, error: BaseException | None) -> None:
         if error is None:
-            self.manager.accepted(self.message, self.recipients)
+            plan = self.plan if self.plans == self.manager.plans else None
+            self.manager.accepted(self.message, self.recipients, plan)
         else:
             self.manager.arriving.discard(self.message.id)
             self.manager.forget_body(self.message)
@@ -100,17 +108,18 @@ class QueueManager:
         self.shards = {shard.number: shard for shard in shards}
         self.home = shards[0]  # takes the new mail
         self._lines = {shard.number: writer for shard, writer in zip(shards, lines, strict=True)}
+        self._home_lines = lines[0]
         self.settings, self.ports, self.acts = settings, ports, acts
         self.ready: dict[object, ReadyQueue] = {}
         self.memory: dict[tuple[bytes, int], Recipient] = {}
-        self.routing: dict[object, deque[Parcel]] = {}  # waits for its route, by route question
-        self.unrouted: dict[str, int] = {}  # parcels in `routing`, by domain
+        self.unrouted = Unrouted(self)
         self.arriving: set[bytes] = set()  # messages that wait for their commit
         self.body_bytes = 0
-        self._memory = ports.memory
         self.counters = Counters()
+        self.plans = 0  # raised when routes change: plans from before are not kept
         self.waiting = [0] * len(Where)  # recipients out of memory, by the row that holds them
-        self.policy_of: Callable[[Recipient], RetryPolicy] = self.policy_by_route
+        # Says the retry policy of a recipient where its route alone does not.
+        self.policy_hook: Callable[[Recipient], RetryPolicy] | None = None
         self.on_backlog: Callable[[Recipient], None] = lambda recipient: None
         # Lanes of the home shard that have a backlog, by class: kept by its loader.
         self.behind: Sequence[Container[tuple[int, str, str, str]]] = ((), (), ())
@@ -121,7 +130,8 @@ class QueueManager:
 
     def stamp(self) -> int:
         """The wall clock in microseconds, never the same twice and never going back."""
-        self._stamp = max(self._stamp + 1, self.ports.clock.wall_us())
+        now = self.ports.clock.wall_us()
+        self._stamp = now if now > self._stamp else self._stamp + 1
         return self._stamp
 
     def submit(
@@ -135,70 +145,100 @@ class QueueManager:
 
         `wishes` has what was asked for single recipients, by their place in `addresses`.
         """
-        recipients = [
-            Recipient(message, number, address, due_us=self.stamp())
-            for number, address in enumerate(addresses)
-        ]
+        hand = self.ports.receiving
+        if hand is not None:
+            hand.hold(message.id)
+        try:
+            self._submit(message, addresses, done, wishes)
+        finally:
+            if hand is not None:
+                hand.drop()
+
+    def _submit(
+        self,
+        message: Message,
+        addresses: Iterable[str],
+        done: Callable[[BaseException | None], None],
+        wishes: Mapping[int, Wish] | None,
+    ) -> None:
+        recipients: list[Recipient] = []
+        for address in addresses:
+            recipient = Recipient(message, len(recipients), address)
+            recipient.due_us = self.stamp()
+            recipients.append(recipient)
         if wishes:
             for number, wish in wishes.items():
                 recipients[number].notify, recipients[number].orcpt = wish
         message.open = message.total = len(recipients)
-        self._follow_route(message, recipients[0])
-        for recipient in recipients:
-            self.set_expiry(recipient)
-            self.choose_row(recipient)
-        self.home.accept(message, recipients, _Accepted(self, message, recipients, done))
+        plan = self.ports.peek(message, recipients[0])
+        self._follow_route(message, plan)
+        self.arrive(recipients[0], plan)
+        if len(recipients) > 1:
+            plan = None
+            for recipient in recipients[1:]:
+                self.arrive(recipient, self.ports.peek(message, recipient))
+        self.home.accept(message, recipients, _Accepted(self, message, recipients, done, plan))
         self.arriving.add(message.id)
         self.count_body(message.size)
 
-    def _follow_route(self, message: Message, recipient: Recipient) -> None:
+    def _follow_route(self, message: Message, plan: Plan | Refusal | None) -> None:
         """The class of the first recipient's route, where its rule names one."""
-        plan = self.ports.peek(message, recipient)
-        if plan is None or isinstance(plan, Refusal):
-            return
-        if plan.route.klass is not None:
+        if plan is not None and not isinstance(plan, Refusal) and plan.route.klass is not None:
             message.klass = plan.route.klass
 
-    def set_expiry(self, recipient: Recipient) -> None:
+    def arrive(self, recipient: Recipient, plan: Plan | Refusal | None) -> None:
+        """Set the expiry and the row of a recipient that is to be stored, by its plan if known."""
+        self._set_expiry(recipient, plan)
+        self._choose_row(recipient, plan)
+
+    def _set_expiry(self, recipient: Recipient, plan: Plan | Refusal | None) -> None:
         """By the retry policy of its route, as far as that is known now."""
         message = recipient.message
-        max_age = self.policy_of(recipient).max_age
-        begins = max(message.received_us, message.release_us)
-        recipient.expires_us = begins + round(max_age * 1_000_000)
+        if self.policy_hook is not None:
+            policy = self.policy_hook(recipient)
+        else:
+            policy = self._policy_by(plan)
+        begins = message.received_us
+        if message.release_us > begins:
+            begins = message.release_us
+        recipient.expires_us = begins + policy.max_age_us
 
-    def choose_row(self, recipient: Recipient) -> None:
+    def _choose_row(self, recipient: Recipient, plan: Plan | Refusal | None) -> None:
         """FRESH if its lane has room, else BACKLOG; HELD by an operator, DUE by its release."""
         message = recipient.message
         if self.acts.standing and self.acts.holds(recipient):
-            recipient.where = Where.HELD
+            recipient.where = _HELD
         elif message.release_us > recipient.due_us:
-            recipient.where, recipient.due_us = Where.DUE, message.release_us
-        elif not self.has_room(message) or not self._may_pass(recipient):
-            recipient.where = Where.BACKLOG
+            recipient.where, recipient.due_us = _DUE, message.release_us
+        elif not self.has_room(message) or not self._may_pass(recipient, plan):
+            recipient.where = _BACKLOG
             self.on_backlog(recipient)
 
     def has_room(self, message: Message) -> bool:
         """True while memory takes all recipients of `message`."""
-        most = self.settings.memory_items * MEMORY_SHARE[message.klass]
-        return len(self.memory) + message.total <= most
+        return len(self.memory) + message.total <= self._most(message.klass)
 
-    def _may_pass(self, recipient: Recipient) -> bool:
+    def _most(self, klass: int) -> float:
+        """How many recipients memory takes before nothing of a class may enter it."""
+        share: float = _MEMORY_SHARE[klass]
+        return self.settings.memory_items * share
+
+    def _may_pass(self, recipient: Recipient, plan: Plan | Refusal | None) -> bool:
         """True when new mail may go straight into its lane.
 
         Past older mail in the backlog only while half the lane is free: the loader keeps it
         fuller than that, so new mail waits its turn unless the disk is slower than the remote.
         """
-        room, message = self._lane_room(recipient), recipient.message
+        room, message = self._lane_room(recipient, plan), recipient.message
         behind = self.behind[message.klass]
         if not behind or 2 * room > self.settings.lane_items:
             return room > 0
         return (message.klass, message.tenant, message.campaign, recipient.domain) not in behind
 
-    def _lane_room(self, recipient: Recipient) -> int:
+    def _lane_room(self, recipient: Recipient, plan: Plan | Refusal | None) -> int:
         """How many more parcels the lane of a recipient takes."""
-        plan = self.ports.peek(recipient.message, recipient)
         if plan is None or isinstance(plan, Refusal):
-            return self.settings.lane_items - self.unrouted.get(recipient.domain, 0)
+            return self.settings.lane_items - self.unrouted.count(recipient.domain)
         return self._room(plan, recipient.message)
 
     def _room(self, plan: Plan, message: Message) -> int:
@@ -206,35 +246,49 @@ class QueueManager:
         egress = self.ports.egress
         if egress is None:
             return self._room_at(plan.site.key, message)
-        key = plan.site.key
-        return sum(
-            self._room_at(_ready_key(s, key), message) for s in egress.sources(plan, message)
-        )
+        room, key = 0, plan.site.key
+        for source in egress.sources(plan, message):
+            room += self._room_at(_ready_key(source, key), message)
+        return room
 
     def _room_at(self, key: object, message: Message) -> int:
         ready = self.ready.get(key)
         return self.settings.lane_items if ready is None else ready.room(message)
 
-    def accepted(self, message: Message, recipients: list[Recipient]) -> None:
-        """A message is on disk: log its Reception and queue it."""
+    def accepted(
+        self, message: Message, recipients: list[Recipient], plan: Plan | Refusal | None = None
+    ) -> None:
+        """A message is on disk: log its Reception and queue it, a lone recipient by its plan."""
         self.counters.received += len(recipients)
-        line = self.lines(message).reception(message, recipients)
+        lines = self.lines(message)
+        line = lines.reception(message, recipients)
         self.shard_of(message).log(line, logged=message.id)
         if self.on_record is not None:
             self.on_record(message.id, line)
         self.arriving.discard(message.id)
-        if self.body_bytes > KEPT_BODIES * self.settings.body_memory:
+        if self.body_bytes > _KEPT_BODIES * self.settings.body_memory:
             self.forget_body(message)
+        fresh = self._of_new(message, recipients)
+        if fresh:
+            self.admit(fresh, message.received_us, plan)
+        else:
+            self.forget_body(message)
+
+    def _of_new(self, message: Message, recipients: list[Recipient]) -> list[Recipient]:
+        """Those recipients of a new message that go into memory; others stay on disk."""
+        if not message.release_us:
+            for recipient in recipients:
+                if recipient.where != _FRESH:
+                    break
+            else:
+                return recipients
         fresh = [r for r in recipients if r.where == Where.FRESH]
         if message.release_us:  # the loader may have passed a time that is over by now
             now = self.stamp()
             fresh += [r for r in recipients if r.where == Where.DUE and r.due_us <= now]
         if len(fresh) < len(recipients):
             self._not_loaded(recipients, fresh)
-        if fresh:
-            self.admit(fresh, message.received_us)
-        else:
-            self.forget_body(message)
+        return fresh
 
     def _not_loaded(self, recipients: list[Recipient], fresh: list[Recipient]) -> None:
         """Count those of a new message that stay on disk; no sweep has judged what was arriving."""
@@ -249,8 +303,10 @@ class QueueManager:
 
     def fits(self, recipient: Recipient) -> bool:
         """True when memory and the recipient's lane have room."""
-        most = self.settings.memory_items * MEMORY_SHARE[recipient.message.klass]
-        return len(self.memory) < most and self._lane_room(recipient) > 0
+        message = recipient.message
+        if len(self.memory) >= self._most(message.klass):
+            return False
+        return self._lane_room(recipient, self.ports.peek(message, recipient)) > 0
 
     def absent(self, recipient: Recipient) -> bool:
         """True when the recipient is not in memory."""
@@ -260,32 +316,41 @@ class QueueManager:
         """How many recipients of a backlog lane may be read: 0 until a quarter of it is free."""
         klass, tenant, campaign, domain = lane
         probe = Message(b"", "", tenant=tenant, campaign=campaign, klass=klass, pool=pool)
-        room = self._lane_room(Recipient(probe, 0, f"@{domain}"))
+        recipient = Recipient(probe, 0, f"@{domain}")
+        room = self._lane_room(recipient, self.ports.peek(probe, recipient))
         if 4 * room < self.settings.lane_items:
             return 0
-        space = int(self.settings.memory_items * MEMORY_SHARE[klass]) - len(self.memory)
+        space = int(self._most(klass)) - len(self.memory)
         return max(0, min(space, room))
 
     # ------------------------------------------------------------------ into the lanes
 
-    def admit(self, recipients: list[Recipient], queued_us: int) -> None:
+    def admit(
+        self, recipients: list[Recipient], queued_us: int, plan: Plan | Refusal | None = None
+    ) -> None:
         """Take recipients of one message into memory and send them towards their lanes."""
         message = recipients[0].message
         message.uses += len(recipients)
         for recipient in recipients:
-            self.memory[message.id, recipient.number] = recipient
-        for parcel in self._parcels(recipients, queued_us):
-            self.place(parcel)
+            self.remember(recipient)
+        if len(recipients) == 1:
+            self.place(Parcel(message, recipients, queued_us), plan)
+        else:
+            for parcel in self._parcels(recipients, queued_us):
+                self.place(parcel)
+
+    def remember(self, recipient: Recipient) -> None:
+        """It is in memory from now on."""
+        recipient.loaded = True
+        self.memory[recipient.message.id, recipient.number] = recipient
 
     def _parcels(self, recipients: list[Recipient], queued_us: int) -> list[Parcel]:
         """Group by domain; domains that share a site are put together by `place`."""
-        if len(recipients) == 1:
-            return [Parcel(recipients[0].message, recipients, queued_us)]
         groups: dict[object, list[Recipient]] = {}
         for recipient in recipients:
             plan = self.ports.peek(recipient.message, recipient)
             if plan is None or isinstance(plan, Refusal):
-                key = self._question(recipient)
+                key = question(recipient)
             else:
                 key = plan.site.key
             groups.setdefault(key, []).append(recipient)
@@ -296,24 +361,31 @@ class QueueManager:
             for start in range(0, len(group), most)
         ]
 
-    def place(self, parcel: Parcel) -> None:
+    def place(self, parcel: Parcel, plan: Plan | Refusal | None = None) -> None:
         """Put a parcel into the lane of its site, or let it wait for its route."""
-        if self.acts.active and not self._obey(parcel):
-            return
+        if self.acts.active:
+            if not self._obey(parcel):
+                return
+            plan = None  # that may have given it another route
         recipient = parcel.recipients[0]
-        plan = self.ports.peek(parcel.message, recipient)
         if plan is None:
-            self._await_route(parcel, recipient)
+            plan = self.ports.peek(parcel.message, recipient)
+        if plan is None:
+            self.unrouted.wait(parcel, recipient)
         elif isinstance(plan, Refusal):
-            self.finish(parcel, [plan.outcome] * len(parcel.recipients), NOWHERE, Stages())
+            self.finish(parcel, [plan.outcome] * len(parcel.recipients), NOWHERE, UNKNOWN)
         else:
-            ready = self.ready_queue(plan, parcel.message)
-            ready.push(parcel)
-            self.ports.wake(ready)
+            self.enter(parcel, plan)
+
+    def enter(self, parcel: Parcel, plan: Plan) -> None:
+        """Put a parcel into its lane."""
+        ready = self.ready_queue(plan, parcel.message)
+        ready.push(parcel)
+        self.ports.wake(ready)
 
     def load(self, recipients: list[Recipient]) -> None:
         """`admit` for recipients that were rows alone."""
-        hand = self.ports.hand
+        hand = self.ports.loading
         if hand is not None:
             hand.hold(recipients[0].message.id)
         for recipient in recipients:
@@ -322,14 +394,16 @@ class QueueManager:
         if hand is not None:
             hand.drop()
 
-    def _leave(self, recipient: Recipient, was: int = Where.CLOSED) -> None:
+    def _leave(self, recipient: Recipient, was: int) -> None:
         """Out of memory: its row alone says where it is; `was` is where it was if not there."""
         message = recipient.message
-        if recipient.where != Where.CLOSED:
+        if recipient.where != _CLOSED:
             self.waiting[recipient.where] += 1
-        if self.memory.pop((message.id, recipient.number), None) is None:
+        held = self.memory.pop((message.id, recipient.number), None)
+        if held is None:
             self.waiting[was] -= 1
             return
+        held.loaded = False
         message.uses -= 1
         if not message.uses:
             self.forget_body(message)
@@ -342,46 +416,43 @@ class QueueManager:
 
     def _obey(self, parcel: Parcel) -> bool:
         """Apply operators' acts to a parcel; True when something of it is left to send."""
-        id = parcel.message.id
         for recipient in list(parcel.recipients):
-            # One that was moved while it lay here may have been read from its row again.
-            if self.memory.get((id, recipient.number)) is recipient:
+            if recipient.loaded:  # one that was moved may have been read from its row again
                 self.acts.apply(self, recipient)
         return self.still_open(parcel)
 
     def still_open(self, parcel: Parcel) -> bool:
         """Drop the recipients of a parcel that left memory or expired; True when one is left."""
         now = self.ports.clock.wall_us()
-        memory, id = self.memory, parcel.message.id
         gone = False
         for recipient in parcel.recipients:
-            if memory.get((id, recipient.number)) is not recipient:
+            if not recipient.loaded:
                 gone = True
             elif recipient.expires_us <= now:
                 self.expire(recipient)
                 gone = True
         if gone:
-            parcel.recipients = [r for r in parcel.recipients if memory.get((id, r.number)) is r]
+            parcel.recipients = [r for r in parcel.recipients if r.loaded]
         return bool(parcel.recipients)
 
     def take(self, ready: ReadyQueue) -> Parcel | None:
         """The next parcel of a ready queue that may be attempted; what it drops is closed."""
-        while (parcel := ready.pop()) is not None:
+        while True:
+            parcel = ready.pop()
+            if parcel is None:
+                return None
             if self.acts.active and not self._obey(parcel):
                 continue
             if self.still_open(parcel):
                 return parcel
-        return None
 
     def ready_queue(self, plan: Plan, message: Message) -> ReadyQueue:
         """The ready queue of a plan, made where there is none; it takes over the newest plan."""
-        site, egress = plan.site, self.ports.egress
+        site = plan.site
         key: object = site.key
         source = DEFAULT_SOURCE
-        if egress is not None:
-            source = egress.choose(
-                plan, message, lambda s: self._room_at(_ready_key(s, site.key), message) > 0
-            )
+        if self.ports.egress is not None:
+            source = self._source(plan, message)
             key = _ready_key(source, site.key)
         ready = self.ready.get(key)
         if ready is None:
@@ -390,6 +461,14 @@ class QueueManager:
         ready.plan = plan
         return ready
 
+    def _source(self, plan: Plan, message: Message) -> str:
+        """The source whose turn it is, of those that a plan and a message leave from."""
+        assert self.ports.egress is not None
+        key = plan.site.key
+        return self.ports.egress.choose(
+            plan, message, lambda source: self._room_at(_ready_key(source, key), message) > 0
+        )
+
     def place_again(self, ready: ReadyQueue) -> None:
         """Give up a ready queue whose path is gone: what waits in it is routed anew."""
         if self.ready.get(ready.key) is ready:
@@ -397,59 +476,6 @@ class QueueManager:
         for parcel in ready.drain():
             if self.still_open(parcel):
                 self.place(parcel)
-
-    def _question(self, recipient: Recipient) -> object:
-        message = recipient.message
-        return (recipient.domain, recipient.route, message.tenant, message.campaign, message.sender)
-
-    def _await_route(self, parcel: Parcel, recipient: Recipient) -> None:
-        question, domain = self._question(recipient), recipient.domain
-        self.unrouted[domain] = self.unrouted.get(domain, 0) + 1
-        waiting = self.routing.get(question)
-        if waiting is not None:
-            waiting.append(parcel)
-            return
-        self.routing[question] = deque((parcel,))
-        asked_us = self.ports.clock.wall_us()
-
-        def answered(answer: Plan | Refusal) -> None:
-            took = self.ports.clock.wall_us() - asked_us
-            waiting = self.routing.pop(question, ())
-            self._count_routed(domain, len(waiting))
-            for waiter in waiting:
-                waiter.dns_us = took
-                self._answered(waiter, answer)
-
-        self.ports.resolve(parcel.message, recipient, answered)
-
-    def _count_routed(self, domain: str, count: int) -> None:
-        left = self.unrouted[domain] - count
-        if left > 0:
-            self.unrouted[domain] = left
-        else:
-            del self.unrouted[domain]
-
-    def _answered(self, parcel: Parcel, answer: Plan | Refusal) -> None:
-        if self.acts.standing or self.acts.active:  # its site is known only now
-            for recipient in list(parcel.recipients):
-                self._judge_routed(recipient)
-        if not self.still_open(parcel):
-            return
-        if isinstance(answer, Refusal):
-            outcomes = [answer.outcome] * len(parcel.recipients)
-            self.finish(parcel, outcomes, NOWHERE, Stages(dns=parcel.dns_us))
-        else:
-            ready = self.ready_queue(answer, parcel.message)
-            ready.push(parcel)
-            self.ports.wake(ready)
-
-    def _judge_routed(self, recipient: Recipient) -> None:
-        """Operators' acts that name a site, for a recipient that has just learned its own."""
-        if self.memory.get((recipient.message.id, recipient.number)) is not recipient:
-            return
-        self.acts.apply(self, recipient)
-        if recipient.where == Where.FRESH and self.acts.holds(recipient):
-            self.shift(recipient, Where.HELD)
 
     def give_back(self, parcel: Parcel) -> None:
         """A parcel that left its lane and was not attempted returns to its front."""
@@ -472,38 +498,47 @@ class QueueManager:
 
     def finish(self, parcel: Parcel, outcomes: list[Outcome], peer: Peer, stages: Stages) -> None:
         """Record what became of each recipient of an attempt, and do what follows."""
-        message = parcel.message
-        lines = self.lines(message)
+        recipients = parcel.recipients
+        if len(outcomes) != len(recipients):
+            raise ValueError(f"{len(outcomes)} outcomes for {parcel!r}")
         site = parcel.ready.name if parcel.ready is not None else ""
-        again: list[Recipient] = []
-        for recipient, outcome in zip(parcel.recipients, outcomes, strict=True):
-            kind = outcome.kind
+        again: list[Recipient] | None = None
+        for number, recipient in enumerate(recipients):
+            outcome = outcomes[number]
             recipient.flying = False
-            if kind == Kind.UNATTEMPTED:
+            if outcome.kind == _UNATTEMPTED:
                 self._follow_orders(recipient)
+                again = again or []
                 again.append(recipient)
-                continue
-            recipient.attempts += 1
-            recipient.code, recipient.enhanced = outcome.code, outcome.enhanced
-            recipient.text = outcome.text
-            if kind == Kind.DELIVERED:
-                self.counters.delivered += 1
-                queue = _queue_name(recipient)
-                line = lines.delivery(recipient, outcome, peer, stages, queue=queue, site=site)
-                if recipient.notify & SUCCESS:
-                    close_delivered(self, recipient, line, outcome, peer)
-                else:
-                    self.close(recipient, line)
-            elif kind == Kind.BOUNCED:
-                self.counters.bounced += 1
-                queue = _queue_name(recipient)
-                line = lines.bounce(recipient, outcome, peer, stages, queue=queue, site=site)
-                close_failed(self, recipient, line, outcome, peer)
             else:
-                self._defer(recipient, outcome, peer, stages, site)
+                self._ended(recipient, outcome, peer, stages, site)
         if again:
             parcel.recipients = again
             self.give_back(parcel)
+
+    def _ended(
+        self, recipient: Recipient, outcome: Outcome, peer: Peer, stages: Stages, site: str
+    ) -> None:
+        """A remote, or routing, has decided for now or for good."""
+        kind, lines = outcome.kind, self.lines(recipient.message)
+        recipient.attempts += 1
+        recipient.code, recipient.enhanced = outcome.code, outcome.enhanced
+        recipient.text = outcome.text
+        if kind == _DELIVERED:
+            self.counters.delivered += 1
+            queue = _queue_name(recipient)
+            line = lines.delivery(recipient, outcome, peer, stages, queue, site)
+            if recipient.notify & _SUCCESS:
+                close_delivered(self, recipient, line, outcome, peer)
+            else:
+                self.close(recipient, line)
+        elif kind == _BOUNCED:
+            self.counters.bounced += 1
+            queue = _queue_name(recipient)
+            line = lines.bounce(recipient, outcome, peer, stages, queue=queue, site=site)
+            close_failed(self, recipient, line, outcome, peer)
+        else:
+            self._defer(recipient, outcome, peer, stages, site)
 
     def shard_of(self, message: Message) -> Shard:
         """The shard that holds a message."""
@@ -514,7 +549,7 @@ class QueueManager:
     def lines(self, message: Message) -> RecordWriter:
         """What makes the records of a message's shard."""
         if len(self._lines) == 1:
-            return self._lines[self.home.number]
+            return self._home_lines
         return self._lines[id_shard(message.id)]
 
     def close(
@@ -527,16 +562,20 @@ class QueueManager:
         if self.on_record is not None:
             self.on_record(recipient.message.id, line)
         self.shard_of(recipient.message).close(recipient, line, dsn)
-        was, recipient.where = recipient.where, Where.CLOSED
+        was, recipient.where = recipient.where, _CLOSED
         self._leave(recipient, was)
 
-    def policy_by_route(self, recipient: Recipient) -> RetryPolicy:
-        """The retry policy that its route names, or the default."""
+    def _policy_of(self, recipient: Recipient) -> RetryPolicy:
+        """The retry policy of a recipient."""
+        if self.policy_hook is not None:
+            return self.policy_hook(recipient)
+        return self._policy_by(self.ports.peek(recipient.message, recipient))
+
+    def _policy_by(self, plan: Plan | Refusal | None) -> RetryPolicy:
+        """The retry policy that a route names, or the default."""
         retries = self.settings.retries
-        if len(retries) > 1:
-            plan = self.ports.peek(recipient.message, recipient)
-            if plan is not None and not isinstance(plan, Refusal):
-                return retries.get(plan.route.retry, retries[""])
+        if len(retries) > 1 and plan is not None and not isinstance(plan, Refusal):
+            return retries.get(plan.route.retry, retries[""])
         return retries[""]
 
     def _defer(
@@ -549,7 +588,7 @@ class QueueManager:
     ) -> None:
         self.counters.deferred += 1
         message = recipient.message
-        policy = self.policy_of(recipient)
+        policy = self._policy_of(recipient)
         now = self.stamp()
         due = next_attempt_us(
             policy, recipient.attempts, now, recipient.expires_us, self.ports.random
@@ -567,7 +606,7 @@ class QueueManager:
         if recipient.notify or self.settings.delay_unasked:
             tell_delay(self, recipient, outcome, peer, now)
         self.shard_of(message).defer(recipient, line, Where.DUE, due)
-        self._leave(recipient)
+        self._leave(recipient, _CLOSED)
         self._follow_orders(recipient)
 
     def _follow_orders(self, recipient: Recipient) -> None:
@@ -630,10 +669,6 @@ class QueueManager:
 
     # ------------------------------------------------------------------ bodies
 
-    def body(self, message: Message) -> bytes | None:
-        """The content if it is in memory."""
-        return message.body
-
     def keep_body(self, message: Message, body: bytes) -> None:
         """Content that was read for an attempt, if there is still something to attempt."""
         if message.body is None and message.uses:
@@ -649,21 +684,16 @@ class QueueManager:
     def count_body(self, octets: int) -> None:
         """So many octets of content are in memory now; below 0, no longer."""
         self.body_bytes += octets
-        if self._memory is not None:
-            self._memory(octets)
+        memory = self.ports.memory
+        if memory is not None:
+            memory(octets)
 
     # ------------------------------------------------------------------ figures
 
     def figures(self) -> dict[str, Any]:
         """What `mta status` shows of this worker's queues."""
-        counters = self.counters
         return {
-            "received": counters.received,
-            "delivered": counters.delivered,
-            "deferred": counters.deferred,
-            "bounced": counters.bounced,
-            "expired": counters.expired,
-            "removed": counters.removed,
+            **self.counters.figures(),
             "in_memory": len(self.memory),
             "body_bytes": self.body_bytes,
             "ready_queues": len(self.ready),

@@ -59,8 +59,7 @@ def _addressed(manager: QueueManager, built: Message, about: Recipient) -> Recip
     """The sender of the message that a notification is about, as its recipient."""
     built.open = built.total = 1
     to = Recipient(built, 0, about.message.sender, due_us=manager.stamp())
-    manager.set_expiry(to)
-    manager.choose_row(to)
+    manager.arrive(to, manager.ports.peek(built, to))
     return to
 
 
@@ -74,7 +73,7 @@ def _bury(manager: QueueManager, recipient: Recipient, line: bytes, outcome: Out
     message, key = recipient.message, (recipient.message.id, recipient.number)
     if key not in manager.memory:
         manager.waiting[recipient.where] -= 1
-        manager.memory[key] = recipient
+        manager.remember(recipient)
         message.uses += 1
     recipient.flying = True
 

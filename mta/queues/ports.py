@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -12,6 +11,9 @@ if TYPE_CHECKING:
     from mta.model import Message, Outcome, Peer, Recipient, Refusal
     from mta.queues.lanes import ReadyQueue
     from mta.queues.retry import RetryPolicy
+
+
+EVENTS = ("received", "delivered", "deferred", "bounced", "expired", "removed")
 
 
 class Site(Protocol):
@@ -57,19 +59,6 @@ class Egress(Protocol):
     def choose(self, plan: Any, message: Message, room: Callable[[str], bool]) -> str: ...
 
 
-@dataclass(slots=True)
-class Settings:
-    """The `[queue]` section and what belongs to it."""
-
-    lane_items: int = 2000  # parcels a lane holds in memory
-    memory_items: int = 200_000  # recipients in memory
-    body_memory: int = 256 << 20  # octets of content in memory
-    per_transaction: int = 100  # recipients of one parcel
-    retries: dict[str, RetryPolicy] = field(default_factory=dict)  # "" is the default
-    delay_after: float = 0  # seconds after which a sender is told of a delay; 0: never
-    delay_unasked: bool = False  # also where nothing was said of notifications
-
-
 class Failed(Protocol):
     """Makes the notification of an outcome, or None where its sender wants none."""
 
@@ -84,29 +73,75 @@ class Failed(Protocol):
     ) -> Message | None: ...
 
 
-@dataclass(slots=True)
+class Settings:
+    """The `[queue]` section and what belongs to it."""
+
+    __slots__ = (
+        "lane_items", "memory_items", "body_memory", "per_transaction", "retries", "delay_after",
+        "delay_unasked",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        lane_items: int = 2000,
+        memory_items: int = 200_000,
+        body_memory: int = 256 << 20,
+        per_transaction: int = 100,
+        retries: dict[str, RetryPolicy] | None = None,
+        delay_after: float = 0,
+        delay_unasked: bool = False,
+    ) -> None:
+        self.lane_items = lane_items  # parcels a lane holds in memory
+        self.memory_items = memory_items  # recipients in memory
+        self.body_memory = body_memory  # octets of content in memory
+        self.per_transaction = per_transaction  # recipients of one parcel
+        self.retries: dict[str, RetryPolicy] = retries or {}  # "" is the default
+        self.delay_after = delay_after  # seconds after which a sender is told of it; 0: never
+        self.delay_unasked = delay_unasked  # also where nothing was said of notifications
+
+
 class Ports:
     """What the worker lends the queue manager."""
 
-    clock: Clock
-    random: Callable[[], float]
-    peek: Callable[[Message, Recipient], Plan | Refusal | None]
-    resolve: Callable[[Message, Recipient, Callable[[Plan | Refusal], None]], None]
-    wake: Callable[[ReadyQueue], None]
-    failed: Failed
-    bury: Callable[[Message, Recipient, Outcome, Callable[[], None]], None]
-    memory: Callable[[int], None] | None = None  # told of octets of content kept, or dropped: < 0
-    hand: Hand | None = None  # for messages that are loaded
-    egress: Egress | None = None  # None: everything leaves from the default source
+    __slots__ = (
+        "clock", "random", "peek", "resolve", "wake", "failed", "bury", "memory", "receiving",
+        "loading", "egress",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        peek: Callable[[Message, Recipient], Plan | Refusal | None],
+        resolve: Callable[[Message, Recipient, Callable[[Plan | Refusal], None]], None],
+        wake: Callable[[ReadyQueue], None],
+        failed: Failed,
+        bury: Callable[[Message, Recipient, Outcome, Callable[[], None]], None],
+        memory: Callable[[int], None] | None = None,
+        receiving: Hand | None = None,
+        loading: Hand | None = None,
+        egress: Egress | None = None,
+    ) -> None:
+        self.clock, self.random = clock, random
+        self.peek, self.resolve, self.wake = peek, resolve, wake
+        self.failed, self.bury = failed, bury
+        self.memory = memory  # told of octets of content kept, or dropped: < 0
+        self.receiving = receiving  # for messages that come in
+        self.loading = loading  # for messages that are loaded
+        self.egress = egress  # None: everything leaves from the default source
 
 
-@dataclass(slots=True)
 class Counters:
     """Events since the worker started, one a recipient."""
 
-    received: int = 0
-    delivered: int = 0
-    deferred: int = 0
-    bounced: int = 0
-    expired: int = 0
-    removed: int = 0
+    __slots__ = EVENTS
+
+    def __init__(self) -> None:
+        self.received = self.delivered = self.deferred = 0
+        self.bounced = self.expired = self.removed = 0
+
+    def figures(self) -> dict[str, int]:
+        """All of them, by name."""
+        return {name: getattr(self, name) for name in EVENTS}

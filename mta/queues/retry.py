@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 MIN_DELAY = 1.0  # seconds, whatever the settings and the jitter make of it
@@ -41,6 +41,7 @@ class RetryPolicy:
     schedule: tuple[float, ...] | Exponential = (60.0, 300.0, 1200.0, 3600.0)
     jitter: float = 0.1  # a delay is spread evenly by this part of it, to both sides
     max_age: float = 432_000.0  # seconds from acceptance to expiry
+    max_age_us: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.schedule or min(self.schedule) < 0:
@@ -49,6 +50,7 @@ class RetryPolicy:
             raise ValueError(f"jitter = {self.jitter:g}: it is a part of the delay, 0 to below 1")
         if self.max_age <= 0:
             raise ValueError(f"max_age = {self.max_age:g}: it must be above 0")
+        object.__setattr__(self, "max_age_us", round(self.max_age * 1_000_000))
 
     def delay(self, attempts: int) -> float:
         """Seconds to wait after so many attempts, before jitter."""
@@ -58,7 +60,7 @@ class RetryPolicy:
 
     def expires_us(self, received_us: int) -> int:
         """When a message that was accepted then expires."""
-        return received_us + round(self.max_age * 1_000_000)
+        return received_us + self.max_age_us
 
 
 def next_attempt_us(

@@ -43,6 +43,7 @@ class Planner:
     ) -> None:
         self._router, self._resolver = router, resolver
         self._options = options or PlannerOptions()
+        self._memo = self._options.memo_size
         self._local_names = frozenset(
             name.lower().rstrip(".") for name in self._options.local_names
         )
@@ -63,6 +64,9 @@ class Planner:
         fixed = self._fixed(route, domain)
         if fixed is not None:
             return fixed
+        if not route.next_hop:
+            answer = self._resolver.peek_mx(domain)
+            return None if answer is None else self._looked_up(route, domain, (answer,))
         answers = []
         for name in _names(route, domain):
             answer = self._resolver.peek_mx(name)
@@ -90,28 +94,30 @@ class Planner:
             return self._router.route(envelope, domain)
         route = self._reroutes.get(reroute)
         if route is None:
-            if len(self._reroutes) >= self._options.memo_size:
+            if len(self._reroutes) >= self._memo:
                 self._reroutes.clear()
             route = self._reroutes[reroute] = _reroute(reroute)
         return route
 
     def _fixed(self, route: Route, domain: str) -> Plan | Failure | None:
         """A plan that needs no DNS: named servers, a transport, or an address literal."""
+        plan = self._static.get(route)
+        if plan is not None:
+            return plan
         if route.transport:
-            return self._transport(route)
+            return self._keep(Plan(self._options.transports[route.transport], route))
         if not route.next_hop:
             return self._literal(route, domain) if domain.startswith("[") else None
-        plan = self._static.get(route)
-        if plan is None and not any(hop.mx for hop in route.next_hop):
-            if len(self._static) >= self._options.memo_size:
-                self._static.clear()
-            plan = self._static[route] = Plan(self._site(static_site(route.next_hop)), route)
-        return plan
+        for hop in route.next_hop:
+            if hop.mx:
+                return None
+        return self._keep(Plan(self._site(static_site(route.next_hop)), route))
 
-    def _transport(self, route: Route) -> Plan:
-        plan = self._static.get(route)
-        if plan is None:
-            plan = self._static[route] = Plan(self._options.transports[route.transport], route)
+    def _keep(self, plan: Plan) -> Plan:
+        """Remember the plan of a route without look-ups."""
+        if len(self._static) >= self._memo:
+            self._static.clear()
+        self._static[plan.route] = plan
         return plan
 
     def _literal(self, route: Route, domain: str) -> Plan | Failure:
@@ -130,9 +136,9 @@ class Planner:
         """The plan of these answers, made again only when an answer was replaced."""
         key = route, "" if route.next_hop else domain
         kept = self._plans.get(key)
-        if kept is not None and all(map(_same, kept[0], answers)):
+        if kept is not None and _same(kept[0], answers):
             return kept[1]
-        if len(self._plans) >= self._options.memo_size:
+        if len(self._plans) >= self._memo:
             self._plans.clear()
         plan = (
             self._smarthost(route, answers) if route.next_hop else self._mx(route, domain, answers)
@@ -177,7 +183,7 @@ class Planner:
         kept = self._sites.get(site.key)
         if kept == site:
             return kept
-        if len(self._sites) >= self._options.memo_size:
+        if len(self._sites) >= self._memo:
             self._sites.clear()
         self._sites[site.key] = site
         return site
@@ -187,8 +193,12 @@ def _names(route: Route, domain: str) -> list[str]:
     return [hop.host for hop in route.next_hop if hop.mx] or [domain]
 
 
-def _same(one: object, other: object) -> bool:
-    return one is other
+def _same(some: tuple[MxAnswer, ...], others: tuple[MxAnswer, ...]) -> bool:
+    """Whether they are the same objects."""
+    for number, one in enumerate(some):  # noqa: SIM110 (a generator costs more)
+        if one is not others[number]:
+            return False
+    return True
 
 
 def _reroute(text: str) -> Route | Failure:

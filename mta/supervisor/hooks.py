@@ -123,7 +123,8 @@ class WorkerHooks:
         self._use_planner(empty, config)
         asks = any(name in empty for name in AT_ARRIVAL)
         self.reception = partial(_hooked_reception, self._before) if asks else Reception
-        manager.policy_of = manager.policy_by_route if self._planner is None else self._policy_of
+        manager.policy_hook = None if self._planner is None else self._policy_of
+        manager.plans += 1
         self._use_pumps(hooks if "event" in empty else None, Path(config.home) / "hooks")
 
     # ------------------------------------------------------------------ arrival

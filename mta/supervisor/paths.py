@@ -15,6 +15,7 @@ from mta.routing.hosts import HostBook, HostOptions
 from mta.routing.planner import Plan, Planner, PlannerOptions
 from mta.routing.rules import Router, from_config
 from mta.supervisor import ways, wiring
+from mta.supervisor.peek import Peek
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,6 +55,8 @@ class Paths:
         self.hosts = HostBook(
             self.resolver, clock, HostOptions(dead_initial=5.0, local_endpoints=endpoints)
         )
+        self._peek = Peek(Planner(Router(), self.resolver))
+        self.peek = self._peek.peek  # the plan of (message, recipient), if no look-up is needed
         self._make_planner: Callable[..., Planner] = Planner
         self.reload(config)
 
@@ -81,15 +84,16 @@ class Paths:
         self._timeouts = wiring.delivery_timeouts(config)
         self._max_messages = config.delivery.messages_per_connection
         self._idle_timeout = config.delivery.idle_timeout
-        self._limited = bool(set(config.limits.site) - {"default"})
+        limited = set(config.limits.site) - {"default"}
+        self._peek.define = self._define if limited else None
         self._defined: set[tuple[str, str]] = set()
 
     def plan_with(self, make: Callable[..., Planner]) -> Planner:
         """Have `make` make the planner, now and at every reload."""
         router, options = self._routing
         self._make_planner = make
-        self._planner = make(router, self.resolver, options)
-        return self._planner
+        self._peek.planner = planner = make(router, self.resolver, options)
+        return planner
 
     def gone(self, ready: ReadyQueue) -> bool:
         """The last reload changed or took away what this queue's connections are made of."""
@@ -98,12 +102,9 @@ class Paths:
 
     # ------------------------------------------------------------------ routes
 
-    def peek(self, message: Message, recipient: Recipient) -> Plan | Refusal | None:
-        """The plan if no look-up is needed."""
-        plan = self._planner.peek(message, recipient.domain, recipient.route)
-        if self._limited and isinstance(plan, Plan):
-            self._define(plan.site.name, recipient.domain)
-        return plan
+    @property
+    def _planner(self) -> Planner:
+        return self._peek.planner
 
     def _define(self, site: str, domain: str) -> None:
         """Limits may name a domain: tell the gate to which site it belongs."""

@@ -115,12 +115,13 @@ class Worker:
                 random=random.random,
                 peek=self.paths.peek,
                 resolve=self.paths.resolve,
-                wake=lambda ready: self.dispatcher.wake(ready),
+                wake=lambda ready: None,  # the dispatcher's, once there is one
                 failed=self.failures.failed,
                 bury=self.failures.bury,
                 egress=self.paths.egress,
                 memory=self.budget.count,
-                hand=self.hands[poison.LOAD],
+                receiving=self.hands[poison.RECEIVE],
+                loading=self.hands[poison.LOAD],
             ),
             self.acts,
         )
@@ -153,6 +154,7 @@ class Worker:
             no_overlap=self.paths.no_overlap,
             hand=self.hands[poison.SEND],
         )
+        self.manager.ports.wake = self.dispatcher.wake
 
     def _wire_queues(self) -> None:
         self.loaders: dict[int, Loader] = {}

@@ -17,7 +17,7 @@ TWINS = {
     "headers": ("headers", "unit/speedups/test_headers.py"),
     "ids": ("ids", "unit/speedups/test_ids.py"),
     "lines": ("lines", "unit/speedups/test_lines.py"),
-    "logline": ("logline", "unit/speedups/test_logline.py"),
+    "logline": ("logline", "unit/maillog/test_logline.py"),
     "reply": ("client", "unit/smtp/test_client_kernels.py"),
     "server": ("server", "fuzz/test_server.py"),
     "server_events": ("server", "fuzz/test_server.py"),

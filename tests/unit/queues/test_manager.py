@@ -168,7 +168,7 @@ def test_mail_for_an_unknown_route_is_bounded_too(make: Make) -> None:
     desk.run(1)
     assert desk.bench.shard.stats().commits == commits  # nothing is moved to and fro
     desk.answer("b.example")
-    assert desk.manager.unrouted == {}
+    assert desk.manager.unrouted.count("b.example") == 0
     assert sorted(desk.deliver_all()) == sorted(addresses(30))
 
 

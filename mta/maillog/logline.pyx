@@ -6,6 +6,7 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from mta._speedups.buffer cimport Buffer, put, reserve
+from mta.model cimport Message, Recipient
 
 cdef Buffer out
 cdef const char* HEX = b"0123456789abcdef"
@@ -16,8 +17,7 @@ cdef inline object item(object values, Py_ssize_t at):
     return <object> PyTuple_GetItem(values, at)
 
 
-cdef int put_digits(object value) except -1:
-    cdef int64_t number = value
+cdef int put_digits(int64_t number) except -1:
     cdef uint64_t left = <uint64_t> number if number >= 0 else 0 - <uint64_t> number
     cdef uint8_t[20] digits
     cdef int at = 20
@@ -81,7 +81,7 @@ cdef inline int put_text(const char* key, Py_ssize_t size, str text) except -1:
     return 0
 
 
-cdef inline int put_number(const char* key, Py_ssize_t size, object value) except -1:
+cdef inline int put_number(const char* key, Py_ssize_t size, int64_t value) except -1:
     if value:
         put(&out, key, size)
         put_digits(value)
@@ -98,7 +98,7 @@ cdef int put_id(bytes id) except -1:
     return 0
 
 
-cdef int begin(bytes head, object time, object m) except -1:
+cdef int begin(bytes head, int64_t time, Message m) except -1:
     out.used = 0
     put(&out, <const char*> head, len(head))
     put_digits(time)
@@ -107,8 +107,7 @@ cdef int begin(bytes head, object time, object m) except -1:
     return put(&out, b'"', 1)
 
 
-cdef int end(object m, bytes tail) except -1:
-    # `tail` is node and shard
+cdef int end(Message m, bytes tail) except -1:
     put(&out, <const char*> tail, len(tail))
     return put_text(b',"session":', 11, m.session)
 
@@ -118,62 +117,68 @@ cdef inline bytes taken():
     return PyBytes_FromStringAndSize(<char*> out.data, out.used)
 
 
-cdef int put_tenant(object m) except -1:
+cdef int put_tenant(Message m) except -1:
     put_text(b',"tenant":', 10, m.tenant)
     return put_text(b',"campaign":', 12, m.campaign)
 
 
-def reception(object time, m, list recipients not None, Py_ssize_t shown, str klass,
-              bytes tail not None):
-    cdef Py_ssize_t i, count = len(recipients)
-    begin(b'{"type":"Reception","time":', time, m)
-    put(&out, b',"sender":', 10)
-    put_quoted(m.sender)
-    for i in range(min(count, shown)):
-        put(&out, b',"recipients":[' if i == 0 else b",", 15 if i == 0 else 1)
-        put_quoted(recipients[i].address)
-    if count:
-        put(&out, b"]", 1)
-    put_number(b',"total":', 9, count)
-    put_tenant(m)
-    put_text(b',"pool":', 8, m.pool)
-    put_text(b',"class":', 9, klass)
-    put_text(b',"peer_name":', 13, m.peer_name)
-    put_text(b',"peer_address":', 16, m.peer_address)
-    put_number(b',"size":', 8, m.size)
-    end(m, tail)
-    put_text(b',"message_id":', 14, m.message_id)
-    return taken()
+cdef class Lines:
 
+    def __init__(self, bytes tail not None):
+        self._tail = tail
 
-def delivery(object time, r, outcome, peer, stages, str queue, str site, str tls, str klass,
-             bytes tail not None):
-    cdef object m = r.message
-    begin(b'{"type":"Delivery","time":', time, m)
-    put(&out, b',"rno":', 7)
-    put_digits(r.number)
-    put(&out, b',"sender":', 10)
-    put_quoted(m.sender)
-    put_text(b',"recipient":', 13, r.address)
-    put_tenant(m)
-    put_text(b',"class":', 9, klass)
-    put_text(b',"queue":', 9, queue)
-    put_text(b',"site":', 8, site)
-    put_text(b',"source":', 10, <str?> item(peer, 2))
-    put_text(b',"peer_name":', 13, <str?> item(peer, 0))
-    put_text(b',"peer_address":', 16, <str?> item(peer, 1))
-    put_number(b',"code":', 8, item(outcome, 1))
-    put_text(b',"enhanced":', 12, <str?> item(outcome, 2))
-    put_text(b',"text":', 8, <str?> item(outcome, 3))
-    put_text(b',"command":', 11, <str?> item(outcome, 4))
-    put_number(b',"attempts":', 12, r.attempts)
-    put_number(b',"size":', 8, m.size)
-    if tls is not None:
-        put(&out, b',"tls":', 7)
-        put_quoted(tls)
-    put_number(b',"queued":', 10, item(stages, 0))
-    put_number(b',"dns":', 7, item(stages, 1))
-    put_number(b',"connect":', 11, item(stages, 2))
-    put_number(b',"transfer":', 12, item(stages, 3))
-    end(m, tail)
-    return taken()
+    cpdef bytes reception(self, int64_t time, Message m, list recipients, Py_ssize_t shown,
+                          str klass):
+        cdef Py_ssize_t i, count = len(recipients)
+        cdef Recipient r
+        begin(b'{"type":"Reception","time":', time, m)
+        put(&out, b',"sender":', 10)
+        put_quoted(m.sender)
+        for i in range(min(count, shown)):
+            put(&out, b',"recipients":[' if i == 0 else b",", 15 if i == 0 else 1)
+            r = recipients[i]
+            put_quoted(r.address)
+        if count:
+            put(&out, b"]", 1)
+        put_number(b',"total":', 9, count)
+        put_tenant(m)
+        put_text(b',"pool":', 8, m.pool)
+        put_text(b',"class":', 9, klass)
+        put_text(b',"peer_name":', 13, m.peer_name)
+        put_text(b',"peer_address":', 16, m.peer_address)
+        put_number(b',"size":', 8, m.size)
+        end(m, self._tail)
+        put_text(b',"message_id":', 14, m.message_id)
+        return taken()
+
+    cpdef bytes delivery(self, int64_t time, Recipient r, outcome, peer, stages,
+                         str queue, str site, str tls, str klass):
+        cdef Message m = r.message
+        begin(b'{"type":"Delivery","time":', time, m)
+        put(&out, b',"rno":', 7)
+        put_digits(r.number)
+        put(&out, b',"sender":', 10)
+        put_quoted(m.sender)
+        put_text(b',"recipient":', 13, r.address)
+        put_tenant(m)
+        put_text(b',"class":', 9, klass)
+        put_text(b',"queue":', 9, queue)
+        put_text(b',"site":', 8, site)
+        put_text(b',"source":', 10, <str?> item(peer, 2))
+        put_text(b',"peer_name":', 13, <str?> item(peer, 0))
+        put_text(b',"peer_address":', 16, <str?> item(peer, 1))
+        put_number(b',"code":', 8, item(outcome, 1))
+        put_text(b',"enhanced":', 12, <str?> item(outcome, 2))
+        put_text(b',"text":', 8, <str?> item(outcome, 3))
+        put_text(b',"command":', 11, <str?> item(outcome, 4))
+        put_number(b',"attempts":', 12, r.attempts)
+        put_number(b',"size":', 8, m.size)
+        if tls is not None:
+            put(&out, b',"tls":', 7)
+            put_quoted(tls)
+        put_number(b',"queued":', 10, item(stages, 0))
+        put_number(b',"dns":', 7, item(stages, 1))
+        put_number(b',"connect":', 11, item(stages, 2))
+        put_number(b',"transfer":', 12, item(stages, 3))
+        end(m, self._tail)
+        return taken()

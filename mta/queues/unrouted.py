@@ -1,0 +1,86 @@
+"""Parcels that wait for their route: those with the same question share one look-up."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mta.model import Peer, Refusal, Stages, Where
+
+if TYPE_CHECKING:
+    from mta.model import Recipient
+    from mta.queues.lanes import Parcel
+    from mta.queues.manager import QueueManager
+    from mta.queues.ports import Plan
+
+NOWHERE = Peer("", "", "")  # no server was spoken to
+
+
+def question(recipient: Recipient) -> object:
+    """What a route depends on."""
+    message = recipient.message
+    return (recipient.domain, recipient.route, message.tenant, message.campaign, message.sender)
+
+
+class Unrouted:
+    """See the module; one per queue manager."""
+
+    def __init__(self, manager: QueueManager) -> None:
+        self._manager = manager
+        self._waiting: dict[object, deque[Parcel]] = {}  # by question
+        self._counts: dict[str, int] = {}  # of parcels, by domain
+
+    def count(self, domain: str) -> int:
+        """How many parcels to a domain wait."""
+        return self._counts.get(domain, 0)
+
+    def wait(self, parcel: Parcel, recipient: Recipient) -> None:
+        """Look its route up, or wait with others that do; then it goes on."""
+        asked, domain = question(recipient), recipient.domain
+        self._counts[domain] = self._counts.get(domain, 0) + 1
+        waiting = self._waiting.get(asked)
+        if waiting is not None:
+            waiting.append(parcel)
+            return
+        self._waiting[asked] = deque((parcel,))
+        ports = self._manager.ports
+        asked_us = ports.clock.wall_us()
+
+        def answered(answer: Plan | Refusal) -> None:
+            took = ports.clock.wall_us() - asked_us
+            waiting = self._waiting.pop(asked, ())
+            self._discount(domain, len(waiting))
+            for waiter in waiting:
+                waiter.dns_us = took
+                self._answered(waiter, answer)
+
+        ports.resolve(parcel.message, recipient, answered)
+
+    def _discount(self, domain: str, count: int) -> None:
+        left = self._counts[domain] - count
+        if left > 0:
+            self._counts[domain] = left
+        else:
+            del self._counts[domain]
+
+    def _answered(self, parcel: Parcel, answer: Plan | Refusal) -> None:
+        manager = self._manager
+        if manager.acts.standing or manager.acts.active:  # its site is known only now
+            for recipient in list(parcel.recipients):
+                self._judge(recipient)
+        if not manager.still_open(parcel):
+            return
+        if isinstance(answer, Refusal):
+            outcomes = [answer.outcome] * len(parcel.recipients)
+            manager.finish(parcel, outcomes, NOWHERE, Stages(dns=parcel.dns_us))
+        else:
+            manager.enter(parcel, answer)
+
+    def _judge(self, recipient: Recipient) -> None:
+        """Operators' acts that name a site, for a recipient that has just learned its own."""
+        if not recipient.loaded:
+            return
+        manager = self._manager
+        manager.acts.apply(manager, recipient)
+        if recipient.where == Where.FRESH and manager.acts.holds(recipient):
+            manager.shift(recipient, Where.HELD)
