@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _READ_AHEAD = 32  # contents asked for at once
 _READ_OCTETS = 4 << 20  # but not much more than this
+FULL = 0.05  # seconds until memory that had no room for content is asked again
 _READS_AT_ONCE = 2  # batches under way for one pool
 
 
@@ -118,15 +119,25 @@ class Pool:
         return parcel
 
     def _read(self, cold: list[Parcel]) -> None:
+        """Read contents back where there is room for them; one at least, if nothing else leaves."""
         manager = self.dispatcher.manager
-        if self.reading >= _READS_AT_ONCE:
+        octets = sum(parcel.message.size for parcel in cold)
+        if self.reading >= _READS_AT_ONCE or not manager.take_room(octets):
+            first = cold.pop(0)
             for parcel in reversed(cold):
                 manager.give_back(parcel)
-            return
+            if self.reading or len(self.connections) - len(self.idle) > 1:
+                manager.give_back(first)
+                if self.reading < _READS_AT_ONCE:
+                    self.dispatcher.look_again(self, FULL)
+                return
+            cold, octets = [first], first.message.size
+            manager.count_body(octets)
         self.reading += 1
 
         def arrived(complete: bool) -> None:
             self.reading -= 1
+            manager.count_body(-octets)  # those that have come are counted one by one
             if self.dispatcher.draining:
                 return
             for parcel in reversed(cold):

@@ -9,7 +9,7 @@ cdef class Settings:
 
 cdef class Ports:
     cdef public object clock, random, peek, resolve, wake, failed, bury
-    cdef public object memory, receiving, loading, egress
+    cdef public object memory, take_memory, receiving, loading, egress
 
 
 cdef class Counters:

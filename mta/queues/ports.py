@@ -105,8 +105,8 @@ class Ports:
     """What the worker lends the queue manager."""
 
     __slots__ = (
-        "clock", "random", "peek", "resolve", "wake", "failed", "bury", "memory", "receiving",
-        "loading", "egress",
+        "clock", "random", "peek", "resolve", "wake", "failed", "bury", "memory", "take_memory",
+        "receiving", "loading", "egress",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +120,7 @@ class Ports:
         failed: Failed,
         bury: Callable[[Message, Recipient, Outcome, Callable[[], None]], None],
         memory: Callable[[int], None] | None = None,
+        take_memory: Callable[[int], bool] | None = None,
         receiving: Hand | None = None,
         loading: Hand | None = None,
         egress: Egress | None = None,
@@ -128,6 +129,7 @@ class Ports:
         self.peek, self.resolve, self.wake = peek, resolve, wake
         self.failed, self.bury = failed, bury
         self.memory = memory  # told of octets of content kept, or dropped: < 0
+        self.take_memory = take_memory  # room for content that is read back
         self.receiving = receiving  # for messages that come in
         self.loading = loading  # for messages that are loaded
         self.egress = egress  # None: everything leaves from the default source

@@ -14,6 +14,7 @@ cdef class Budget:
     cdef Client _elder
     cdef bint _polling
 
+    cpdef bint take(self, long long octets) except -1
     cpdef resize(self, long long octets, long long largest)
 
     @cython.locals(usual=cython.longlong, taken=cython.bint)

@@ -54,6 +54,10 @@ class Budget:
         self.limit, self._largest = octets, largest
         self.back = min(largest, octets // 2)
 
+    def take(self, octets: int) -> bool:
+        """Room for content that the queues read back; they count what they give up."""
+        return self._table.take_memory(self._worker, octets, self.limit - self.back)
+
     def reserve(self, holder: Client, octets: int) -> bool:
         """Room for the whole of a message, or a message's beginning."""
         usual = self.limit - self.back

@@ -120,6 +120,7 @@ class Worker:
                 bury=self.failures.bury,
                 egress=self.paths.egress,
                 memory=self.budget.count,
+                take_memory=self.budget.take,
                 receiving=self.hands[poison.RECEIVE],
                 loading=self.hands[poison.LOAD],
             ),
