@@ -122,7 +122,7 @@ class Pool:
         """Read contents back where there is room for them; one at least, if nothing else leaves."""
         manager = self.dispatcher.manager
         octets = sum(parcel.message.size for parcel in cold)
-        if self.reading >= _READS_AT_ONCE or not manager.take_room(octets):
+        if self.reading >= _READS_AT_ONCE or not manager.ports.take_room(octets):
             first = cold.pop(0)
             for parcel in reversed(cold):
                 manager.give_back(parcel)
@@ -132,12 +132,12 @@ class Pool:
                     self.dispatcher.look_again(self, FULL)
                 return
             cold, octets = [first], first.message.size
-            manager.count_body(octets)
+            manager.ports.count_memory(octets)
         self.reading += 1
 
         def arrived(complete: bool) -> None:
             self.reading -= 1
-            manager.count_body(-octets)  # those that have come are counted one by one
+            manager.ports.count_memory(-octets)  # those that have come are counted one by one
             if self.dispatcher.draining:
                 return
             for parcel in reversed(cold):

@@ -101,5 +101,4 @@ cdef class QueueManager:
     cdef object _policy_by(self, object plan)
     cpdef keep_body(self, Message message, bytes body)
     cpdef forget_body(self, Message message)
-    cpdef bint take_room(self, long long octets) except -1
     cpdef count_body(self, long long octets)

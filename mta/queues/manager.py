@@ -681,20 +681,10 @@ class QueueManager:
             message.body = None
             self.count_body(-message.size)
 
-    def take_room(self, octets: int) -> bool:
-        """Count content that is to be read back, if the node's budget has room for it."""
-        take = self.ports.take_memory
-        if take is not None and not take(octets):
-            return False
-        self.body_bytes += octets
-        return True
-
     def count_body(self, octets: int) -> None:
         """So many octets of content are in memory now; below 0, no longer."""
         self.body_bytes += octets
-        memory = self.ports.memory
-        if memory is not None:
-            memory(octets)
+        self.ports.count_memory(octets)
 
     # ------------------------------------------------------------------ figures
 

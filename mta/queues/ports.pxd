@@ -11,6 +11,9 @@ cdef class Ports:
     cdef public object clock, random, peek, resolve, wake, failed, bury
     cdef public object memory, take_memory, receiving, loading, egress
 
+    cpdef count_memory(self, long long octets)
+    cpdef bint take_room(self, long long octets) except -1
+
 
 cdef class Counters:
     cdef public long long received, delivered, deferred, bounced, expired, removed

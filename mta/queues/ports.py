@@ -134,6 +134,15 @@ class Ports:
         self.loading = loading  # for messages that are loaded
         self.egress = egress  # None: everything leaves from the default source
 
+    def count_memory(self, octets: int) -> None:
+        """So many octets of content are in memory now; below 0, no longer."""
+        if self.memory is not None:
+            self.memory(octets)
+
+    def take_room(self, octets: int) -> bool:
+        """Count content that is to be read back, if there is room for it."""
+        return self.take_memory is None or self.take_memory(octets)
+
 
 class Counters:
     """Events since the worker started, one a recipient."""

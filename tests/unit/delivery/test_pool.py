@@ -115,3 +115,77 @@ def test_a_site_that_rests_is_looked_at_when_it_may_be_tried_again(pool: Pool) -
     put(pool, 1)
     pool.work()
     assert (dispatcher.opened, dispatcher.looks) == (0, [15.0])
+
+
+class Memory:
+    """A manager with contents on disk and so many octets of room for them."""
+
+    def __init__(self, pool: Pool, room: int) -> None:
+        self.ready, self.left, self.given_back = pool.ready, room, 0
+        self.ports = SimpleNamespace(take_room=self._take, count_memory=self._count)
+        self.asked: list[list[Message]] = []
+        self.arrived: list[Any] = []
+        dispatcher: Any = pool.dispatcher
+        dispatcher.manager, dispatcher.read_bodies = self, self._read
+        dispatcher.draining, dispatcher.wake = False, lambda ready: None
+
+    def _take(self, octets: int) -> bool:
+        if octets > self.left:
+            return False
+        self.left -= octets
+        return True
+
+    def _count(self, octets: int) -> None:
+        self.left -= octets
+
+    def _read(self, messages: list[Message], arrived: Any) -> None:
+        self.asked.append(messages)
+        self.arrived.append(arrived)
+
+    def take(self, ready: ReadyQueue) -> Parcel | None:
+        return ready.pop()
+
+    def give_back(self, parcel: Parcel) -> None:
+        self.given_back += 1
+        self.ready.put_back(parcel)
+
+
+def fill(pool: Pool, sizes: list[int]) -> None:
+    for number, size in enumerate(sizes):
+        message = Message(bytes([number]) * 16, "s@x", size=size, total=1)
+        pool.ready.push(Parcel(message, [Recipient(message, 0, "a@x")], 0))
+
+
+def test_contents_are_read_back_while_there_is_room(pool: Pool) -> None:
+    fill(pool, [100, 100, 100])
+    memory = Memory(pool, 1000)
+    assert pool.next_parcel() is None
+    assert [len(messages) for messages in memory.asked] == [3] and memory.left == 700
+    for parcel in [*pool.ready.parcels()]:
+        parcel.message.body = b"x"
+    memory.arrived[0](False)
+    assert memory.left == 1000 and pool.ready.count == 3
+
+
+def test_without_room_one_message_is_read_if_nothing_is_in_flight(pool: Pool) -> None:
+    fill(pool, [100, 100])
+    memory = Memory(pool, 50)
+    asking = Connection(pool)
+    pool.idle.pop(asking)  # type: ignore[call-overload]
+    assert pool.next_parcel() is None
+    assert [len(messages) for messages in memory.asked] == [1] and memory.left == -50
+    assert pool.ready.count == 1
+    assert pool.next_parcel() is None and len(memory.asked) == 1, "one is under way"
+    memory.arrived[0](False)
+    assert memory.left == 50 and pool.ready.count == 2
+
+
+def test_without_room_nothing_is_read_beside_a_busy_connection(pool: Pool) -> None:
+    fill(pool, [100])
+    memory = Memory(pool, 50)
+    for _ in range(2):
+        pool.idle.pop(Connection(pool))  # type: ignore[call-overload]
+    assert pool.next_parcel() is None
+    assert memory.asked == [] and memory.left == 50 and pool.ready.count == 1
+    dispatcher: Any = pool.dispatcher
+    assert len(dispatcher.looks) == 1, "it asks again a little later"
