@@ -313,6 +313,7 @@ class Dispatcher(Feeder):
         for recipient in recipients:
             recipient.flying = True
         self.in_flight += 1
+        pool.in_flight += 1
         self.flying += len(recipients)
         pool.moved_at = self.loop.time()
         body = message.body
@@ -339,6 +340,7 @@ class Dispatcher(Feeder):
             self._idle.set_result(None)
         dial: Dial = connection.dial
         parcel, pool = attempt.tag, dial.pool
+        pool.in_flight -= 1
         if outcomes[0].kind is _UNATTEMPTED and _came_back(outcomes):
             self.gate.refund(pool.ready.name, attempt.message.tenant)
         transfer = attempt.transfer_us

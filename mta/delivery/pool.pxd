@@ -18,7 +18,7 @@ cdef class Pool:
     cdef public set connections
     cdef public dict idle
     cdef public Growth growth
-    cdef public long long dialling, reading
+    cdef public long long dialling, reading, in_flight
     cdef public bint woken, waits, starved
     cdef public double rested_until, again_at, moved_at
 

@@ -51,6 +51,7 @@ class Pool:
     __slots__ = (
         "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
         "starved", "rested_until", "paced", "again", "again_at", "moved_at", "growth",
+        "in_flight",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
@@ -59,6 +60,7 @@ class Pool:
         self.idle: dict[Connection, None] = {}  # the one used last at the end
         self.growth = Growth()
         self.dialling = 0  # connections being opened
+        self.in_flight = 0  # attempts
         self.reading = 0  # batches of contents being read
         self.woken = False  # in the dispatcher's list of pools to work
         self.waits = False  # for a lease
@@ -119,14 +121,14 @@ class Pool:
         return parcel
 
     def _read(self, cold: list[Parcel]) -> None:
-        """Read contents back where there is room for them; one at least, if nothing else leaves."""
+        """Read contents back where there is room for them; one at least, if none is in flight."""
         manager = self.dispatcher.manager
         octets = sum(parcel.message.size for parcel in cold)
         if self.reading >= _READS_AT_ONCE or not manager.ports.take_room(octets):
             first = cold.pop(0)
             for parcel in reversed(cold):
                 manager.give_back(parcel)
-            if self.reading or len(self.connections) - len(self.idle) > 1:
+            if self.reading or self.in_flight:
                 manager.give_back(first)
                 if self.reading < _READS_AT_ONCE:
                     self.dispatcher.look_again(self, FULL)

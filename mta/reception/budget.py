@@ -55,8 +55,8 @@ class Budget:
         self.back = min(largest, octets // 2)
 
     def take(self, octets: int) -> bool:
-        """Room for content that the queues read back; they count what they give up."""
-        return self._table.take_memory(self._worker, octets, self.limit - self.back)
+        """Room for content that the queues read back; half of a largest new message's stays free."""
+        return self._table.take_memory(self._worker, octets, self.limit - self.back * 3 // 2)
 
     def reserve(self, holder: Client, octets: int) -> bool:
         """Room for the whole of a message, or a message's beginning."""

@@ -170,8 +170,6 @@ def test_contents_are_read_back_while_there_is_room(pool: Pool) -> None:
 def test_without_room_one_message_is_read_if_nothing_is_in_flight(pool: Pool) -> None:
     fill(pool, [100, 100])
     memory = Memory(pool, 50)
-    asking = Connection(pool)
-    pool.idle.pop(asking)  # type: ignore[call-overload]
     assert pool.next_parcel() is None
     assert [len(messages) for messages in memory.asked] == [1] and memory.left == -50
     assert pool.ready.count == 1
@@ -180,11 +178,10 @@ def test_without_room_one_message_is_read_if_nothing_is_in_flight(pool: Pool) ->
     assert memory.left == 50 and pool.ready.count == 2
 
 
-def test_without_room_nothing_is_read_beside_a_busy_connection(pool: Pool) -> None:
+def test_without_room_nothing_is_read_beside_an_attempt(pool: Pool) -> None:
     fill(pool, [100])
     memory = Memory(pool, 50)
-    for _ in range(2):
-        pool.idle.pop(Connection(pool))  # type: ignore[call-overload]
+    pool.in_flight = 1
     assert pool.next_parcel() is None
     assert memory.asked == [] and memory.left == 50 and pool.ready.count == 1
     dispatcher: Any = pool.dispatcher

@@ -169,3 +169,12 @@ def test_the_elder_never_waits_for_room_again() -> None:
     assert not budget.grow(elder, 1)
     node.tick()
     assert elder.reserved == 5 * MB and budget.waits == 1
+
+
+def test_what_is_read_back_leaves_room_for_new_mail() -> None:
+    node = Node(20 * MB, 4 * MB)
+    assert node.budgets[0].take(14 * MB) and not node.budgets[1].take(1)
+    new = Session(node.budgets[1], 2 * MB)
+    assert new.budget.reserve(new, new.size)
+    node.budgets[0].count(-10 * MB)
+    assert node.budgets[1].take(8 * MB)
