@@ -55,7 +55,7 @@ class Budget:
         self.back = min(largest, octets // 2)
 
     def take(self, octets: int) -> bool:
-        """Room for content that the queues read back; half of a largest new message's stays free."""
+        """Room for content that the queues read back; new mail keeps some free."""
         return self._table.take_memory(self._worker, octets, self.limit - self.back * 3 // 2)
 
     def reserve(self, holder: Client, octets: int) -> bool:
