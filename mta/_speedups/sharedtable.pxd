@@ -22,7 +22,7 @@ cdef struct Worker:
     uint64_t broken     # slot + 1 whose total still waits to be mended
     uint64_t queue      # load: recipients in the queue
     uint32_t sessions   # load: SMTP sessions
-    uint32_t alive
+    uint32_t alive      # monotonic second of its last sign of life, 0 = not there
     uint64_t memory     # octets of content in memory, or promised to it
     uint32_t coming     # connections handed to it that it has not taken out yet
 
@@ -76,6 +76,7 @@ cdef class SharedTable:
     cdef bint _mend(self, uint64_t index) noexcept nogil
     cdef bint _quiet(self, uint64_t index, uint64_t *sequences) noexcept nogil
     cdef bint _unchanged(self, uint64_t *sequences) noexcept nogil
+    cdef bint _alive(self, int worker, double now) noexcept nogil
     cdef uint64_t _sessions(self, Slot *slot, int worker) noexcept nogil
     cdef uint64_t _memory(self) noexcept nogil
     cdef Held *_held(self, int worker, int hand) noexcept nogil

@@ -10,6 +10,7 @@ from typing_extensions import Buffer
 
 MAX_WORKERS: int
 GENERATIONS: int
+SIGN_HOLDS: int  # seconds; a worker whose last sign of life is older hangs
 
 def table_size(capacity: int, workers: int) -> int:
     """Bytes that a table needs; the capacity is rounded up to a power of two, at least 64."""
@@ -98,8 +99,11 @@ class SharedTable:
     def counts(self, slot: int) -> tuple[int, tuple[int, ...], int, int]:
         """Connections in all, by worker, the waiters' mask, and the rate's TAT in ns."""
 
-    def enter(self, worker: int) -> None:
-        """Mark a worker as alive, for `loads`."""
+    def enter(self, worker: int, now: float) -> None:
+        """Mark a worker as alive at `now`, in seconds of CLOCK_MONOTONIC."""
+
+    def sign(self, worker: int, now: float) -> None:
+        """Show that a worker that has entered still runs: without this it counts as hanging."""
 
     def leave(self, worker: int) -> None:
         """Mark a worker as one that takes nothing more."""
@@ -116,14 +120,15 @@ class SharedTable:
     def set_load(self, worker: int, sessions: int, queue: int) -> None:
         """Publish a worker's SMTP sessions and queued recipients."""
 
-    def loads(self) -> list[tuple[bool, int, int]]:
-        """(alive, sessions, queued recipients) of each worker."""
+    def loads(self, now: float) -> list[tuple[bool, int, int]]:
+        """(alive, sessions, queued recipients) of each worker; one that hangs is not alive."""
 
-    def hand_to(self, slot: int, worker: int, away: bool = False) -> int:
+    def hand_to(self, slot: int, worker: int, now: float, away: bool = False) -> int:
         """The worker that should have this worker's newest session, counted as coming; or -1.
 
         Sessions are counted by the columns of `slot`. That is the one with the fewest, if this
-        worker has more than its share with the new one, or wants it `away`.
+        worker has more than its share with the new one, or wants it `away`. A worker whose last
+        sign of life is more than SIGN_HOLDS older than `now` (CLOCK_MONOTONIC) gets none.
         """
 
     def handed(self, worker: int) -> None:

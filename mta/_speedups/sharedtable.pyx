@@ -86,11 +86,13 @@ cdef enum:
     SLOTS_AT = 16384     # 64 workers with HANDS hands each
     WINDOW = 64          # slots that a key may fall into
     SNAPSHOT_TRIES = 20000
+    SIGN = 3             # seconds that a sign of life holds
 
 cdef uint64_t MAGIC = 0x3145434152544D01  # "\x01MTRACE1"
 
 MAX_WORKERS = 64
 GENERATIONS = 8
+SIGN_HOLDS = SIGN
 
 
 def table_size(capacity, workers):
@@ -332,9 +334,14 @@ cdef class SharedTable:
 
     # a worker's life
 
-    def enter(self, int worker):
+    def enter(self, int worker, double now):
         self._check(worker)
-        store32(&self._line(worker).alive, 1)
+        store32(&self._line(worker).alive, <uint32_t>now or 1)
+
+    def sign(self, int worker, double now):
+        self._check(worker)
+        if load32(&self._line(worker).alive):
+            store32(&self._line(worker).alive, <uint32_t>now or 1)
 
     def leave(self, int worker):
         self._check(worker)
@@ -425,13 +432,18 @@ cdef class SharedTable:
         store32(&self._line(worker).sessions, sessions)
         store64(&self._line(worker).queue, queue)
 
-    def loads(self):
+    cdef bint _alive(self, int worker, double now) noexcept nogil:
+        cdef int64_t sign = load32(&self._line(worker).alive)
+        return sign != 0 and <int64_t>now - sign <= SIGN
+
+    def loads(self, double now):
         cdef Worker *line
         cdef int worker
         figures = []
         for worker in range(self.workers):
             line = self._line(worker)
-            figures.append((load32(&line.alive) != 0, load32(&line.sessions), load64(&line.queue)))
+            alive = self._alive(worker, now)
+            figures.append((alive, load32(&line.sessions), load64(&line.queue)))
         return figures
 
     # sessions handed on
@@ -439,14 +451,14 @@ cdef class SharedTable:
     cdef uint64_t _sessions(self, Slot *slot, int worker) noexcept nogil:
         return <uint64_t>load32(&slot.columns[worker]) + load32(&self._line(worker).coming)
 
-    def hand_to(self, uint64_t slot, int worker, bint away=False):
+    def hand_to(self, uint64_t slot, int worker, double now, bint away=False):
         cdef Slot *at = self._slot(slot)
         cdef uint64_t mine, least = 0, other
         cdef int best = -1, peer
         self._check(worker)
         mine = self._sessions(at, worker) + 1
         for peer in range(self.workers):
-            if peer != worker and load32(&self._line(peer).alive):
+            if peer != worker and self._alive(peer, now):
                 other = self._sessions(at, peer)
                 if best < 0 or other < least:
                     best, least = peer, other

@@ -123,7 +123,6 @@ class Gate:
         self.extra: tuple[Bucket, ...] = ()  # which the next message must pass, too
         self._queues: dict[tuple[str, RateLike], Bucket] = {}
         self._apply_total()
-        table.enter(worker)
 
     # settings
 

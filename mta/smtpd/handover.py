@@ -4,7 +4,8 @@ The kernel spreads connections over the workers' listening sockets by a hash, so
 all meet one worker. A worker that has more than its share with a new connection sends it to the
 one with the fewest, by SCM_RIGHTS through that worker's *inbox*: one end of a socket pair that the
 supervisor keeps open. What is in an inbox whose worker dies is not lost: the supervisor passes it
-on, or its successor takes it out.
+on, or its successor takes it out. A worker gives a sign of life once a second; one that hangs gets
+no more.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mta._speedups.sharedtable import SharedTable
+    from mta.clock import Clock
 
 SESSIONS = b"sessions"  # the key of the slot that counts sessions
 LABEL = 512  # octets of a label at most: the listener's number, a blank, the client's address
@@ -61,8 +63,8 @@ class Handover:
     """One worker's part: what it passes on, and what it takes out of its inbox."""
 
     __slots__ = (
-        "passed", "taken", "away", "_table", "_worker", "_slot", "_to", "_inbox",
-        "_kept", "_loop", "_again",
+        "passed", "taken", "away", "_table", "_worker", "_clock", "_slot", "_to",
+        "_inbox", "_kept", "_loop", "_again",
     )  # fmt: skip
 
     def __init__(
@@ -71,9 +73,10 @@ class Handover:
         worker: int,
         inboxes: Sequence[socket.socket],
         inbox: socket.socket,
+        clock: Clock,
     ) -> None:
         """`inboxes` are the sending ends, by worker; `inbox` is where this one takes out."""
-        self._table, self._worker = table, worker
+        self._table, self._worker, self._clock = table, worker, clock
         self._slot = table.slot(SESSIONS)
         self._to, self._inbox = inboxes, inbox
         self.passed = self.taken = 0
@@ -94,7 +97,7 @@ class Handover:
         return True
 
     def _pass(self, label: bytes, sock: socket.socket) -> bool:
-        target = self._table.hand_to(self._slot, self._worker, self.away)
+        target = self._table.hand_to(self._slot, self._worker, self._clock.monotonic(), self.away)
         if target < 0:
             return False
         if not send(self._to[target], label, sock.fileno()):
@@ -130,8 +133,12 @@ class Handover:
         `starved` is called for one that is lost, as no descriptor was free for it.
         """
         self._loop = loop
-        self._table.enter(self._worker)
+        self._table.enter(self._worker, self._clock.monotonic())
         loop.add_reader(self._inbox.fileno(), self._take_some, take, starved)
+
+    def sign(self) -> None:
+        """Show the others that this worker's loop turns; wanted once a second."""
+        self._table.sign(self._worker, self._clock.monotonic())
 
     def _take_some(
         self, take: Callable[[int, socket.socket, str], None], starved: Callable[[], None]
@@ -153,7 +160,8 @@ class Handover:
         """Take out no more; while there is another worker, pass on all that is accepted."""
         loop.remove_reader(self._inbox.fileno())
         self._table.leave(self._worker)
-        self.away = any(alive for alive, _, _ in self._table.loads())
+        others = self._table.loads(self._clock.monotonic())
+        self.away = any(alive for alive, _, _ in others)
 
 
 def turn_away(fd: int, text: bytes) -> None:

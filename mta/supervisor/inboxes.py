@@ -9,13 +9,14 @@ from mta.smtpd.handover import SESSIONS, STOPPED, pair, receive, send, turn_away
 
 if TYPE_CHECKING:
     from mta._speedups.sharedtable import SharedTable
+    from mta.clock import Clock
 
 
 class Inboxes:
     """Both ends of every worker's inbox, open for the life of the node."""
 
-    def __init__(self, table: SharedTable, workers: int) -> None:
-        self._table, self._slot = table, table.slot(SESSIONS)
+    def __init__(self, table: SharedTable, workers: int, clock: Clock) -> None:
+        self._table, self._slot, self._clock = table, table.slot(SESSIONS), clock
         pairs = [pair() for _ in range(workers)]
         self._to, self._out = [to for to, _ in pairs], [out for _, out in pairs]
         self.to = [to.fileno() for to in self._to]
@@ -24,7 +25,7 @@ class Inboxes:
     def died(self, worker: int) -> None:
         """Pass on what a worker that has ended did not take out; alone, its successor will."""
         for _ in range(1 << 16):
-            target = self._table.hand_to(self._slot, worker, True)
+            target = self._table.hand_to(self._slot, worker, self._clock.monotonic(), True)
             if target < 0:
                 return
             found = receive(self._out[worker])

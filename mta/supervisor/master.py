@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mta import sharedmem
+from mta.clock import SystemClock
 from mta.config.load import changed_static, load, to_json
 from mta.errors import ControlError, MailraceError
 from mta.model import id_text
@@ -131,7 +132,7 @@ class Supervisor:
         )
         self.table_fd, self.table = sharedmem.create(TABLE_SLOTS, self.count)
         self.wakers = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(self.count)]
-        self.inboxes = Inboxes(self.table, self.count)
+        self.inboxes = Inboxes(self.table, self.count, SystemClock())
         shards = self.home.shards(self.config.shards)
         self.shards = [shards[number :: self.count] for number in range(self.count)]
         self.hooks = self.hook_file.read()

@@ -94,7 +94,6 @@ class Worker:
         self.gate = Gate(
             self.table, orders.number, wiring.limits(config), self.clock, orders.wakers
         )
-        self.table.leave(orders.number)  # until it can take connections
         self.paths = Paths(config, self.gate, self.clock, self.loop)
         self.acts = Acts(self.paths.site_of)
         self.hands = poison.hands(self.table, orders.number, self._sender_of)
@@ -191,7 +190,7 @@ class Worker:
         self.service = Service(self.loop, limits, worker=number)
         inboxes = [socket.socket(fileno=fd) for fd in self.orders.inboxes]
         inbox = socket.socket(fileno=self.orders.inbox)
-        self.handover = Handover(self.table, number, inboxes, inbox)
+        self.handover = Handover(self.table, number, inboxes, inbox, self.clock)
         pairs = zip(self.config.listener, self.orders.listeners, strict=True)
         for place, (options, fd) in enumerate(pairs):
             listener = Listener(
@@ -294,6 +293,7 @@ class Worker:
     def _report(self) -> None:
         """Tell the supervisor what was counted: it keeps this when we are gone."""
         if not self.stopped.is_set():
+            self.handover.sign()
             self.channel.notify("figures", figures=self.status())
             self.loop.call_later(REPORT_EVERY, self._report)
 

@@ -27,6 +27,7 @@ class TableMachine(RuleBasedStateMachine):
         memory = mmap.mmap(-1, table_size(64, WORKERS))
         format_table(memory, 64, WORKERS, 7)
         self.ours, self.twin, self.now = SharedTable(memory), Table(WORKERS), 0
+        self.second = 1000.0  # for signs of life: on one clock with these, buckets would be full
 
     @rule(slot=slots, worker=workers)
     def acquire(self, slot: int, worker: int) -> None:
@@ -92,14 +93,22 @@ class TableMachine(RuleBasedStateMachine):
             self.ours.give_elder(worker)
             self.twin.give_elder(worker)
 
-    @rule(worker=workers, alive=st.booleans())
-    def enter_or_leave(self, worker: int, alive: bool) -> None:
-        (self.ours.enter if alive else self.ours.leave)(worker)
-        (self.twin.alive.add if alive else self.twin.alive.discard)(worker)
+    @rule(worker=workers, does=st.sampled_from(["enter", "sign", "sign", "leave"]))
+    def give_or_take_a_sign(self, worker: int, does: str) -> None:
+        if does == "leave":
+            self.ours.leave(worker)
+            self.twin.signs.pop(worker, None)
+        elif does == "enter" or worker in self.twin.signs:
+            getattr(self.ours, does)(worker, self.second)
+            self.twin.signs[worker] = int(self.second)
+        else:
+            self.ours.sign(worker, self.second)
 
-    @rule(slot=slots, worker=workers, away=st.booleans())
-    def hand_to(self, slot: int, worker: int, away: bool) -> None:
-        assert self.ours.hand_to(slot, worker, away) == self.twin.hand_to(slot, worker, away)
+    @rule(slot=slots, worker=workers, pause=st.sampled_from([0.0, 0.7, 1.5]), away=st.booleans())
+    def hand_to(self, slot: int, worker: int, pause: float, away: bool) -> None:
+        self.second += pause
+        ours = self.ours.hand_to(slot, worker, self.second, away)
+        assert ours == self.twin.hand_to(slot, worker, self.second, away)
 
     @rule(worker=workers)
     def handed(self, worker: int) -> None:
@@ -122,8 +131,8 @@ class TableMachine(RuleBasedStateMachine):
     def the_rest_is_the_twins(self) -> None:
         assert self.ours.memory() == sum(self.twin.octets)
         assert self.ours.elder() == self.twin.elder
-        assert [alive for alive, _, _ in self.ours.loads()] == [
-            worker in self.twin.alive for worker in range(WORKERS)
+        assert [alive for alive, _, _ in self.ours.loads(self.second)] == [
+            self.twin.alive(worker, self.second) for worker in range(WORKERS)
         ]
         for worker in range(WORKERS):
             held = [

@@ -18,7 +18,7 @@ class Table:
         self.denied = 0  # place of the bucket that refused
         self.octets = [0] * workers
         self.elder = -1
-        self.alive: set[int] = set()
+        self.signs: dict[int, int] = {}  # second of the last sign of life, by worker
         self.coming = [0] * workers
         self.hands: dict[tuple[int, int], bytes] = {}
 
@@ -55,7 +55,7 @@ class Table:
             waiters.discard(worker)
         self.octets[worker] = self.coming[worker] = 0
         self.give_elder(worker)
-        self.alive.discard(worker)
+        self.signs.pop(worker, None)
         self.hands = {place: id for place, id in self.hands.items() if place[0] != worker}
 
     def should_yield(self, slot: int, worker: int, limit: int) -> bool:
@@ -101,10 +101,14 @@ class Table:
         """Be it no longer."""
         self.elder = -1 if self.elder == worker else self.elder
 
-    def hand_to(self, slot: int, worker: int, away: bool) -> int:
+    def alive(self, worker: int, now: float) -> bool:
+        """Whether it is there and gave a sign in the last three seconds."""
+        return worker in self.signs and int(now) - self.signs[worker] <= 3
+
+    def hand_to(self, slot: int, worker: int, now: float, away: bool) -> int:
         """Whose the newest session should be: the first of those with the fewest, or -1."""
         load = [self.held[slot, w] + self.coming[w] for w in range(self.workers)]
-        others = [w for w in range(self.workers) if w != worker and w in self.alive]
+        others = [w for w in range(self.workers) if w != worker and self.alive(w, now)]
         if not others:
             return -1
         best = min(others, key=lambda w: load[w])

@@ -10,14 +10,29 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mta._speedups.sharedtable import SIGN_HOLDS
 from mta.maillog import reader
 from mta.testing.ports import free_port
 from tests.waiting import PATIENCE, STEP, wait
 
 BODY = "Subject: scenario\r\n\r\nhello\r\n"
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process hangs meanwhile, so long already that no worker takes it for alive."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        since = time.monotonic()
+        wait(lambda: time.monotonic() > since + SIGN_HOLDS + 1)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 class Server:

@@ -11,6 +11,7 @@ import uvloop
 from mta._speedups.sharedtable import SharedTable, format_table, table_size
 from mta.smtpd.handover import SESSIONS, Handover, pair, receive
 from mta.supervisor.inboxes import Inboxes
+from mta.testing.clock import FakeClock
 from tests.waiting import PATIENCE
 
 
@@ -23,10 +24,19 @@ class Node:
         self.table = SharedTable(memory, workers)
         self.pairs = [pair() for _ in range(workers)]
         self.slot = self.table.slot(SESSIONS)
-        to = [one for one, _ in self.pairs]
-        self.workers = [Handover(self.table, n, to, self.pairs[n][1]) for n in range(workers)]
+        self.clock = FakeClock()
+        self.workers = self.handovers()
         for number in range(workers):
-            self.table.enter(number)
+            self.enter(number)
+
+    def handovers(self) -> list[Handover]:
+        """Every worker's part, over the pairs that there are."""
+        to = [one for one, _ in self.pairs]
+        inboxes = [out for _, out in self.pairs]
+        return [Handover(self.table, n, to, out, self.clock) for n, out in enumerate(inboxes)]
+
+    def enter(self, worker: int) -> None:
+        self.table.enter(worker, self.clock.monotonic())
 
     def connect(self, worker: int) -> tuple[socket.socket, bool]:
         """A client that meets this worker; whether it was handed on."""
@@ -89,6 +99,18 @@ def test_a_worker_that_is_gone_gets_nothing() -> None:
     assert len(node.take_all(2)) == 1
     node.table.leave(2)
     assert not any(node.connect(0)[1] for _ in range(3))
+
+
+def test_a_worker_that_hangs_gets_nothing_until_it_gives_a_sign() -> None:
+    node = Node(3)
+    node.clock.advance(3)
+    node.workers[2].sign()
+    node.clock.advance(1)  # worker 1 has given none for four seconds
+    assert [node.connect(0)[1] for _ in range(3)] == [False, True, False]
+    assert len(node.take_all(2)) == 1 and node.take_all(1) == []
+    node.workers[1].sign()
+    assert node.connect(0)[1] is True
+    assert len(node.take_all(1)) == 1
 
 
 def test_a_full_inbox_keeps_the_connection_where_it_is() -> None:
@@ -174,15 +196,31 @@ def test_the_last_worker_passes_nothing_on() -> None:
     assert node.workers[1].away is False
 
 
+def test_one_that_ends_beside_one_that_hangs_leaves_connections_where_they_are() -> None:
+    """They wait for its successor, as with a single worker."""
+    node = Node()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        node.clock.advance(4)
+        node.workers[1].start(loop, lambda *one: None, lambda: None)
+        node.workers[1].retire(loop)
+
+    uvloop.run(run())
+    assert node.workers[1].away is False
+    node.workers[1].sign()
+    node.workers[0].sign()
+    assert not any(node.connect(0)[1] for _ in range(3)), "a sign does not undo that it has left"
+
+
 def node_of_inboxes() -> tuple[Node, Inboxes]:
     node = Node(3)
-    inboxes = Inboxes(node.table, 3)
+    inboxes = Inboxes(node.table, 3, node.clock)
     node.pairs = [
         (socket.socket(fileno=socket.dup(to)), socket.socket(fileno=socket.dup(out)))
         for to, out in zip(inboxes.to, inboxes.out, strict=True)
     ]
-    to = [one for one, _ in node.pairs]
-    node.workers = [Handover(node.table, n, to, node.pairs[n][1]) for n in range(3)]
+    node.workers = node.handovers()
     return node, inboxes
 
 
@@ -200,6 +238,20 @@ def test_what_a_dead_worker_did_not_take_out_is_passed_on() -> None:
     inboxes.close()
 
 
+def test_what_a_dead_worker_left_does_not_go_to_one_that_hangs() -> None:
+    node, inboxes = node_of_inboxes()
+    node.workers[0].away = True
+    clients = [node.connect(0)[0] for _ in range(4)]
+    node.clock.advance(4)
+    node.workers[0].sign()
+    node.table.reclaim(1)
+    inboxes.died(1)
+    assert len(node.take_all(0)) == 2 and len(node.take_all(2)) == 2  # what it was handed before
+    for client in clients:
+        client.close()
+    inboxes.close()
+
+
 def test_the_successor_takes_what_nobody_else_can() -> None:
     node, inboxes = node_of_inboxes()
     node.workers[0].away = True
@@ -207,10 +259,10 @@ def test_the_successor_takes_what_nobody_else_can() -> None:
     for worker in range(3):
         node.table.reclaim(worker)
     inboxes.died(1)
-    node.table.enter(1)
+    node.enter(1)
     assert node.take_all(1) == [b"3 192.0.2.1"]
     node.table.handed(1)
-    assert node.table.hand_to(node.slot, 1) == -1
+    assert node.table.hand_to(node.slot, 1, node.clock.monotonic()) == -1
     client.close()
     inboxes.close()
 
