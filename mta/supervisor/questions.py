@@ -88,7 +88,7 @@ class Questions:
                 found: dict[str, Any] = await self._request(number, "status", {})
                 return found
         except (ControlError, TimeoutError) as error:
-            return {"number": number, "problem": f"worker {number}: {error or 'no answer'}"}
+            return {"number": number, "problem": f"worker {number}: {str(error) or 'no answer'}"}
 
     async def _queue_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         limit = _limit(args, 100)
