@@ -5,7 +5,7 @@ all meet one worker. A worker that has more than its share with a new connection
 one with the fewest, by SCM_RIGHTS through that worker's *inbox*: one end of a socket pair that the
 supervisor keeps open. What is in an inbox whose worker dies is not lost: the supervisor passes it
 on, or its successor takes it out. A worker gives a sign of life once a second; one that hangs gets
-no more.
+no more, and what waits for it is passed on, too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mta.reception.policy import UNIX
 from mta.smtp.replies import reply
 
 if TYPE_CHECKING:
@@ -59,6 +60,24 @@ def receive(inbox: socket.socket) -> tuple[bytes, int] | None:
     return label, fds[0] if fds else -1
 
 
+def address_of(listening: socket.socket, peer: tuple[str, int]) -> str:
+    """The client's address as policies know it, from what `accept` returned."""
+    return UNIX if listening.family == socket.AF_UNIX else peer[0]
+
+
+def _label(listener: int, address: str) -> bytes:
+    return b"%d %b" % (listener, address.encode())
+
+
+def accept(listener: int, listening: socket.socket) -> tuple[bytes, int] | None:
+    """A connection for an inbox, with its label; None when none waits."""
+    try:
+        sock, peer = listening.accept()
+    except OSError:  # nothing there; or no descriptor is free, or it has gone: later ones may come
+        return None
+    return _label(listener, address_of(listening, peer)), sock.detach()
+
+
 class Handover:
     """One worker's part: what it passes on, and what it takes out of its inbox."""
 
@@ -87,7 +106,7 @@ class Handover:
 
     def offer(self, listener: int, sock: socket.socket, address: str) -> bool:
         """Hand an accepted connection on if another worker should have it; True closes it here."""
-        label = b"%d %b" % (listener, address.encode())
+        label = _label(listener, address)
         if not self._pass(label, sock):
             if not self.away:
                 return False

@@ -19,7 +19,7 @@ from mta.reception.reception import Reception
 from mta.smtp.replies import reply
 from mta.smtp.server import ServerOptions
 from mta.smtpd import limits
-from mta.smtpd.handover import Handover
+from mta.smtpd.handover import Handover, address_of
 from mta.smtpd.proxy import Origin, Preamble
 from mta.smtpd.service import Service, Terms
 from mta.smtpd.session import Session
@@ -96,7 +96,7 @@ class Listener:
                     self._pause(listening)
                     return
                 continue  # accept(2): an error of that connection, which is gone
-            address = peer[0] if listening.family != socket.AF_UNIX else UNIX
+            address = address_of(listening, peer)
             handover = self.handover
             if handover is None or not handover.offer(self.number, sock, address):
                 self.take(sock, address)

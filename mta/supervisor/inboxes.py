@@ -1,15 +1,25 @@
-"""The workers' inboxes for connections, as the supervisor keeps them (`mta.smtpd.handover`)."""
+"""The workers' inboxes for connections, as the supervisor keeps them (`mta.smtpd.handover`).
+
+What waits for a worker that is gone, or hangs, is passed on to the others: what its inbox holds,
+and what the kernel gave to its listening sockets.
+"""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mta.smtpd.handover import SESSIONS, STOPPED, pair, receive, send, turn_away
+from mta.smtpd.handover import SESSIONS, STOPPED, accept, pair, receive, send, turn_away
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
     from mta._speedups.sharedtable import SharedTable
     from mta.clock import Clock
+
+ROUND = 128  # connections passed on from one place before the loop does something else
 
 
 class Inboxes:
@@ -24,22 +34,43 @@ class Inboxes:
 
     def died(self, worker: int) -> None:
         """Pass on what a worker that has ended did not take out; alone, its successor will."""
-        for _ in range(1 << 16):
+        self._pass_on(worker, partial(self._take_out, worker), 1 << 16)
+
+    def relieve(self, listeners: Sequence[Sequence[socket.socket]]) -> int:
+        """Pass on what waits for workers that give no sign of life; how much that was.
+
+        `listeners` are the listening sockets, by listener, then worker.
+        """
+        passed, loads = 0, self._table.loads(self._clock.monotonic())
+        for worker in (worker for worker, (alive, _, _) in enumerate(loads) if not alive):
+            passed += self._pass_on(worker, partial(self._take_out, worker), ROUND)
+            for number, sockets in enumerate(listeners):
+                passed += self._pass_on(worker, partial(accept, number, sockets[worker]), ROUND)
+        return passed
+
+    def _take_out(self, worker: int) -> tuple[bytes, int] | None:
+        found = receive(self._out[worker])
+        if found is not None:
+            self._table.handed(worker)
+        return found
+
+    def _pass_on(self, worker: int, take: Callable[[], tuple[bytes, int] | None], most: int) -> int:
+        """Hand what `take` gives to the other workers, at most so many; how many there were."""
+        for count in range(most):
             target = self._table.hand_to(self._slot, worker, self._clock.monotonic(), True)
             if target < 0:
-                return
-            found = receive(self._out[worker])
+                return count
+            found = take()
             if found is None or found[1] < 0:
                 self._table.handed(target)
                 if found is None:
-                    return
-                continue
-            label, fd = found
-            if not send(self._to[target], label, fd):
-                self._table.handed(target)
-                turn_away(fd, STOPPED)
+                    return count
+            elif send(self._to[target], *found):
+                os.close(found[1])
             else:
-                os.close(fd)
+                self._table.handed(target)
+                turn_away(found[1], STOPPED)
+        return most
 
     def close(self) -> None:
         """No worker is left: tell those who wait so."""

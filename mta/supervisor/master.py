@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mta.config.schema import Config
 
 REPAIR = 0.1  # seconds between attempts to mend the shared table
+RELIEF = 1.0, 0.05  # seconds between looks at what waits for a worker that hangs: none, some
 HOOKS_EVERY = 1.0  # seconds between looks at the hook file
 TABLE_SLOTS = 65_536  # destinations that have limits at the same time
 
@@ -108,6 +109,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         keepers = [loop.create_task(worker.keep()) for worker in self.workers]
         keepers.append(loop.create_task(self._watch_hooks()))
+        keepers.append(loop.create_task(self._relieve()))
         keepers.append(loop.create_task(self.health.watch()))
         self._announce()
         if self.notifier.watchdog:
@@ -269,6 +271,12 @@ class Supervisor:
 
     def _began(self, number: int, pid: int) -> None:
         self.ledger.began(pid)
+
+    async def _relieve(self) -> None:
+        """Pass on connections that wait for a worker that hangs, or is not there yet."""
+        while not self.stopping:
+            passed = self.inboxes.relieve(self.sockets)
+            await asyncio.sleep(RELIEF[passed > 0])
 
     def processes(self) -> Iterator[tuple[str, int]]:
         """Name and id of every process of the server."""

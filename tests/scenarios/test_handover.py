@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mta.testing.remote import RemoteMX
 from tests.load.clients import Tally, talk
-from tests.scenarios.server import Server
+from tests.scenarios.server import Server, stopped
 from tests.waiting import PATIENCE, wait
 
 
@@ -44,6 +44,22 @@ def test_a_session_that_was_handed_over_delivers(tmp_path: Path) -> None:
             client.quit()
         found = server.wait_records(6, "Delivery")
         assert Counter(record.get("shard", 0) for record in found) == {0: 3, 1: 3}
+
+
+def test_a_worker_that_hangs_keeps_no_client_waiting(tmp_path: Path) -> None:
+    """Every new connection is greeted, whichever worker the kernel or another one gave it to."""
+    with Server(tmp_path, workers=2) as server:
+        [hangs, _] = server.status()["workers"]
+        with stopped(hangs["pid"]):
+            clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(24)]
+            for client in clients:
+                client.settimeout(PATIENCE)
+                assert client.recv(4) == b"220 "
+        # Of so many some met the one that hung, and 24 are far more than the other's share.
+        assert sessions(server) == [0, 24]
+        for client in clients:
+            client.close()
+        wait(lambda: not sum(sessions(server)), "sessions that have ended are counted")
 
 
 def test_workers_are_replaced_under_load(tmp_path: Path) -> None:

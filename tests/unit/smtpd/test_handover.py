@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import mmap
 import socket
+from pathlib import Path
 
 import uvloop
 
 from mta._speedups.sharedtable import SharedTable, format_table, table_size
+from mta.smtpd.bind import bind
 from mta.smtpd.handover import SESSIONS, Handover, pair, receive
 from mta.supervisor.inboxes import Inboxes
 from mta.testing.clock import FakeClock
@@ -249,6 +251,34 @@ def test_what_a_dead_worker_left_does_not_go_to_one_that_hangs() -> None:
     assert len(node.take_all(0)) == 2 and len(node.take_all(2)) == 2  # what it was handed before
     for client in clients:
         client.close()
+    inboxes.close()
+
+
+def test_what_waits_for_one_that_hangs_is_passed_on(tmp_path: Path) -> None:
+    node, inboxes = node_of_inboxes()
+    listeners = [[bind(f"unix:{tmp_path}/{place}-{n}") for n in range(3)] for place in range(2)]
+
+    def connect(place: int, worker: int) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(listeners[place][worker].getsockname())
+        return client
+
+    clients = [connect(place, worker) for place in range(2) for worker in (1, 1, 2)]
+    clients += [node.connect(0)[0] for _ in range(2)]
+    assert inboxes.relieve(listeners) == 0, "all workers are alive"
+    node.clock.advance(4)
+    assert inboxes.relieve(listeners) == 0, "nobody else is"
+    node.workers[0].sign()
+    node.workers[2].sign()
+    assert inboxes.relieve(listeners) == 5 and inboxes.relieve(listeners) == 0
+    assert sorted(node.take_all(0) + node.take_all(2)) == [
+        b"0 unix", b"0 unix", b"1 unix", b"1 unix", b"3 192.0.2.1",
+    ]  # fmt: skip
+    assert node.sessions() == (3, 0, 3)
+    node.workers[1].sign()
+    assert node.connect(2)[1] is True, "nothing is counted as under way to it any more"
+    for one in (*clients, *listeners[0], *listeners[1]):
+        one.close()
     inboxes.close()
 
 
