@@ -19,6 +19,7 @@ cdef class Dispatcher(Feeder):
     cdef public bint draining
     cdef public long long in_flight, flying
     cdef object _idle, _turn
+    cdef tuple _beyond
     cdef list _woken
     cdef set _tasks
 

@@ -65,6 +65,7 @@ class Dispatcher(Feeder):
         self.draining = False
         self.in_flight = 0  # attempts
         self.flying = 0  # their recipients
+        self._beyond: tuple[Pool, Message] | None = None  # read back though there was no room
         self._idle: asyncio.Future[None] | None = None
         self._woken: list[Pool] = []
         self._turn = self._work  # a method that is bound once
@@ -321,6 +322,15 @@ class Dispatcher(Feeder):
         if self.new_attempt is None:
             return Attempt(message, recipients, body, parcel)
         return self.new_attempt(message, recipients, body, parcel)
+
+    def exceed(self, pool: Pool, message: Message) -> bool:
+        """Let a content be read back beyond the budget: one of this worker at any time."""
+        if self._beyond is not None:
+            reads, last = self._beyond
+            if last.body is not None or reads.reading:
+                return False
+        self._beyond = pool, message
+        return True
 
     def _unpark(self, ready: ReadyQueue, tenant: str) -> None:
         ready.unpark(tenant)

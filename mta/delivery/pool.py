@@ -121,14 +121,14 @@ class Pool:
         return parcel
 
     def _read(self, cold: list[Parcel]) -> None:
-        """Read contents back where there is room for them; one at least, if none is in flight."""
+        """Read contents back where there is room, or one of a pool that has none in flight."""
         manager = self.dispatcher.manager
         octets = sum(parcel.message.size for parcel in cold)
         if self.reading >= _READS_AT_ONCE or not manager.ports.take_room(octets):
             first = cold.pop(0)
             for parcel in reversed(cold):
                 manager.give_back(parcel)
-            if self.reading or self.in_flight:
+            if self.reading or self.in_flight or not self.dispatcher.exceed(self, first.message):
                 manager.give_back(first)
                 if self.reading < _READS_AT_ONCE:
                     self.dispatcher.look_again(self, FULL)

@@ -56,7 +56,9 @@ class Budget:
 
     def take(self, octets: int) -> bool:
         """Room for content that the queues read back; new mail keeps some free."""
-        return self._table.take_memory(self._worker, octets, self.limit - self.back * 3 // 2)
+        limit = self.limit - self.back * 3 // 2
+        # Alone, the table would let it pass the limit: that is for new mail, which can't be less.
+        return octets <= limit and self._table.take_memory(self._worker, octets, limit)
 
     def reserve(self, holder: Client, octets: int) -> bool:
         """Room for the whole of a message, or a message's beginning."""

@@ -1,4 +1,4 @@
-"""When a pool is worked again, on uvloop's own timers."""
+"""When a pool is worked again, on uvloop's own timers; what a dispatcher lets it do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import uvloop
 from mta.clock import SystemClock
 from mta.delivery.dispatcher import Dispatcher
 from mta.delivery.pool import Pool
+from mta.model import Message
 
 
 class Ready:
@@ -61,3 +62,19 @@ async def _turns() -> None:
     """Some turns of the loop."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+def test_one_content_at_a_time_goes_beyond_the_budget() -> None:
+    loop = uvloop.new_event_loop()
+    try:
+        dispatcher, pool, ready = make(loop)
+    finally:
+        loop.close()
+    other, first = Pool(dispatcher, cast("Any", ready)), Message(bytes(16), "s@x")
+    assert dispatcher.exceed(pool, first)
+    pool.reading = 1
+    assert not dispatcher.exceed(other, Message(bytes(16), "s@x")), "it is being read"
+    pool.reading, first.body = 0, b"x"
+    assert not dispatcher.exceed(other, Message(bytes(16), "s@x")), "it is in memory"
+    first.body = None
+    assert dispatcher.exceed(other, Message(bytes(16), "s@x"))

@@ -39,6 +39,7 @@ class Dispatcher:
         self.now, self.opened, self.looks, self.room = 50.0, 0, list[float](), 1000
         self.loop = SimpleNamespace(time=lambda: self.now)
         self.clock = SimpleNamespace(monotonic=lambda: self.now)
+        self.may_exceed = True
 
     def open(self, pool: Pool) -> bool:
         if self.opened >= self.room:
@@ -50,6 +51,9 @@ class Dispatcher:
 
     def look_again(self, pool: Pool, seconds: float) -> None:
         self.looks.append(seconds)
+
+    def exceed(self, pool: Pool, message: Message) -> bool:
+        return self.may_exceed
 
 
 @pytest.fixture
@@ -176,6 +180,16 @@ def test_without_room_one_message_is_read_if_nothing_is_in_flight(pool: Pool) ->
     assert pool.next_parcel() is None and len(memory.asked) == 1, "one is under way"
     memory.arrived[0](False)
     assert memory.left == 50 and pool.ready.count == 2
+
+
+def test_without_room_nothing_is_read_where_another_pool_has_done_so(pool: Pool) -> None:
+    fill(pool, [100])
+    memory = Memory(pool, 50)
+    dispatcher: Any = pool.dispatcher
+    dispatcher.may_exceed = False
+    assert pool.next_parcel() is None
+    assert memory.asked == [] and memory.left == 50 and pool.ready.count == 1
+    assert len(dispatcher.looks) == 1, "it asks again a little later"
 
 
 def test_without_room_nothing_is_read_beside_an_attempt(pool: Pool) -> None:

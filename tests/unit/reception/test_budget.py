@@ -173,6 +173,7 @@ def test_the_elder_never_waits_for_room_again() -> None:
 
 def test_what_is_read_back_leaves_room_for_new_mail() -> None:
     node = Node(20 * MB, 4 * MB)
+    assert not node.budgets[0].take(15 * MB), "not even alone"
     assert node.budgets[0].take(14 * MB) and not node.budgets[1].take(1)
     new = Session(node.budgets[1], 2 * MB)
     assert new.budget.reserve(new, new.size)
