@@ -8,8 +8,6 @@ from mta._speedups.envelope import Envelope
 from mta._speedups.server_events import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
 from mta._speedups.server_options import ServerOptions
 
-STATES: tuple[str, ...]
-
 # Kinds of events
 NOTHING: int
 HELLO: int
@@ -60,7 +58,7 @@ class ServerCore:
     def __init__(self, options: ServerOptions) -> None: ...
     @property
     def state(self) -> str:
-        """One of STATES."""
+        """One of `server_states.STATES`."""
 
     @property
     def waiting(self) -> bool:

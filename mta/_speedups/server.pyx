@@ -14,13 +14,7 @@ from mta._speedups.command cimport (
     V_UNKNOWN, V_VRFY, Verb, parse_name, parse_verb, skip_word,
 )
 from mta._speedups.dots cimport ContentReader
-from mta._speedups.envelope cimport (
-    F8_BINARYMIME,
-    F8_BODY_8BITMIME,
-    F8_SMTPUTF8,
-    Envelope,
-    is_ascii,
-)
+from mta._speedups.envelope cimport F8_BINARYMIME, Envelope, is_ascii
 from mta._speedups.lines cimport (
     LINE_BARE_LF,
     LINE_CRLF,
@@ -29,58 +23,17 @@ from mta._speedups.lines cimport (
     find_line,
     has_nul,
 )
-from mta._speedups.server_events cimport Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
+from mta._speedups.server_events cimport (
+    Closed, Data, command_of, content_of, hello_of, mail_of, rcpt_of, reset_of,
+)
 from mta._speedups.server_options cimport ServerOptions, wire
 from mta._speedups cimport server_replies as say
 from mta._speedups.server_replies cimport checked, content_reply
-
-# --- The transition table ------------------------------------------------------------------------
-
-cdef enum State:
-    S_START = 0
-    S_READY
-    S_MAIL     # has a sender
-    S_RCPT     # has recipients
-    S_CHUNKS   # within a message that comes by BDAT (RFC 3030)
-    S_CONTENT  # behind a 354, up to the verdict on the content
-    S_CONNECT  # before the greeting
-    S_CLOSED
-    BAD = -1   # 503
-    STAY = -2
-
-STATES = ("start", "ready", "mail", "rcpt", "chunks", "content", "connect", "closed")
-
-# The state behind a command that was answered positively, by state and by
-#      EHLO, HELO  MAIL    RCPT    DATA       RSET     QUIT      others
-cdef int[5][7] NEXT = [
-    [S_READY,     BAD,    BAD,    BAD,       S_START, S_CLOSED, STAY],  # START
-    [S_READY,     S_MAIL, BAD,    BAD,       S_READY, S_CLOSED, STAY],  # READY
-    [S_READY,     BAD,    S_RCPT, BAD,       S_READY, S_CLOSED, STAY],  # MAIL
-    [S_READY,     BAD,    S_RCPT, S_CONTENT, S_READY, S_CLOSED, STAY],  # RCPT
-    [S_READY,     BAD,    BAD,    BAD,       S_READY, S_CLOSED, STAY],  # CHUNKS
-]
-
-cdef enum Column:
-    C_HELLO = 0
-    C_MAIL
-    C_RCPT
-    C_DATA
-    C_RSET
-    C_QUIT
-    C_OTHER
-
-
-cdef inline Column column_of(Verb verb) noexcept:
-    if verb == V_EHLO or verb == V_HELO:
-        return C_HELLO
-    return <Column> (verb - V_MAIL + C_MAIL) if V_MAIL <= verb <= V_QUIT else C_OTHER
-
-
-# What awaits a verdict. Column numbers serve: HELLO, MAIL, RCPT, DATA, and
-cdef enum:
-    W_NOTHING = -1
-    W_CONTENT = 4
-    W_SHELL = 100  # the shell's own reply: see say() and proceed()
+from mta._speedups.server_states cimport (
+    BAD, C_DATA, C_HELLO, C_MAIL, C_RCPT, NEXT, S_CHUNKS, S_CLOSED, S_CONNECT, S_CONTENT, S_RCPT,
+    S_READY, S_START, W_CONTENT, W_NOTHING, W_SHELL, column_of,
+)
+from mta._speedups.server_states import STATES
 
 NOTHING, HELLO, MAIL, RCPT, DATA = K_NOTHING, K_HELLO, K_MAIL, K_RCPT, K_DATA
 CONTENT, COMMAND, RESET, CLOSED = K_CONTENT, K_COMMAND, K_RESET, K_CLOSED
@@ -194,7 +147,7 @@ cdef class ServerCore:
 
     cpdef object event(self, int kind):
         if kind == K_HELLO:
-            return hello_of(self)
+            return hello_of(self.name, self.greets_extended)
         if kind == K_MAIL:
             return mail_of(self.envelope)
         if kind == K_RCPT:
@@ -202,11 +155,12 @@ cdef class ServerCore:
         if kind == K_DATA:
             return Data.__new__(Data)
         if kind == K_CONTENT:
-            return content_of(self)
+            return content_of(self.body(), self._size, self.flags)
         if kind == K_COMMAND:
-            return command_of(self)
+            line, self._command_line = self._command_line, None  # it may be secret
+            return command_of(self._verb, line)
         if kind == K_RESET:
-            return reset_of(self)
+            return reset_of(self.reset_by)
         return Closed.__new__(Closed) if kind == K_CLOSED else None
 
     def next_event(self):
@@ -697,48 +651,6 @@ cdef class ServerCore:
             self._queue(self.options.crowded)
             return 0
         return self._tell(K_RCPT, C_RCPT)
-
-
-# --- Events as objects ----------------------------------------------------------------------------
-
-cdef Hello hello_of(ServerCore core):
-    cdef Hello event = Hello.__new__(Hello)
-    event.name, event.extended = core.name, core.greets_extended
-    return event
-
-
-cdef Mail mail_of(Envelope envelope):
-    cdef Mail event = Mail.__new__(Mail)
-    event.sender, event.size, event.params = envelope.address, envelope.size, envelope.params
-    event.body8 = envelope.declared & F8_BODY_8BITMIME != 0
-    event.binary = envelope.declared & F8_BINARYMIME != 0
-    event.utf8 = envelope.declared & F8_SMTPUTF8 != 0
-    return event
-
-
-cdef Rcpt rcpt_of(Envelope envelope):
-    cdef Rcpt event = Rcpt.__new__(Rcpt)
-    event.recipient, event.params = envelope.address, envelope.params
-    return event
-
-
-cdef Content content_of(ServerCore core):
-    cdef Content event = Content.__new__(Content)
-    event.body, event.size, event.flags = core.body(), core._size, core.flags
-    return event
-
-
-cdef Command command_of(ServerCore core):
-    cdef Command event = Command.__new__(Command)
-    event.verb, event.line = core._verb, core._command_line
-    core._command_line = None  # it may be secret
-    return event
-
-
-cdef Reset reset_of(ServerCore core):
-    cdef Reset event = Reset.__new__(Reset)
-    event.reply = core.reset_by
-    return event
 
 
 # --- Words ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What the server core tells its shell."""
 
 cimport cython
+from mta._speedups.envelope cimport Envelope
 
 
 @cython.final
@@ -51,3 +52,11 @@ cdef class Reset:
 @cython.final
 cdef class Closed:
     pass
+
+
+cdef Hello hello_of(str name, bint extended)
+cdef Mail mail_of(Envelope envelope)
+cdef Rcpt rcpt_of(Envelope envelope)
+cdef Content content_of(bytes body, Py_ssize_t size, int flags)
+cdef Command command_of(str verb, bytes line)
+cdef Reset reset_of(bytes reply)

@@ -1,6 +1,7 @@
 """What the server core tells its shell; the contract is in server_events.pyi."""
 
 cimport cython
+from mta._speedups.envelope cimport F8_BINARYMIME, F8_BODY_8BITMIME, F8_SMTPUTF8, Envelope
 
 
 @cython.final
@@ -56,3 +57,42 @@ cdef class Reset:
 cdef class Closed:
     def __repr__(self):
         return "<Closed>"
+
+
+cdef Hello hello_of(str name, bint extended):
+    cdef Hello event = Hello.__new__(Hello)
+    event.name, event.extended = name, extended
+    return event
+
+
+cdef Mail mail_of(Envelope envelope):
+    cdef Mail event = Mail.__new__(Mail)
+    event.sender, event.size, event.params = envelope.address, envelope.size, envelope.params
+    event.body8 = envelope.declared & F8_BODY_8BITMIME != 0
+    event.binary = envelope.declared & F8_BINARYMIME != 0
+    event.utf8 = envelope.declared & F8_SMTPUTF8 != 0
+    return event
+
+
+cdef Rcpt rcpt_of(Envelope envelope):
+    cdef Rcpt event = Rcpt.__new__(Rcpt)
+    event.recipient, event.params = envelope.address, envelope.params
+    return event
+
+
+cdef Content content_of(bytes body, Py_ssize_t size, int flags):
+    cdef Content event = Content.__new__(Content)
+    event.body, event.size, event.flags = body, size, flags
+    return event
+
+
+cdef Command command_of(str verb, bytes line):
+    cdef Command event = Command.__new__(Command)
+    event.verb, event.line = verb, line
+    return event
+
+
+cdef Reset reset_of(bytes reply):
+    cdef Reset event = Reset.__new__(Reset)
+    event.reply = reply
+    return event

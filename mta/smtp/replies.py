@@ -1,6 +1,6 @@
 """Replies of the server (RFC 5321 4.2, RFC 2034), as octets ready to send.
 
-What the core answers by itself stands in `mta/_speedups/server.pyx`; these are the shell's.
+What the core answers by itself stands in `mta/_speedups/server_replies.pyx`; these are the shell's.
 """
 
 from __future__ import annotations

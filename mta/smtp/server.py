@@ -3,8 +3,8 @@
 The core is a function of the octets it was fed and the verdicts it was given. It sees no socket,
 clock or log, and how the octets were cut into pieces makes no difference to what it says.
 
-Three things make up a session's state (docs/design.md has the table, `mta/_speedups/server.pyx`
-holds it as data):
+Three things make up a session's state (docs/design.md has the table,
+`mta/_speedups/server_states.pyx` holds it as data):
 
 - the *state*: connect, start, ready, mail, rcpt, content, closed;
 - the *verdict flag*: an event (Hello, Mail, Rcpt, Data, Content) was made and is not yet answered.
@@ -53,9 +53,10 @@ final dot and answered then, with a Reset event that carries the reply.
 
 from __future__ import annotations
 
-from mta._speedups.server import STATES, ServerCore
+from mta._speedups.server import ServerCore
 from mta._speedups.server_events import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
 from mta._speedups.server_options import ServerOptions
+from mta._speedups.server_states import STATES
 
 Event = Hello | Mail | Rcpt | Data | Content | Command | Reset | Closed
 

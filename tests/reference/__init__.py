@@ -23,6 +23,7 @@ TWINS = {
     "server_events": ("server", "fuzz/test_server.py"),
     "server_options": ("server_words", "fuzz/test_server_words.py"),
     "server_replies": ("server_words", "fuzz/test_server_words.py"),
+    "server_states": ("server", "fuzz/test_server.py"),
     "sharedtable": ("sharedtable", "fuzz/test_table.py"),
     "stuff": ("client", "unit/smtp/test_client_kernels.py"),
     "values": ("values", "unit/speedups/test_values.py"),
