@@ -7,7 +7,10 @@ import re
 
 from bench.agents.base import Agent, output, owned, program
 
-CONFIG = """
+USER = "Debian-exim"
+
+# On loopback below one folder: no look-ups, no TLS, no limit of sessions.
+LOOPBACK = """\
 primary_hostname = exim.bench.example
 exim_path = {program}
 exim_user = Debian-exim
@@ -30,12 +33,17 @@ smtp_accept_max_nonmail = 0
 smtp_connect_backlog = 4096
 check_spool_space = 0
 check_spool_inodes = 0
+keep_environment =
+"""
+# All mail to one port. A queue runner, started anew with -C, would lose root and fail.
+CONFIG = (
+    LOOPBACK
+    + """\
 split_spool_directory
 deliver_drop_privilege
 remote_max_parallel = 4
 message_size_limit = 20M
 acl_smtp_rcpt = accept
-keep_environment =
 begin acl
 begin routers
 sink:
@@ -59,6 +67,7 @@ sink:
 begin retry
 * * F,1h,{retry}s
 """
+)
 
 
 class Exim(Agent):
@@ -81,7 +90,7 @@ class Exim(Agent):
 
     def prepare(self) -> None:
         for name in ("spool", "log"):
-            owned(self.run / name, "Debian-exim", 0o750)
+            owned(self.run / name, USER, 0o750)
         scene = self.scene
         text = CONFIG.format(
             program=self._program(), run=self.run, port=scene.port, sink_port=scene.sink_port,

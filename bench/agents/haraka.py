@@ -19,6 +19,27 @@ exports.hook_get_mx = function (next) {
 """
 
 
+def configure(folder: Path, package: Path, port: int, hop: int, smtp: str, outbound: str) -> None:
+    """The package's configuration with ours; `smtp` and `outbound` are lines of those files."""
+    config = folder / "config"
+    shutil.copytree(package / "config", config)
+    (folder / "plugins").mkdir()
+    (folder / "queue").mkdir()
+    (folder / "plugins" / "one_hop.js").write_text(PLUGIN.replace("SINK_PORT", str(hop)))
+    files = {
+        "smtp.ini": f"listen=127.0.0.1:{port}\n{smtp}\n",
+        "outbound.ini": f"enable_tls=false\n{outbound}\n",
+        "plugins": "one_hop\n",
+        "me": "haraka.bench.example\n",
+        "loglevel": "NOTICE\n",
+        "log.ini": "[main]\nlevel=NOTICE\n",
+        "host_list": "nowhere.example\n",
+        "strict_rfc1869": "false\n",
+    }
+    for name, text in files.items():
+        (config / name).write_text(text)
+
+
 class Haraka(Agent):
     """Haraka with a process a core; BENCH_HARAKA names its package's folder."""
 
@@ -41,24 +62,8 @@ class Haraka(Agent):
         return "" if there else "Haraka is not installed (npm install -g Haraka)"
 
     def prepare(self) -> None:
-        scene, config = self.scene, self.run / "config"
-        shutil.copytree(self._package() / "config", config)
-        (self.run / "plugins").mkdir()
-        (self.run / "queue").mkdir()
-        plugin = PLUGIN.replace("SINK_PORT", str(scene.sink_port))
-        (self.run / "plugins" / "bench_relay.js").write_text(plugin)
-        files = {
-            "smtp.ini": f"listen=127.0.0.1:{scene.port}\nnodes=2\n",
-            "outbound.ini": "concurrency_max=100\nenable_tls=false\n",
-            "plugins": "bench_relay\n",
-            "me": "haraka.bench.example\n",
-            "loglevel": "NOTICE\n",
-            "log.ini": "[main]\nlevel=NOTICE\n",
-            "host_list": "nowhere.example\n",
-            "strict_rfc1869": "false\n",
-        }
-        for name, text in files.items():
-            (config / name).write_text(text)
+        ports = self.scene.port, self.scene.sink_port
+        configure(self.run, self._package(), *ports, "nodes=2", "concurrency_max=100")
 
     def command(self) -> list[str]:
         return ["node", str(self._package() / "bin" / "haraka"), "-c", str(self.run)]

@@ -6,7 +6,8 @@ import os
 
 from bench.agents.base import Agent, output, program
 
-CONFIG = """
+# Without `max-mails` a session ends after 100 messages; the `mta limit`s take out its pauses.
+CONFIG = """\
 listen on 127.0.0.1 port {port} hostname opensmtpd.bench.example
 smtp limit max-mails 1000000
 mta limit max-conn-per-host 100 max-conn-per-route 100 max-conn-per-source 100 \\

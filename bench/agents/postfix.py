@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bench.agents.base import Agent, output, owned
 
-MAIN_CF = """
+# On loopback below one folder: no look-ups, no TLS, no limits of clients.
+LOOPBACK = """\
 compatibility_level = 3.6
-myhostname = postfix.bench.example
 mydestination =
 local_recipient_maps =
 alias_maps =
@@ -19,36 +19,42 @@ mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 smtpd_relay_restrictions = permit_mynetworks, reject
-relayhost = [127.0.0.1]:{sink_port}
-{more}queue_directory = {run}/spool
+queue_directory = {run}/spool
 data_directory = {run}/data
+maillog_file_prefixes = {run}
+maillog_file = {run}/log/mail.log
+biff = no
+in_flow_delay = 0
+initial_destination_concurrency = 50
+local_header_rewrite_clients =
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_client_connection_rate_limit = 0
+smtpd_tls_security_level = none
+smtp_tls_security_level = none
+smtp_dns_support_level = disabled
+"""
+MAIN_CF = (
+    LOOPBACK
+    + """\
+myhostname = postfix.bench.example
+relayhost = [127.0.0.1]:{sink_port}
 command_directory = {sbin}
 daemon_directory = {libexec}
 mail_owner = postfix
 setgid_group = postdrop
-biff = no
-smtp_tls_security_level = none
-smtpd_tls_security_level = none
-maillog_file_prefixes = {run}
-maillog_file = {run}/log/mail.log
 message_size_limit = 20480000
 default_process_limit = 400
-initial_destination_concurrency = 50
 smtp_destination_concurrency_limit = 200
 smtp_connection_cache_destinations = static:all
 smtp_connection_cache_on_demand = yes
 smtp_connection_reuse_time_limit = 3600s
-in_flow_delay = 0
 qmgr_message_active_limit = 50000
 qmgr_message_recipient_limit = 50000
-smtpd_client_connection_count_limit = 0
-smtpd_client_connection_rate_limit = 0
-smtpd_peername_lookup = no
-smtp_dns_support_level = disabled
-local_header_rewrite_clients =
 max_use = 10000
 smtpd_error_sleep_time = 0
-"""
+{more}"""
+)
 
 
 class Postfix(Agent):

@@ -1,22 +1,13 @@
-"""A Haraka of its own as a relay, by Node: a plugin of ours that relays all to one port."""
+"""A Haraka of its own as a relay, by Node: a plugin relays all to one port."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
+from bench.agents.haraka import configure
 from tests.peers.programs import lacking, require
 from tests.peers.relay import Relay
-
-PLUGIN = """\
-exports.register = function () {}
-exports.hook_connect = function (next, connection) { connection.relaying = true; next() }
-exports.hook_rcpt = function (next) { next(OK) }
-exports.hook_get_mx = function (next) {
-    next(OK, [{ priority: 0, exchange: '127.0.0.1', port: NEXT_HOP }])
-}
-"""
 
 
 class Haraka(Relay):
@@ -32,24 +23,8 @@ class Haraka(Relay):
         self._package = root / "npm/node_modules/Haraka"
         if not self._package.is_dir():
             lacking(f"Haraka is not installed in {root}/npm")
-        config = self.folder / "config"
-        shutil.copytree(self._package / "config", config)
-        (self.folder / "plugins").mkdir()
-        (self.folder / "queue").mkdir()
-        (self.folder / "plugins" / "one_hop.js").write_text(
-            PLUGIN.replace("NEXT_HOP", str(self.next_hop))
-        )
-        files = {
-            "smtp.ini": f"listen=127.0.0.1:{self.port}\nnodes=0\n",
-            "outbound.ini": "concurrency_max=20\nenable_tls=false\ntemp_fail_intervals=5s*50\n",
-            "plugins": "one_hop\n",
-            "me": "mx.haraka.example\n",
-            "loglevel": "NOTICE\n",
-            "log.ini": "[main]\nlevel=NOTICE\n",
-            "host_list": "haraka.example\n",
-        }
-        for name, text in files.items():
-            (config / name).write_text(text)
+        outbound = "concurrency_max=20\ntemp_fail_intervals=5s*50"
+        configure(self.folder, self._package, self.port, self.next_hop, "nodes=0", outbound)
 
     def command(self) -> list[str]:
         """The server in the foreground."""

@@ -5,22 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 
+from bench.agents.opensmtpd import CONFIG
 from tests.peers.programs import require, require_user
 from tests.peers.relay import Relay, with_mounts
 from tests.waiting import PATIENCE
-
-# Without `max-mails` a session ends after 100 messages; the `mta limit`s take out its pauses.
-CONFIG = """\
-listen on 127.0.0.1 port {port} hostname mx.opensmtpd.example
-smtp limit max-mails 100000
-mta limit max-conn-per-host 20 max-conn-per-route 20 max-conn-per-source 20 \\
-    max-conn-per-connector 20 max-conn-per-relay 20 max-conn-per-domain 20 \\
-    conn-delay-host 0 conn-delay-route 0 conn-delay-source 0 conn-delay-connector 0 \\
-    conn-delay-relay 0 conn-delay-domain 0 reconn-delay-route 0 \\
-    session-mail-max 100000 session-transaction-delay 0 session-keepalive 0
-action "on" relay host smtp://127.0.0.1:{next_hop}
-match from any for any action "on"
-"""
 
 
 class OpenSmtpd(Relay):
@@ -38,7 +26,7 @@ class OpenSmtpd(Relay):
         (self.folder / "spool").chmod(0o711)
         (self.folder / "resolv.conf").write_text("lookup file\n")
         config = self.folder / "smtpd.conf"
-        config.write_text(CONFIG.format(port=self.port, next_hop=self.next_hop))
+        config.write_text(CONFIG.format(port=self.port, sink_port=self.next_hop))
         config.chmod(0o600)
         empty = self.folder / "empty"
         empty.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from bench.agents.postfix import LOOPBACK
 from tests.peers.process import MaildirPeer
 from tests.peers.programs import require, require_user
 from tests.peers.relay import Relay
@@ -13,19 +14,12 @@ SIZE_LIMIT = 100_000_000
 
 # virtual(8) stores what came in byte by byte, but for LF as line end. Lines above line_length_limit
 # are cut up on the way in and put together again on delivery (postconf(5)).
-MAIN = """\
-compatibility_level = 3.6
+MAIN = (
+    LOOPBACK
+    + """\
 myhostname = mx.{domain}
-mydestination =
-local_recipient_maps =
-alias_maps =
-alias_database =
-mynetworks = 127.0.0.0/8
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-smtpd_relay_restrictions = permit_mynetworks, reject
 virtual_mailbox_domains = {domain}
-virtual_mailbox_base = {folder}/mail
+virtual_mailbox_base = {run}/mail
 virtual_mailbox_maps = static:box/
 virtual_mailbox_limit = 0
 virtual_minimum_uid = 1
@@ -33,25 +27,12 @@ virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 virtual_transport = virtual
 virtual_destination_concurrency_limit = 50
-initial_destination_concurrency = 50
 default_transport = error:not from here
 message_size_limit = {size_limit}
 queue_minfree = 0
-queue_directory = {folder}/spool
-data_directory = {folder}/data
-maillog_file_prefixes = {folder}
-maillog_file = {folder}/log/mail.log
 default_process_limit = 50
-in_flow_delay = 0
-local_header_rewrite_clients =
-biff = no
-smtpd_peername_lookup = no
-smtpd_client_connection_count_limit = 0
-smtpd_client_connection_rate_limit = 0
-smtpd_tls_security_level = none
-smtp_tls_security_level = none
-smtp_dns_support_level = disabled
 """
+)
 
 MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -91,7 +72,7 @@ class Postfix(MaildirPeer):
         self._program = require("postfix")
         user = require_user("postfix")
         values = {
-            "domain": DOMAIN, "folder": self.folder, "port": self.port,
+            "domain": DOMAIN, "run": self.folder, "port": self.port,
             "uid": user.pw_uid, "gid": user.pw_gid, "size_limit": SIZE_LIMIT,
         }  # fmt: skip
         etc = self.folder / "etc"
