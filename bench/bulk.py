@@ -52,29 +52,38 @@ async def fill(spool: Path, logs: Path, number: int, count: int, size: int, due:
     ids, lines = IdGenerator(number, clock), RecordWriter("bench.example", number, clock)
     body = (b"Subject: waits\r\n\r\n" + b"x" * 70 + b"\r\n") * (size // 90 + 1)
     for start in range(0, count, BATCH):
-        stored = loop.create_future()
-        left = batch = min(BATCH, count - start)
+        now, batch = clock.wall_us(), range(start, min(start + BATCH, count))
+        await store(
+            shard, lines, [[made(ids, now, i, body[:size], due * 1_000_000)] for i in batch]
+        )
+    await close(shard)
 
-        def done(error: BaseException | None, stored: asyncio.Future[None] = stored) -> None:
-            nonlocal left
-            left -= 1
-            if error is not None and not stored.done():
-                stored.set_exception(error)
-            elif not left and not stored.done():
-                stored.set_result(None)
 
-        now, recipients = clock.wall_us(), []
-        for index in range(start, start + batch):
-            recipient = made(ids, now, index, body[:size], due * 1_000_000)
-            recipients.append(recipient)
-            shard.accept(recipient.message, [recipient], done)
-        await stored
-        for recipient in recipients:
-            shard.log(lines.reception(recipient.message, [recipient]), recipient.message.id)
-    closed = loop.create_future()
-    shard.close_shard(lambda error: closed.set_result(error))
-    error = await closed
-    if error is not None:
+async def store(shard: Shard, lines: RecordWriter, messages: list[list[Recipient]]) -> None:
+    """Accept messages, given as their recipients, in one group; then log their Reception."""
+    stored, left = asyncio.get_running_loop().create_future(), len(messages)
+
+    def done(error: BaseException | None) -> None:
+        nonlocal left
+        left -= 1
+        if error is not None and not stored.done():
+            stored.set_exception(error)
+        elif not left and not stored.done():
+            stored.set_result(None)
+
+    for recipients in messages:
+        shard.accept(recipients[0].message, recipients, done)
+    await stored
+    for recipients in messages:
+        message = recipients[0].message
+        shard.log(lines.reception(message, recipients), logged=message.id)
+
+
+async def close(shard: Shard) -> None:
+    """Write and sync what is left."""
+    closed = asyncio.get_running_loop().create_future()
+    shard.close_shard(closed.set_result)
+    if error := await closed:
         raise error
 
 

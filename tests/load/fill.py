@@ -17,12 +17,13 @@ import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from bench.bulk import close, store
 from mta.clock import SystemClock
 from mta.config.load import complete
 from mta.config.schema import Config
 from mta.loadgen.message import Composer, Load
 from mta.model import IdGenerator, Message, Recipient, Where
-from mta.supervisor.shards import Opened, open_shards
+from mta.supervisor.shards import open_shards
 
 GROUP = 500  # messages that share a commit
 MAX_AGE = 2 * 86_400_000_000  # us
@@ -79,32 +80,9 @@ async def _run(wanted: Fill, number: int) -> None:
         maker.ids.resume_after(newest)
     mine = range(number, wanted.messages, wanted.shards)
     for start in range(0, len(mine), GROUP):
-        await _store(opened, [maker.make(n) for n in mine[start : start + GROUP]])
-    closed = loop.create_future()
-    opened.shard.close_shard(closed.set_result)
-    if error := await closed:
-        raise error
-
-
-async def _store(opened: Opened, group: list[list[Recipient]]) -> None:
-    """Accept a group of messages and log their Reception."""
-    shard, stored = opened.shard, asyncio.get_running_loop().create_future()
-    left = len(group)
-
-    def done(error: BaseException | None) -> None:
-        nonlocal left
-        left -= 1
-        if error is not None and not stored.done():
-            stored.set_exception(error)
-        elif not left and not stored.done():
-            stored.set_result(None)
-
-    for recipients in group:
-        shard.accept(recipients[0].message, recipients, done)
-    await stored
-    for recipients in group:
-        message = recipients[0].message
-        shard.log(opened.lines.reception(message, recipients), logged=message.id)
+        group = [maker.make(n) for n in mine[start : start + GROUP]]
+        await store(opened.shard, opened.lines, group)
+    await close(opened.shard)
 
 
 class Maker:
