@@ -112,12 +112,6 @@ class Listeners(Server):
 
 
 @pytest.fixture(scope="module")
-def remote() -> Iterator[RemoteMX]:
-    with RemoteMX() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def server(remote: RemoteMX, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
     with Listeners(tmp_path_factory.mktemp("relay"), remote.port) as running:
         yield running

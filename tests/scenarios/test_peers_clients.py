@@ -18,12 +18,6 @@ EVERY = [pytest.param(c, marks=[pytest.mark.peer] * (c in PROGRAMS)) for c in CL
 
 
 @pytest.fixture(scope="module")
-def remote() -> Iterator[RemoteMX]:
-    with RemoteMX() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def server(remote: RemoteMX, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     route = "--route", f"*=127.0.0.1:{remote.port}"
     with Server(tmp_path_factory.mktemp("mailrace"), *route, workers=2) as running:

@@ -24,12 +24,6 @@ NO_AUTH, NO_TLS, NO_PRDR, NO_XCLIENT = 28, 29, 30, 33
 
 
 @pytest.fixture(scope="module")
-def remote() -> Iterator[RemoteMX]:
-    with RemoteMX() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def server(remote: RemoteMX, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
     with Listeners(tmp_path_factory.mktemp("swaks"), remote.port) as running:
         yield running
