@@ -65,12 +65,15 @@ def send(
     Exits with 0 when it was delivered (without --wait: accepted), 1 when it failed, 3 when the
     time ran out.
     """
+    from mta.config.flags import tcp_endpoint
+
     out = Output(json=json, verbose=verbose)
     sender = _myself() if sender is None else sender
     _check(sender, to)
     content = _content(sender, to, subject, body, file)
     seconds, control = _duration(timeout), control_socket(home, socket)
-    id, refused = _submit(_endpoint(server or _listens(control)), sender, to, content, out)
+    endpoint = tcp_endpoint(server or _listens(control), "--server")
+    id, refused = _submit(endpoint[:2], sender, to, content, out)
     if not id:
         raise typer.Exit(FAILED)
     out.queued(id, len(to) - refused)
@@ -170,19 +173,6 @@ def _listens(control: Path) -> str:
         if not endpoint.path and not listener["proxy_from"]:
             return str(endpoint._replace(host=LOOPBACK.get(endpoint.host, endpoint.host)))
     return INSTALLED
-
-
-def _endpoint(text: str) -> tuple[str, int]:
-    from mta.config.values import Endpoint
-    from mta.errors import ConfigError
-
-    try:
-        endpoint = Endpoint.parse(text)
-    except ValueError as error:
-        raise ConfigError(str(error), key="--server") from error
-    if endpoint.path:
-        raise ConfigError(f"{text} is no TCP address", key="--server", hint="as 127.0.0.1:2525")
-    return endpoint.host, endpoint.port
 
 
 def _duration(text: str) -> float:

@@ -87,15 +87,10 @@ def answers(server: str) -> None:
     """A MailraceError if nobody listens; what ends later is waited for, up to the timeout."""
     import socket
 
-    from mta.config.values import Endpoint
-    from mta.errors import ConfigError, MailraceError
+    from mta.config.flags import tcp_endpoint
+    from mta.errors import MailraceError
 
-    try:
-        endpoint = Endpoint.parse(server)
-    except ValueError as error:
-        raise ConfigError(str(error), key="HOST:PORT") from None
-    if endpoint.path:
-        raise ConfigError(f"{server} is no TCP address", key="HOST:PORT", hint="as 127.0.0.1:2525")
+    endpoint = tcp_endpoint(server, "HOST:PORT")
     try:
         socket.create_connection(endpoint[:2], CONNECT).close()
     except OSError as error:

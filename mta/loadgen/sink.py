@@ -10,6 +10,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from mta.config.flags import tcp_endpoint
 from mta.config.values import Endpoint
 from mta.errors import ConfigError
 from mta.loadgen.manners import FULL, Judge, Judgement, Judges, Manner, Stage, parse
@@ -220,7 +221,7 @@ class Sink:
 
         `shared`: other processes listen there too, and the kernel spreads connections over them.
         """
-        host, port, _ = endpoint(address)
+        host, port, _ = tcp_endpoint(address, "listen")
         judges = Judges(manner, self.rules)
         try:
             server = await asyncio.get_running_loop().create_server(
@@ -247,22 +248,11 @@ class Sink:
         self.ledger.flush()
 
 
-def endpoint(text: str) -> Endpoint:
-    """Where to listen; a ConfigError tells how an address is written."""
-    try:
-        found = Endpoint.parse(text)
-    except ValueError as error:
-        raise ConfigError(str(error), key="listen") from error
-    if found.path:
-        raise ConfigError(f"{text} is no TCP address", key="listen", hint="as 127.0.0.1:2526")
-    return found
-
-
 def parse_listen(text: str, default: Manner) -> tuple[str, Manner]:
     """`host:port` or `host:port=manner`."""
     address, equals, manner = text.partition("=")
     for one in addresses(address):
-        endpoint(one)
+        tcp_endpoint(one, "listen")
     return address, parse(manner) if equals else default
 
 
