@@ -1,5 +1,7 @@
 """aiosmtpd's own suite with our SMTP and controllers in place of theirs.
 
+Most of its time it waits; where each run can have a network of its own, several run at once.
+
 Its sdist is looked for in MTA_PEERS_ROOT/aiosmtpd, where `.ci/run` puts it.
 """
 
@@ -12,6 +14,8 @@ import subprocess
 import sys
 import tarfile
 import xml.etree.ElementTree as ET
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +28,7 @@ HERE, ROOT = Path(__file__).parent, Path(__file__).parent.parent.parent
 VERSION = "1.4.6"
 SHA256 = "5a811826e1a5a06c25ebc3e6c4a704613eb9a1bcf6b78428fbe865f4f6c9a4b8"
 TESTS = 557  # in all of the suite
+ALONE = ("test_main.py", "test_server.py")  # those that wait longest
 
 CRASH = "test_smtp.py::TestClientCrash::"
 WRITER = "watches `_writer`, the stream of their implementation"
@@ -68,24 +73,46 @@ def own_network() -> list[str]:
     return ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
 
-@pytest.mark.peer
-def test_their_suite_passes_on_our_classes(suite: Path, tmp_path: Path) -> None:
-    assert version("aiosmtpd") == VERSION
-    tests, report = suite / "aiosmtpd" / "tests", tmp_path / "report.xml"
-    command = [
-        *own_network(), sys.executable, "-m", "pytest", str(tests), f"--junitxml={report}",
+def command(suite: Path, report: Path, files: list[Path]) -> list[str]:
+    """pytest on some of its files."""
+    tests = suite / "aiosmtpd" / "tests"
+    return [
+        *own_network(), sys.executable, "-m", "pytest", *map(str, files), f"--junitxml={report}",
         "-c", str(HERE / "suite.ini"), f"--rootdir={tests}", "-p", "tests.aiosmtpd.plugin",
         "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark",
         "-o", "faulthandler_timeout=300", *(f"--deselect={name}" for name in NOT_OURS),
     ]  # fmt: skip
+
+
+def parts(suite: Path) -> list[list[Path]]:
+    """Its files, by the run that they belong to."""
+    files = sorted((suite / "aiosmtpd" / "tests").glob("test_*.py"))
+    if not own_network():
+        return [files]
+    rest = [file for file in files if file.name not in ALONE]
+    return [rest, *([file] for file in files if file.name in ALONE)]
+
+
+@pytest.mark.peer
+def test_their_suite_passes_on_our_classes(suite: Path, tmp_path: Path) -> None:
+    assert version("aiosmtpd") == VERSION
     environ = {**os.environ, "MTA_AIOSMTPD_SUITE": str(suite), "PYTHONPATH": str(ROOT)}
     environ.pop("PYTEST_ADDOPTS", None)
-    done = subprocess.run(
-        command, cwd=suite, env=environ, timeout=PATIENCE * 5, text=True, capture_output=True
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    counts = ET.parse(report).getroot()[0].attrib
-    assert (counts["tests"], counts["skipped"]) == (str(TESTS - len(NOT_OURS)), "0")
+
+    def run(number: int, files: list[Path]) -> Counter[str]:
+        report = tmp_path / f"report-{number}.xml"
+        done = subprocess.run(
+            command(suite, report, files),
+            cwd=suite, env=environ, timeout=PATIENCE * 5, text=True, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+        counts = ET.parse(report).getroot()[0].attrib
+        return Counter({name: int(counts[name]) for name in ("tests", "skipped")})
+
+    runs = parts(suite)
+    with ThreadPoolExecutor(len(runs)) as pool:
+        counts = sum(pool.map(run, range(len(runs)), runs), Counter())
+    assert (counts["tests"], counts["skipped"]) == (TESTS - len(NOT_OURS), 0)
 
 
 def test_what_is_left_out_is_documented() -> None:
