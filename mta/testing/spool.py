@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from mta.spool.committer import FrameLog
 
+PATIENCE = 180.0  # seconds; only against hanging for ever
+
 
 class ManualTimer:
     """A call that waits for its time."""
@@ -59,8 +61,8 @@ class ManualLoop:
         self.run(*shards)
 
     def wait(self) -> None:
-        """Run one call of another thread, which must come within 10 seconds."""
-        self._woken.get(timeout=10)()
+        """Run one call of another thread, which must come."""
+        self._woken.get(timeout=PATIENCE)()
 
     def _run_timer(self) -> bool:
         if not self._timers or self._timers[0][0] > self.clock.monotonic() + 1e-9:
@@ -72,7 +74,7 @@ class ManualLoop:
 
     def _run_woken(self, block: bool) -> bool:
         try:
-            callback = self._woken.get(block, timeout=10 if block else None)
+            callback = self._woken.get(block, timeout=PATIENCE if block else None)
         except Empty:
             return False
         callback()

@@ -26,25 +26,45 @@ def command(lines: object, sock: socket.socket, line: bytes) -> bytes:
     return answer  # type: ignore[no-any-return]
 
 
-def client(port: int, declared: bytes, seen: Counter[str], end: float) -> None:
-    """Send one large message; come again after a 452 at MAIL or DATA."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
-        lines = sock.makefile("rb")
-        lines.readline()
-        command(lines, sock, b"EHLO c\r\n")
-        while time.monotonic() < end:
-            steps = (b"MAIL FROM:<a@c.example>" + declared, b"RCPT TO:<b@d.example>", b"DATA")
-            for step in steps:
-                answer = command(lines, sock, step + b"\r\n")
-                if answer[:3] not in (b"250", b"354"):
-                    break
-            else:
-                answer = command(lines, sock, CONTENT + b".\r\n")
-                seen[f"content {answer[:3].decode()}"] += 1
-                return
-            seen[answer[:9].decode()] += 1
-            command(lines, sock, b"RSET\r\n")
-            threading.Event().wait(0.1)
+class Crowd:
+    """Clients with one large message each; none goes on before all have asked to send theirs."""
+
+    def __init__(self, port: int, declared: bytes) -> None:
+        self.seen: list[str] = []  # answers that matter
+        self._port, self._declared = port, declared
+        self._asked = threading.Barrier(CLIENTS)
+        self._threads = [threading.Thread(target=self._client) for _ in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Somebody has not got rid of the message."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _client(self) -> None:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE) as sock:
+            lines = sock.makefile("rb")
+            lines.readline()
+            command(lines, sock, b"EHLO c\r\n")
+            end = time.monotonic() + PATIENCE
+            answer = self._ask(lines, sock)
+            self._asked.wait(PATIENCE)
+            while answer[:3] != b"354" and time.monotonic() < end:
+                self.seen.append(answer[:9].decode())
+                command(lines, sock, b"RSET\r\n")
+                threading.Event().wait(0.1)
+                answer = self._ask(lines, sock)
+            answer = command(lines, sock, CONTENT + b".\r\n")
+            self.seen.append(f"content {answer[:3].decode()}")
+
+    def _ask(self, lines: object, sock: socket.socket) -> bytes:
+        """354, or what came instead at MAIL, RCPT or DATA."""
+        for step in (b"MAIL FROM:<a@c.example>" + self._declared, b"RCPT TO:<b@d.example>"):
+            answer = command(lines, sock, step + b"\r\n")
+            if answer[:3] != b"250":
+                return answer
+        return command(lines, sock, b"DATA\r\n")
 
 
 @pytest.mark.parametrize("declared", [b" SIZE=%d" % len(CONTENT), b""])
@@ -54,20 +74,14 @@ def test_large_messages_at_once(tmp_path: Path, declared: bytes) -> None:
         RemoteMX() as remote,
         Server(tmp_path, "--route", f"*=127.0.0.1:{remote.port}", *flags, workers=2) as server,
     ):
-        seen: Counter[str] = Counter()
-        end = time.monotonic() + PATIENCE
         before = memory(server)
-        threads = [
-            threading.Thread(target=client, args=(server.port, declared, seen, end))
-            for _ in range(CLIENTS)
-        ]
-        for thread in threads:
-            thread.start()
+        crowd = Crowd(server.port, declared)
         peak = most = 0.0
-        while any(thread.is_alive() for thread in threads):
+        while crowd.busy:
             peak = max(peak, memory(server) - before)
             most = max(most, server.status()["totals"]["body_bytes"])
             time.sleep(0.05)
+        seen = Counter(crowd.seen)
         assert seen["content 250"] == CLIENTS, seen
         assert set(seen) <= {"content 250", "452 4.3.1"}
         waits = server.status()["totals"]["content_waits"]

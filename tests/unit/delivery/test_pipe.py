@@ -88,11 +88,13 @@ def test_what_it_leaves_behind_does_not_hold_us() -> None:
 def test_ended_by_a_signal_or_by_time() -> None:
     found = outcome("kill -SEGV $$")
     assert (found.kind, found.text) == (Kind.DEFERRED, "ended by SIGSEGV")
-    began = time.monotonic()
-    made = pipe("echo begun; sleep 60 & sleep 60", timeout=3)
-    [found] = asyncio.run(made.deliver(attempt()))
-    assert (found.kind, found.text) == (Kind.DEFERRED, "stopped after 3 s: begun")
-    assert time.monotonic() - began < 50
+    timeout, text = 0.1, ""
+    while "begun" not in text:  # it may be stopped before it has said so
+        timeout *= 2
+        made = pipe("echo begun; sleep 600 & sleep 600", timeout=timeout)
+        [found] = asyncio.run(made.deliver(attempt()))
+        text = found.text.partition(f"stopped after {timeout:g} s")[2]
+        assert (found.kind, text) in ((Kind.DEFERRED, ""), (Kind.DEFERRED, ": begun"))
 
 
 def test_a_program_that_cannot_be_started_defers(tmp_path: Path) -> None:

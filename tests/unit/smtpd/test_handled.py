@@ -14,6 +14,7 @@ from aiosmtpd.smtp import AuthResult, Envelope
 from mta.errors import ConfigError
 from mta.smtp.server import Content, ServerCore, ServerOptions
 from mta.smtpd import handled, handlers
+from tests.waiting import PATIENCE
 
 from .desk import Desk, Talk
 
@@ -228,9 +229,10 @@ async def test_auth_comes_first_and_lets_a_client_relay() -> None:
 async def settled_line(talk: Talk) -> bytes:
     """The codes written up to the challenge that waits for its client."""
     codes = b""
-    while not codes.endswith(b"334 "):
-        await asyncio.sleep(0)
-        codes += b"".join(line[:4] for line in talk.replies().splitlines())
+    async with asyncio.timeout(PATIENCE):
+        while not codes.endswith(b"334 "):
+            await asyncio.sleep(0)
+            codes += b"".join(line[:4] for line in talk.replies().splitlines())
     return codes
 
 
