@@ -4,7 +4,8 @@ BIN := .venv/bin
 COMPILED := $(shell find mta -name '*.pyx' -o -name '*.pxd')
 # What `test-debug` runs beside the unit tests: mail in and out, DSNs, other ways out.
 SOME := $(patsubst %,tests/scenarios/test_%.py,delivery extensions transports)
-JOBS ?= 2
+# Tests wait more than they compute, so two for each of two cores.
+JOBS ?= 4
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help build demo test test-debug test-unit check bench docs lock clean
@@ -21,7 +22,7 @@ demo: build      ## 20,000 messages through a real server, with a report
 	@$(BIN)/mta demo
 
 test: build      ## every test; those of peers that are not installed are skipped and named
-	@$(BIN)/python -m pytest -q -n $(JOBS) tests
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests
 
 test-debug: build ## with every check in the compiled code, then without compiled Python modules
 	@$(BIN)/python tools/trial.py debug -q -n $(JOBS) tests/unit tests/fuzz tests/dialogs $(SOME)
