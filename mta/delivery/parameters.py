@@ -34,8 +34,8 @@ def of_mail(message: Message, capabilities: int) -> bytes:
 
 
 def of_rcpt(recipients: Sequence[Recipient], capabilities: int) -> list[bytes] | None:
-    """NOTIFY and ORCPT (RFC 3461 5.2.1) by recipient; None where there is nothing to say."""
-    if not capabilities & DSN or not any(r.notify or r.orcpt for r in recipients):
+    """NOTIFY and ORCPT (RFC 3461 5.2.1) by recipient; None for a server that does not take them."""
+    if not capabilities & DSN:
         return None
     utf8 = bool(capabilities & SMTPUTF8)
     return [_dsn(recipient, utf8) for recipient in recipients]

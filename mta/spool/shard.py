@@ -90,11 +90,6 @@ class Shard(Reads):
     # -- how it is
 
     @property
-    def problem(self) -> str | None:
-        """Why new mail is refused, for people; None when all is well."""
-        return self._cycle.problem or self._space.problem()
-
-    @property
     def healthy(self) -> bool:
         """Whether new mail can be stored."""
         return self.problem is None

@@ -7,6 +7,7 @@ from mta.spool cimport encoder, keys
 from mta.spool.bodies cimport BodyStore
 from mta.spool.changes cimport Frame, Stored, stored
 from mta.spool.cycle cimport Cycle
+from mta.spool.space cimport Space
 from mta.spool.young cimport Young
 
 cdef int _FRESH, _DUE, _BACKLOG
@@ -17,7 +18,8 @@ cdef class Writes:
     cdef public Cycle _cycle
     cdef public BodyStore _bodies
     cdef public Young _young
-    cdef public object _space, _messages
+    cdef public Space _space
+    cdef public object _messages
     cdef public bint _closing
     cdef public long long _due_mark, _expiry_mark
     cdef public dict _lane_marks

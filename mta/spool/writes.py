@@ -45,6 +45,11 @@ class Writes:
 
     # -- acceptance
 
+    @property
+    def problem(self) -> str | None:
+        """Why new mail is refused, for people; None when all is well."""
+        return self._cycle.problem or self._space.problem()
+
     def accept(self, message: Message, recipients: list[Recipient], done: Done) -> None:
         """Store a message with its body; `done(None)` or `done(error)` follows on the loop.
 

@@ -379,7 +379,10 @@ class SmtpConnection(Connection):
         if message.ret or message.envid or message.priority:
             mail = of_mail(message, core.capabilities)
         if core.capabilities & _DSN:
-            rcpt = of_rcpt(recipients, core.capabilities)
+            for recipient in recipients:
+                if recipient.notify or recipient.orcpt:
+                    rcpt = of_rcpt(recipients, core.capabilities)
+                    break
         return Transaction(sender, addresses, body, flags, attempt, mail, rcpt)
 
     def _share(self, recipients: list[Recipient]) -> int:
