@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import threading
@@ -15,8 +16,11 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
+import typer.main
 
 from mta.cli.main import main
+
+get_command = functools.cache(typer.main.get_command)
 
 
 class Ran(NamedTuple):
@@ -44,6 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     for name in ("MTA_HOME", "MTA_SOCKET", "MTA_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("typer.main.get_command", get_command)  # reads every command each time
 
     def call(*arguments: object) -> Ran:
         monkeypatch.setattr("sys.argv", ["mta", *map(str, arguments)])

@@ -220,7 +220,10 @@ def test_target(text: str, found: tuple[str, int]) -> None:
     assert checks.target_address(text) == found
 
 
-def test_command(run: Run, tmp_path: Path, resolving: Callable[..., Any]) -> None:
+def test_command(
+    run: Run, tmp_path: Path, resolving: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "mount_type", lambda folder: "ext4")
     with resolving(ZONE) as server, mail_server(b"220 mx\r\n") as target:
         ran = run(
             "doctor", "--json", "--home", tmp_path, "--target", target, "--address", "192.0.2.10",

@@ -221,11 +221,11 @@ class History:
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(STEPS)
+@given(steps=STEPS)
 def test_what_was_acknowledged_is_there_whatever_fails(
-    steps: list[tuple[str, object, Where]],
+    folders: Path, steps: list[tuple[str, object, Where]]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=folders) as folder:
         history = History(Path(folder))
         for count in (1, 2, 3):
             history.accept(count)
