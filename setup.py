@@ -16,7 +16,7 @@ Options.warning_errors = True
 
 FLAGS = ["-Wall", "-Werror", "-Wno-unused-function", "-Wno-unreachable-code"]
 SANITIZER = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"] if DEBUG else []
-FLAGS += ["-O0", "-g", "-UNDEBUG", *SANITIZER] if DEBUG else ["-O3", "-g0"]
+FLAGS += ["-O0", "-g", "-UNDEBUG", *SANITIZER] if DEBUG else ["-O2", "-fno-plt", "-g0"]
 KERNELS = {"boundscheck": DEBUG, "wraparound": False, "initializedcheck": DEBUG, "cdivision": True}
 # Python that is compiled stays Python: what would raise there raises here.
 MODULES = {"annotation_typing": False, "nonecheck": True, "overflowcheck": DEBUG}
