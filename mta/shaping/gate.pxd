@@ -36,12 +36,15 @@ cdef class Gate:
     @cython.locals(site=_Site)
     cdef _Site _site(self, str name)
 
+    @cython.locals(state=_Site, now=cython.double)
+    cpdef connect(self, str site)
+
     @cython.locals(places=_Places, now=cython.double)
     cpdef connected(self, str site)
 
-    cdef bint _take(self, _Places places) except -1
+    cdef bint _take(self, _Places places, double now) except -1
     cdef _give(self, _Places places)
-    cdef _refuse(self, str site, _Places places)
+    cdef _refuse(self, str site, _Places places, double now)
 
     @cython.locals(state=_Site)
     cpdef bint should_yield(self, str site) except -1

@@ -196,11 +196,12 @@ class Gate:
     def connect(self, site: str) -> Denied | None:
         """Take a place for a connection; if refused, `on_wake` will name the site again."""
         state = self._sites.get(site) or self._site(site)
-        if not self._take(state):
-            return self._refuse(site, state)
-        if not self._take(self._total):
+        now = self._clock.monotonic()  # once: who is told no time to try again must be woken
+        if not self._take(state, now):
+            return self._refuse(site, state, now)
+        if not self._take(self._total, now):
             self._give(state)
-            return self._refuse(site, self._total)
+            return self._refuse(site, self._total, now)
         self._waiting.pop(site, None)
         return None
 
@@ -216,8 +217,8 @@ class Gate:
         self._give(self._sites[site])
         self._give(self._total)
 
-    def _take(self, places: _Places) -> bool:
-        now = self._clock.monotonic()
+    def _take(self, places: _Places, now: float) -> bool:
+        """Take a place; the table wakes who gets none, but for those whose turn is over."""
         if now < places.turn_until:
             return False
         if not self._table.acquire_or_wait(places.slot, self._worker, places.limit):
@@ -232,9 +233,9 @@ class Gate:
             places.leaving -= 1
         self._wake(self._table.release(places.slot, self._worker))
 
-    def _refuse(self, site: str, places: _Places) -> Denied:
+    def _refuse(self, site: str, places: _Places, now: float) -> Denied:
         self._waiting[site] = None
-        retry = max(0.0, places.turn_until - self._clock.monotonic())
+        retry = max(0.0, places.turn_until - now)
         current = self._table.counts(places.slot)[0]
         self.denied = Denied(
             "connections", places.whom, places.rule, str(places.limit), current, retry

@@ -155,6 +155,35 @@ def test_an_odd_place_is_passed_on_in_turns(node: Node) -> None:
     assert a.connect("x.example") is None
 
 
+class Ticking(FakeClock):
+    """Each look at it takes a little."""
+
+    def monotonic(self) -> float:
+        self.advance(0.001)
+        return super().monotonic()
+
+
+def test_who_asks_when_the_others_turn_ends_is_told_when_or_woken(node: Node) -> None:
+    node.clock = Ticking()
+    a, b = node.gates(connections(1))
+    a.connect("x.example")
+    b.connect("x.example")
+    node.clock.advance(1)
+    assert a.should_yield("x.example")
+    a.disconnected("x.example")
+    assert b.connect("x.example") is None
+    until = a._sites["x.example"].turn_until
+    node.clock.advance(until - node.clock.monotonic() - 0.0015)
+    waits = []
+    while len(waits) < 3:
+        denied = a.connect("x.example")
+        assert denied is not None
+        waits.append(denied.retry)
+        asked = bool(node.table.counts(node.table.slot(b"site:x.example"))[2] & 1)
+        assert asked == (denied.retry == 0.0), waits
+    assert waits[0] > 0 and waits[-1] == 0
+
+
 def test_a_place_left_to_others_comes_back_if_nobody_takes_it(node: Node) -> None:
     a, b = node.gates(connections(1))
     a.connect("x.example")
