@@ -64,6 +64,15 @@ def test_a_delivery_is_that_of_the_twin(
     )
 
 
+def test_every_octet_is_written_right_wherever_it_stands() -> None:
+    lines = writer("n", 1)  # texts are copied eight octets at a time
+    for octet in range(128):
+        texts = ["a" * at + chr(octet) + "\x7f" * (17 - at) for at in range(18)]
+        for text in texts:
+            message = Message(bytes(16), text)
+            assert lines.reception(message, []) == lines.reception_by_struct(message, [])
+
+
 def test_only_so_many_recipients_are_named() -> None:
     message = Message(bytes(16), "s@x")
     recipients = [Recipient(message, n, f"{n}@x") for n in range(RECIPIENTS_SHOWN + 5)]
