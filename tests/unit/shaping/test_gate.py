@@ -163,19 +163,25 @@ class Ticking(FakeClock):
         return super().monotonic()
 
 
-def test_who_asks_when_the_others_turn_ends_is_told_when_or_woken(node: Node) -> None:
-    node.clock = Ticking()
+def yielded(node: Node) -> tuple[Gate, Gate]:
+    """The first has left the only place of a site to the second."""
     a, b = node.gates(connections(1))
     a.connect("x.example")
     b.connect("x.example")
     node.clock.advance(1)
     assert a.should_yield("x.example")
     a.disconnected("x.example")
+    return a, b
+
+
+def test_who_asks_when_the_others_turn_ends_is_told_when_or_woken(node: Node) -> None:
+    node.clock = Ticking()
+    a, b = yielded(node)
     assert b.connect("x.example") is None
     until = a._sites["x.example"].turn_until
     node.clock.advance(until - node.clock.monotonic() - 0.0015)
     waits = []
-    while len(waits) < 3:
+    for _ in range(3):
         denied = a.connect("x.example")
         assert denied is not None
         waits.append(denied.retry)
@@ -185,12 +191,7 @@ def test_who_asks_when_the_others_turn_ends_is_told_when_or_woken(node: Node) ->
 
 
 def test_a_place_left_to_others_comes_back_if_nobody_takes_it(node: Node) -> None:
-    a, b = node.gates(connections(1))
-    a.connect("x.example")
-    b.connect("x.example")
-    node.clock.advance(1)
-    assert a.should_yield("x.example")
-    a.disconnected("x.example")
+    a, _ = yielded(node)
     assert a.connect("x.example") is not None
     node.clock.advance(0.21)
     assert a.connect("x.example") is None
