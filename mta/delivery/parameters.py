@@ -33,10 +33,8 @@ def of_mail(message: Message, capabilities: int) -> bytes:
     return said.encode("ascii")
 
 
-def of_rcpt(recipients: Sequence[Recipient], capabilities: int) -> list[bytes] | None:
-    """NOTIFY and ORCPT (RFC 3461 5.2.1) by recipient; None for a server that does not take them."""
-    if not capabilities & DSN:
-        return None
+def of_rcpt(recipients: Sequence[Recipient], capabilities: int) -> list[bytes]:
+    """NOTIFY and ORCPT (RFC 3461 5.2.1) by recipient, for a server that offers DSN."""
     utf8 = bool(capabilities & SMTPUTF8)
     return [_dsn(recipient, utf8) for recipient in recipients]
 

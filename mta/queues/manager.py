@@ -519,7 +519,7 @@ class QueueManager:
     def _ended(
         self, recipient: Recipient, outcome: Outcome, peer: Peer, stages: Stages, site: str
     ) -> None:
-        """A remote, or routing, has decided for now or for good."""
+        """Record an outcome: delivered, bounced, or put off until the next attempt."""
         kind, lines = outcome.kind, self.lines(recipient.message)
         recipient.attempts += 1
         recipient.code, recipient.enhanced = outcome.code, outcome.enhanced
