@@ -51,8 +51,8 @@ cdef class ClientCore:
     cdef int _told                    # the state whose event was given out, -1 for none
     cdef ReplyReader _reader
     cdef bytes _held                  # read after 354, before the content was given
-    cdef list _out                    # buffers to write
-    cdef list _done                   # ended transactions that were not taken yet
+    cdef list _out                    # buffers to write, None for none
+    cdef list _done                   # ended transactions that were not taken yet, None for none
     cdef Transaction _current         # the one whose replies are read
     cdef Transaction _next            # the one sent ahead
     cdef bint _reset_needed           # the server may still hold the last envelope
@@ -64,8 +64,7 @@ cdef class ClientCore:
     cdef readonly bint overlap_failed
     cdef readonly int deadline_kind   # Kind
     cdef readonly int capabilities    # Capability bits
-    cdef Py_ssize_t _size_limit       # size_limit, cut to what fits
-    cdef readonly object size_limit   # octets, 0 for none
+    cdef Py_ssize_t _size_limit       # octets, 0 for none; cut to what fits
     cdef readonly dict limits         # of LIMITS (RFC 9422), by name; None for none
     cdef readonly long long transactions
     cdef readonly long long replies
@@ -82,6 +81,8 @@ cdef class ClientCore:
     cpdef connection_lost(self, str reason=*)
     cpdef time_out(self)
 
+    cdef int _say(self, bytes octets) except -1
+    cdef int _decided(self, Transaction tx) except -1
     cdef int _lose(self, str what, str reason) except -1
     cdef bint _sent_all(self)
     cdef int _malformed(self, str text) except -1

@@ -227,9 +227,6 @@ cdef class ClientCore:
         self._state = GREETING
         self._told = -1
         self._reader = ReplyReader()
-        self._out = []
-        self._done = []
-        self.size_limit = 0
         self.limits = NO_LIMITS
         self.deadline_kind = KIND_GREETING
 
@@ -275,13 +272,19 @@ cdef class ClientCore:
     cpdef Transaction take_done(self):
         if not self._done:
             raise LocalProtocolError("no transaction has ended")
-        return self._done.pop(0)
+        cdef Transaction tx = self._done.pop(0)
+        if not self._done:
+            self._done = None
+        return tx
 
     cpdef list output(self):
         cdef list out = self._out
-        if out:
-            self._out = []
-        return out
+        self._out = None
+        return [] if out is None else out
+
+    @property
+    def size_limit(self):
+        return self._size_limit
 
     # What the shell does
 
@@ -298,7 +301,7 @@ cdef class ClientCore:
             self._enter(MAIL)
         else:
             self._reset_needed = False
-            self._out.append(b"RSET\r\n")
+            self._say(b"RSET\r\n")
             self._enter(RSET)
             if not self._pipeline:
                 return
@@ -314,18 +317,18 @@ cdef class ClientCore:
         cdef bytes dot = b".\r\n" if ends_line(body) else b"\r\n.\r\n"
         if tx._chunked:
             dot = b""
-            self._out.append(tx._bdat())
+            self._say(tx._bdat())
         elif tx.flags & FLAG_DOT_LINES:
             body = stuffed(body)  # RFC 5321 4.5.2
         if body:
-            self._out.append(body)
+            self._say(body)
         self._enter(DOT)
         if next_one is not None and self._admit(next_one):
             next_one.ahead = True
             self._next = next_one
             self._send_envelope(next_one, dot)  # RFC 2920 3.1: dot and MAIL may share a group
         elif dot:
-            self._out.append(dot)
+            self._say(dot)
         cdef bytes held = self._held
         if held is not None:
             self._held = None
@@ -342,7 +345,7 @@ cdef class ClientCore:
     cpdef quit(self):
         if self._state != IDLE:
             raise LocalProtocolError(f"QUIT cannot be sent in state {self.state}")
-        self._out.append(b"QUIT\r\n")
+        self._say(b"QUIT\r\n")
         self._enter(QUIT)
 
     cpdef overlap_off(self):
@@ -358,6 +361,22 @@ cdef class ClientCore:
         if self._state == MAIL and self._current.ahead:
             self.overlap_failed = True
         self._lose("timed out", "")
+
+    # Lists that most connections have no use for most of the time
+
+    cdef int _say(self, bytes octets) except -1:
+        if self._out is None:
+            self._out = [octets]
+        else:
+            self._out.append(octets)
+        return 0
+
+    cdef int _decided(self, Transaction tx) except -1:
+        if self._done is None:
+            self._done = [tx]
+        else:
+            self._done.append(tx)
+        return 0
 
     # How it ends early
 
@@ -428,7 +447,7 @@ cdef class ClientCore:
                 tx._chunked = self._chunk_all or tx.flags & FLAG_BINARYMIME != 0
                 tx._eager = self._eager and tx._chunked
             return True
-        self._done.append(tx)
+        self._decided(tx)
         return False
 
     cdef bint _admit_addresses(self, Transaction tx) except -1:
@@ -458,7 +477,7 @@ cdef class ClientCore:
         put_bytes(&GROUP, before)
         tx._put_mail(&GROUP, self.capabilities)
         if not self._pipeline:
-            self._out.append(grouped())
+            self._say(grouped())
             return 0
         for i in range(tx._to_send):
             tx._put_rcpt(&GROUP, i)
@@ -466,15 +485,15 @@ cdef class ClientCore:
             put_bytes(&GROUP, tx._bdat())
         elif not tx._chunked:
             put(&GROUP, b"DATA\r\n", 6)
-        self._out.append(grouped())
+        self._say(grouped())
         if tx._eager and tx.body:
-            self._out.append(tx.body)
+            self._say(tx.body)
         return 0
 
     cdef int _send_rcpt(self, Transaction tx, Py_ssize_t place) except -1:
         GROUP.used = 0
         tx._put_rcpt(&GROUP, place)
-        self._out.append(grouped())
+        self._say(grouped())
         return 0
 
     cdef int _finish(self, tuple result) except -1:
@@ -482,7 +501,7 @@ cdef class ClientCore:
         cdef Transaction tx = self._current
         tx._fill(result)
         self._current = None
-        self._done.append(tx)
+        self._decided(tx)
         return 0
 
     cdef int _enter(self, int state) except -1:
@@ -571,18 +590,18 @@ cdef class ClientCore:
         # Everything outside of transactions.
         if action == HELLO:
             hello = b"LHLO" if self.options.lmtp else b"EHLO"  # RFC 2033 4.1
-            self._out.append(b"%b %b\r\n" % (hello, self.options.ehlo_name.encode("ascii")))
+            self._say(b"%b %b\r\n" % (hello, self.options.ehlo_name.encode("ascii")))
             self._enter(EHLO)
         elif action == FALL_BACK and not self.options.lmtp:
             # RFC 5321 3.2: a server without EHLO
-            self._out.append(b"HELO %b\r\n" % self.options.ehlo_name.encode("ascii"))
+            self._say(b"HELO %b\r\n" % self.options.ehlo_name.encode("ascii"))
             self._enter(HELO)
         elif action == OPEN:
             if self._state == EHLO:
                 self._learn(reader.texts())
             self._enter(IDLE)
         elif action == REFUSE or action == FALL_BACK:
-            self._out.append(b"QUIT\r\n")  # RFC 5321 3.1
+            self._say(b"QUIT\r\n")  # RFC 5321 3.1
             self._end(reader.reply(COMMANDS[self._state]))
         elif action == OVER:
             self._end(None)
@@ -604,8 +623,7 @@ cdef class ClientCore:
             # RFC 1870 4: zero or nothing is no limit
             params = params.strip()
             if keyword == "SIZE" and params.isascii() and params.isdigit() and len(params) < 20:
-                self.size_limit = int(params)
-                self._size_limit = min(self.size_limit, PY_SSIZE_T_MAX)
+                self._size_limit = min(int(params), PY_SSIZE_T_MAX)
         self._pipeline = self.options.pipelining and self.capabilities & CAN_PIPELINE
         self.overlap_ok = self._pipeline and self.options.overlap
         self._chunk_all = self.options.chunking in ("always", "eager")
@@ -645,7 +663,7 @@ cdef class ClientCore:
         elif tx._accepted and tx._chunked:
             self._enter(WANTED)
         elif tx._accepted:
-            self._out.append(b"DATA\r\n")
+            self._say(b"DATA\r\n")
             self._enter(DATA)
         else:
             self._reset_needed = not tx._mail_refused
@@ -660,7 +678,7 @@ cdef class ClientCore:
             self._finish(None)
             return self._malformed("354 though no recipient was accepted")
         # RFC 2920 3.1: 354 though no recipient was accepted: end it with a lone dot
-        self._out.append(b".\r\n")
+        self._say(b".\r\n")
         self._finish(None)
         return self._enter(LONE_DOT)
 

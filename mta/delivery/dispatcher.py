@@ -202,11 +202,12 @@ class Dispatcher(Feeder):
 
     def _next_target(self, dial: Dial) -> Coroutine[Any, Any, None] | None:
         """Connects to the next host; `connection_ready` or `connection_closed` tells the end."""
-        if dial.targets:
-            target = dial.targets.pop()
+        targets = dial.targets
+        if targets is not None and dial.place < len(targets):
+            target = dial.target = targets[dial.place]
+            dial.place += 1
             connection = self.connection(dial.pool.ready, target)
             connection.dial = dial
-            dial.tried.append(target)
             return connection.connect(target.address, target.port, connection.local)
         self._release(dial.pool)
         dial.pool.dial_failed(dial)
@@ -215,7 +216,8 @@ class Dispatcher(Feeder):
     def rested_until(self, dial: Dial) -> float:
         """The monotonic time when one of the hosts that failed may be tried again."""
         source = dial.pool.ready.source
-        dead = [self.hosts.dead(target.address, target.port, source) for target in dial.tried]
+        tried = dial.targets or ()
+        dead = [self.hosts.dead(target.address, target.port, source) for target in tried]
         return min((d.until for d in dead if d), default=self.clock.monotonic() + REST)
 
     def _release(self, pool: Pool) -> None:
@@ -227,14 +229,16 @@ class Dispatcher(Feeder):
 
     def connection_ready(self, connection: Connection) -> None:
         """The session is up: it belongs to its pool now."""
-        pool = connection.dial.pool
+        dial: Dial = connection.dial
+        pool = dial.pool
         pool.dialling -= 1
-        pool.connections.add(connection)
-        connection.dial.targets.clear()  # a connection lives longer than they are of use
-        connection.dial.ready_at = now = self.loop.time()
-        connection.dial.turn = max(TURN, min(WORTH * (now - connection.dial.began), LONGEST))
+        pool.connections[connection] = None
+        pool.share(connection)
+        dial.ready_at = now = self.loop.time()
+        dial.turn = max(TURN, min(WORTH * (now - dial.began), LONGEST))
         self.gate.connected(pool.ready.name)
-        target = connection.dial.tried[-1]
+        target = dial.target
+        assert target is not None
         self.hosts.worked(target.address, target.port, pool.ready.source)
         self._wake_pool(pool)
 
@@ -251,9 +255,9 @@ class Dispatcher(Feeder):
         dial = connection.dial
         pool = dial.pool
         if connection.overlap_failed:
-            self.no_overlap(dial.tried[-1])
+            self.no_overlap(dial.target)
         if connection in pool.connections:
-            pool.connections.discard(connection)
+            del pool.connections[connection]
             pool.idle.pop(connection, None)
             self._release(pool)
             self._wake_pool(pool)
@@ -263,7 +267,7 @@ class Dispatcher(Feeder):
             self._release(pool)
             return
         dial.last = outcome or dial.last
-        target = dial.tried[-1]
+        target = dial.target
         if outcome is None or outcome.command != "bind":  # that says nothing of the host
             why = outcome.text if outcome else "closed"
             self.hosts.failed(target.address, why, target.port, pool.ready.source)

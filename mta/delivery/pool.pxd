@@ -1,5 +1,6 @@
 cimport cython
 
+from mta.delivery.feeder cimport Connection
 from mta.delivery.growth cimport Growth
 from mta.model cimport Message
 
@@ -8,15 +9,14 @@ cdef int _READ_AHEAD, _READ_OCTETS, _READS_AT_ONCE
 
 cdef class Dial:
     cdef public Pool pool
-    cdef public object last
-    cdef public list targets, tried
+    cdef public object last, targets, target
+    cdef public int place
     cdef public double began, ready_at, turn
 
 
 cdef class Pool:
-    cdef public object dispatcher, ready, paced, again
-    cdef public set connections
-    cdef public dict idle
+    cdef public object dispatcher, ready, paced, again, target, peer
+    cdef public dict connections, idle
     cdef public Growth growth
     cdef public long long dialling, reading, in_flight
     cdef public bint woken, waits, starved
@@ -27,3 +27,6 @@ cdef class Pool:
 
     @cython.locals(message=Message, cold=list, octets=cython.longlong)
     cpdef next_parcel(self)
+
+    @cython.locals(dial=Dial)
+    cpdef share(self, Connection connection)

@@ -32,14 +32,15 @@ _READS_AT_ONCE = 2  # batches under way for one pool
 
 
 class Dial:
-    """The hosts still to be tried for one new connection."""
+    """The hosts of one new connection, and what is to be known of it while it lives."""
 
-    __slots__ = ("pool", "targets", "tried", "last", "began", "ready_at", "turn")
+    __slots__ = ("pool", "targets", "place", "target", "last", "began", "ready_at", "turn")
 
     def __init__(self, pool: Pool, targets: Targets, began: float) -> None:
         self.pool, self.began = pool, began
-        self.targets = targets[::-1]  # the next one at the end
-        self.tried: list[Target] = []
+        self.targets: Targets | None = targets  # None once it is ready
+        self.place = 0  # of the next one to try
+        self.target: Target | None = None  # the one it is, or was last
         self.ready_at = 0.0  # loop time at which its connection was ready
         self.turn = 0.0  # seconds it is used before another site may get its lease
         self.last = targets.outcome  # why there is none, then what the last one said
@@ -51,12 +52,12 @@ class Pool:
     __slots__ = (
         "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
         "starved", "rested_until", "paced", "again", "again_at", "moved_at", "growth",
-        "in_flight",
+        "in_flight", "target", "peer",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
         self.dispatcher, self.ready = dispatcher, ready
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}  # a third of a set's memory
         self.idle: dict[Connection, None] = {}  # the one used last at the end
         self.growth = Growth()
         self.dialling = 0  # connections being opened
@@ -70,6 +71,8 @@ class Pool:
         self.again_at = 0.0  # loop time
         self.moved_at = 0.0  # loop time at which a connection last took something
         self.rested_until = 0.0  # no dialling before this monotonic time
+        self.target: Target | None = None  # of the connection that was ready last
+        self.peer: Peer | None = None
 
     def work(self) -> None:
         """Give idle connections something to do, and open more where that is not enough."""
@@ -159,6 +162,15 @@ class Pool:
         if manager.still_open(parcel):
             for recipient in parcel.recipients:
                 manager.remove(recipient, "the stored content cannot be read")
+
+    def share(self, connection: Connection) -> None:
+        """Have a connection that is ready keep what others to the same host have already."""
+        dial: Dial = connection.dial
+        dial.targets = dial.last = None
+        if dial.target == self.target and connection.peer == self.peer:
+            dial.target, connection.peer = self.target, self.peer
+        else:
+            self.target, self.peer = dial.target, connection.peer
 
     def dial_failed(self, dial: Dial) -> None:
         """No host answered: rest, and defer what waits unless a connection lives."""

@@ -22,7 +22,7 @@ cdef class Lane:
 cdef class TenantTurn:
     cdef public str tenant
     cdef public dict lanes
-    cdef public object active
+    cdef public list active
     cdef public long long deficit
     cdef public bint parked
 
@@ -42,11 +42,11 @@ cdef class ReadyQueue:
     cpdef long long room(self, Message message) except? -1
     @cython.locals(message=Message, turns=dict, turn=TenantTurn, lane=Lane)
     cpdef push(self, Parcel parcel)
-    @cython.locals(message=Message, turn=TenantTurn, lane=Lane, klass=cython.longlong)
+    @cython.locals(message=Message, turn=TenantTurn, lane=Lane, ring=list, klass=cython.longlong)
     cpdef put_back(self, Parcel parcel)
     @cython.locals(rings=tuple, klass=cython.int)
     cpdef Parcel pop(self)
-    @cython.locals(turn=TenantTurn, lane=Lane, parcel=Parcel, cost=cython.longlong)
+    @cython.locals(ring=list, turn=TenantTurn, lane=Lane, parcel=Parcel, cost=cython.longlong)
     cdef Parcel _take(self, long long klass)
     cpdef long long waiting(self) except? -1
     cpdef int highest(self) except? -1

@@ -66,7 +66,7 @@ class TenantTurn:
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
         self.lanes: dict[str, Lane] = {}
-        self.active: deque[Lane] = deque()  # lanes that hold something
+        self.active: list[Lane] = []  # lanes that hold something
         self.deficit = 0
         self.parked = False  # its own rate denies it: out of the ring until unparked
 
@@ -87,7 +87,8 @@ class ReadyQueue:
         self.count = 0  # parcels held
         self.pool: object = None  # the delivery pool that empties it
         self._tenants: tuple[dict[str, TenantTurn], ...] = ({}, {}, {})
-        self._rings: tuple[deque[TenantTurn], ...] = (deque(), deque(), deque())
+        # Lists, though they turn: an empty deque has 760 octets, and most rings have one tenant.
+        self._rings: tuple[list[TenantTurn], ...] = ([], [], [])
         self._credit = list(CLASS_CREDIT)
 
     def __len__(self) -> int:
@@ -129,14 +130,14 @@ class ReadyQueue:
             return
         if turn.active[0] is not lane:
             turn.active.remove(lane)
-            turn.active.appendleft(lane)
+            turn.active.insert(0, lane)
         if turn.parked:
             return
         self._credit[klass] = min(self._credit[klass] + 1, CLASS_CREDIT[klass])
         turn.deficit = min(turn.deficit + _cost(parcel), max(QUANTUM, _cost(parcel)))
         if ring[0] is not turn:
             ring.remove(turn)
-            ring.appendleft(turn)
+            ring.insert(0, turn)
 
     def pop(self) -> Parcel | None:
         """The parcel whose turn it is, or None when no lane may send."""
@@ -161,7 +162,7 @@ class ReadyQueue:
             cost = _cost(lane.parcels[0])
             while turn.deficit < cost:
                 turn.deficit += _QUANTUM
-                ring.rotate(-1)
+                ring.append(ring.pop(0))
                 turn = ring[0]
                 lane = turn.active[0]
                 cost = _cost(lane.parcels[0])
@@ -169,14 +170,14 @@ class ReadyQueue:
         parcel = lane.parcels.popleft()
         self.count -= 1
         if not lane.parcels:
-            turn.active.popleft()
+            turn.active.pop(0)
             del turn.lanes[lane.campaign]
             if not turn.active:
-                ring.popleft()
+                ring.pop(0)
                 if not turn.lanes:  # else they are parked
                     del self._tenants[klass][turn.tenant]
         elif len(turn.active) > 1:
-            turn.active.rotate(-1)
+            turn.active.append(turn.active.pop(0))
         return parcel
 
     def park(self, parcel: Parcel) -> None:

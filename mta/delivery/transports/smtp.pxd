@@ -12,7 +12,6 @@ cdef int _KIND_AHEAD, _MAX_LOCAL
 
 cdef class SmtpConnection(Connection):
     cdef public ClientCore core
-    cdef public str host_name, address, source
     cdef public bint ready
     cdef public double idle_since
     cdef public long long connect_us

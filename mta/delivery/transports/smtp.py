@@ -80,16 +80,13 @@ class SmtpConnection(Connection):
     """
 
     __slots__ = (
-        "core", "host_name", "address", "source", "ready", "idle_since", "connect_us", "_feeder",
+        "core", "ready", "idle_since", "connect_us", "_feeder",
         "_loop", "_timeouts", "_deadlines", "_max_messages", "_idle_timeout", "_buffer",
         "_transport", "_now", "_began", "_taken", "_local", "_mark_replies", "_mark_kind",
         "_unsent", "_latest", "_pumping", "_kicked", "_closing", "_paused", "_ended",
     )  # fmt: skip
 
     core: ClientCore
-    host_name: str  # of the MX or the literal
-    address: str  # IP address and port
-    source: str  # egress source
     ready: bool  # EHLO was answered
     idle_since: float  # loop time of the last boundary without a message
     connect_us: int  # from connecting to the greeting
@@ -111,7 +108,6 @@ class SmtpConnection(Connection):
         """`buffer` is shared by all connections of the worker; `max_messages` 0 is no limit."""
         super().__init__()
         self.core = ClientCore(options)
-        self.host_name, self.address, self.source = host_name, address, source
         # RFC 2033 1: an LMTP server delivers at once
         success = "delivered" if options.lmtp else "relayed"
         self.peer = Peer(host_name, address, source, success)
@@ -130,13 +126,13 @@ class SmtpConnection(Connection):
         self._pumping = self._kicked = self._closing = self._paused = self._ended = False
 
     def __repr__(self) -> str:
-        state = self.core.state
+        state, peer = self.core.state, self.peer
         if self._transport is None and not self._ended:
             state = "CONNECTING"
         elif self.core.idle and self.ready:
             state = f"IDLE for {max(0.0, self._loop.time() - self.idle_since):.0f} s"
         return (
-            f"<SmtpConnection {self.host_name} ({self.address}) from {self.source or 'any'}: "
+            f"<SmtpConnection {peer.name} ({peer.address}) from {peer.source or 'any'}: "
             f"{state}, {self.core.transactions} messages, {self.core.in_flight} in flight>"
         )
 
@@ -265,7 +261,7 @@ class SmtpConnection(Connection):
             sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind(local_addr)
         except OSError as error:
-            why = f"cannot send from {local_addr[0]} (source {self.source}): {error.strerror}"
+            why = f"cannot send from {local_addr[0]} (source {self.peer.source}): {error.strerror}"
             raise BindError(why) from error
 
     def _pump(self) -> None:

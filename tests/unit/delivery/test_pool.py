@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from mta.delivery import feeder
 from mta.delivery.growth import FIRST, SAMPLES, STUCK
-from mta.delivery.pool import Pool
-from mta.model import Message, Recipient
+from mta.delivery.pool import Dial, Pool
+from mta.model import Message, Peer, Recipient
 from mta.queues.lanes import Parcel, ReadyQueue
+from mta.routing.hosts import Target, Targets
 
 
 class Connection:
@@ -18,7 +20,7 @@ class Connection:
 
     def __init__(self, pool: Pool, *, takes: bool = True) -> None:
         self.pool, self.takes, self.kicks = pool, takes, 0
-        pool.connections.add(self)  # type: ignore[arg-type]
+        pool.connections[self] = None  # type: ignore[index]
         self.rest()
 
     def rest(self) -> None:
@@ -94,7 +96,7 @@ def test_what_waits_opens_connections_step_by_step(pool: Pool) -> None:
     put(pool, 200)
     pool.work()
     assert (pool.dialling, dispatcher.looks) == (1, [])
-    pool.connections.add(object())  # type: ignore[arg-type]
+    pool.connections[object()] = None  # type: ignore[index]
     pool.dialling, pool.growth.messages, pool.growth.spent_us = 0, SAMPLES, SAMPLES * 200_000
     pool.work()
     assert (pool.dialling, dispatcher.looks) == (FIRST, [STUCK])
@@ -200,3 +202,31 @@ def test_without_room_nothing_is_read_beside_an_attempt(pool: Pool) -> None:
     assert memory.asked == [] and memory.left == 50 and pool.ready.count == 1
     dispatcher: Any = pool.dispatcher
     assert len(dispatcher.looks) == 1, "it asks again a little later"
+
+
+def ready(pool: Pool, host: str) -> feeder.Connection:
+    """A connection to `host` that has become ready, made of values of its own."""
+    connection = feeder.Connection()
+    connection.dial = dial = Dial(pool, Targets(), 0.0)
+    dial.target = Target(host, "192.0.2.1", 25)
+    connection.peer = Peer(host, "192.0.2.1:25", "default")
+    pool.share(connection)
+    return connection
+
+
+def test_connections_to_one_host_share_what_is_known_of_it(pool: Pool) -> None:
+    first, second = ready(pool, "mx1.example"), ready(pool, "mx1.example")
+    assert second.peer is first.peer
+    assert second.dial.target is first.dial.target
+    assert second.dial.targets is None
+
+    third = ready(pool, "mx2.example")
+    assert (third.peer.name, third.dial.target.host) == ("mx2.example", "mx2.example")
+
+
+def test_a_host_that_says_more_of_itself_shares_no_peer(pool: Pool) -> None:
+    first = ready(pool, "mx1.example")
+    second = ready(pool, "mx1.example")
+    second.peer = first.peer._replace(success="")
+    pool.share(second)
+    assert (first.peer.success, second.peer.success) == ("relayed", "")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import sys
 from collections import Counter
 
 from mta.model import Class, Message, Recipient
@@ -185,3 +187,12 @@ def test_what_comes_back_to_a_parked_lane_is_its_first() -> None:
     assert ready.drain() == [one, two, three]
     ready.unpark_lane(one.message)
     assert ready.pop() is None
+
+
+def test_a_ready_queue_is_small_when_it_is_empty() -> None:
+    ready = ReadyQueue("key", "site", None, 10)
+    ready.push(parcel())
+    ready.pop()
+    parts = [ready, *gc.get_referents(ready)]
+    parts += [part for held in parts if isinstance(held, tuple) for part in held]
+    assert sum(map(sys.getsizeof, parts)) < 2000  # there is one for each next hop
