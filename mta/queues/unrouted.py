@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from mta.model import Peer, Refusal, Stages, Where
@@ -22,12 +21,29 @@ def question(recipient: Recipient) -> object:
     return (recipient.domain, recipient.route, message.tenant, message.campaign, message.sender)
 
 
+class Asking:
+    """Parcels that wait for one answer."""
+
+    __slots__ = ("parcels", "domain", "_unrouted", "_question", "_since_us")
+
+    def __init__(self, unrouted: Unrouted, question: object, domain: str, since_us: int) -> None:
+        self.parcels: list[Parcel] = []
+        self.domain = domain
+        self._unrouted, self._question, self._since_us = unrouted, question, since_us
+
+    def answered(self, answer: Plan | Refusal) -> None:
+        """They go on."""
+        self._unrouted.answered(self, self._question, self._since_us, answer)
+
+
 class Unrouted:
     """See the module; one per queue manager."""
 
+    __slots__ = ("_manager", "_asking", "_counts")
+
     def __init__(self, manager: QueueManager) -> None:
         self._manager = manager
-        self._waiting: dict[object, deque[Parcel]] = {}  # by question
+        self._asking: dict[object, Asking] = {}  # by question
         self._counts: dict[str, int] = {}  # of parcels, by domain
 
     def count(self, domain: str) -> int:
@@ -38,23 +54,25 @@ class Unrouted:
         """Look its route up, or wait with others that do; then it goes on."""
         asked, domain = question(recipient), recipient.domain
         self._counts[domain] = self._counts.get(domain, 0) + 1
-        waiting = self._waiting.get(asked)
-        if waiting is not None:
-            waiting.append(parcel)
+        asking = self._asking.get(asked)
+        if asking is not None:
+            asking.parcels.append(parcel)
             return
-        self._waiting[asked] = deque((parcel,))
         ports = self._manager.ports
-        asked_us = ports.clock.wall_us()
+        asking = self._asking[asked] = Asking(self, asked, domain, ports.clock.wall_us())
+        asking.parcels.append(parcel)
+        ports.resolve(parcel.message, recipient, asking.answered)
 
-        def answered(answer: Plan | Refusal) -> None:
-            took = ports.clock.wall_us() - asked_us
-            waiting = self._waiting.pop(asked, ())
-            self._discount(domain, len(waiting))
-            for waiter in waiting:
-                waiter.dns_us = took
-                self._answered(waiter, answer)
-
-        ports.resolve(parcel.message, recipient, answered)
+    def answered(
+        self, asking: Asking, asked: object, since_us: int, answer: Plan | Refusal
+    ) -> None:
+        """The answer that parcels wait for."""
+        took = self._manager.ports.clock.wall_us() - since_us
+        del self._asking[asked]
+        self._discount(asking.domain, len(asking.parcels))
+        for parcel in asking.parcels:
+            parcel.dns_us = took
+            self._answered(parcel, answer)
 
     def _discount(self, domain: str, count: int) -> None:
         left = self._counts[domain] - count

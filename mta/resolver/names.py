@@ -10,15 +10,32 @@ import dns.name
 
 def normalise(domain: str) -> str:
     """The name in lower-case A-labels, no final dot; ValueError if it cannot be looked up."""
+    if _is_normal(domain):
+        return domain
     name = domain.rstrip(".") if domain.endswith(".") else domain
     if not name.isascii():
         name = _a_labels(name)
     labels = name.split(".")
-    if len(name) > 253 or not all(0 < len(label) < 64 for label in labels):  # RFC 1035 2.3.4
+    if len(name) > 253 or "" in labels or max(map(len, labels)) > 63:  # RFC 1035 2.3.4
         raise ValueError(f'"{domain}" is not a domain name')
     if not name.isprintable() or " " in name or "\\" in name:
         raise ValueError(f'"{domain}" is not a domain name')
     return name.lower()
+
+
+def _is_normal(domain: str) -> bool:
+    """Whether it is lower-case host names' letters, digits, - and _, as most are."""
+    length = 0  # of the label
+    for character in domain:
+        if character == ".":
+            if not 0 < length < 64:  # RFC 1035 2.3.4
+                return False
+            length = 0
+        elif "a" <= character <= "z" or "0" <= character <= "9" or character in "-_":
+            length += 1
+        else:
+            return False
+    return 0 < length < 64 and len(domain) <= 253
 
 
 def _a_labels(name: str) -> str:

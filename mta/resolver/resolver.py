@@ -1,23 +1,31 @@
 """Look-ups behind a cache: by TTL, negative answers too, identical ones under way shared.
 
-Every DNS outcome is a value. `peek_*` answer from the cache, without a task.
+Every DNS outcome is a value. `peek_*` answer from the cache, `find_*` give a callback the answer,
+at once if it is known; `mx`, `address_answer` and `addresses` are for those who can wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mta.clock import Clock, SystemClock
 from mta.resolver import wire
 from mta.resolver.answers import AddressAnswer, MxAnswer, Status
 from mta.resolver.cache import AnswerCache
-from mta.resolver.exchange import Exchange, NetworkExchange, Trouble
+from mta.resolver.exchange import Asked, Exchange, NetworkExchange, Trouble
 from mta.resolver.names import normalise
 from mta.resolver.options import ResolverOptions
+from mta.resolver.waits import Waits
 
-Answer = TypeVar("Answer", MxAnswer, AddressAnswer)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    MxDone = Callable[[MxAnswer], object]
+    AddressDone = Callable[[AddressAnswer], object]
+
+LONGEST = 0x7FFFFFFF  # seconds; no TTL is larger (RFC 2181 8)
 
 
 class Records(NamedTuple):
@@ -45,6 +53,72 @@ class Stats:
         return f"<Stats {', '.join(f'{name}={getattr(self, name)}' for name in self.__slots__)}>"
 
 
+class Chain:
+    """A look-up of one type: a question, and more where a server leaves off within a chain."""
+
+    __slots__ = ("name", "rdtype", "_resolver", "_done", "_target", "_ttl", "_left", "_asked")
+
+    def __init__(
+        self, resolver: Resolver, name: str, rdtype: int, done: Callable[..., object]
+    ) -> None:
+        self.name, self.rdtype = name, rdtype
+        self._resolver = resolver
+        self._done = done  # is given the chain and its records
+        self._target, self._ttl = name, LONGEST
+        self._left = wire.MAX_CHAIN  # questions that it may ask
+        self._asked: Asked | None = None
+
+    def ask(self) -> None:
+        """The next question."""
+        self._left -= 1
+        self._resolver.stats.questions += 1
+        self._asked = self._resolver.exchange.ask(self._target, self.rdtype, self._answered)
+
+    def _answered(self, reply: wire.Reply | Trouble) -> None:
+        if isinstance(reply, Trouble):
+            self._fail(reply.text)
+            return
+        self._ttl = min(self._ttl, reply.ttl)
+        unfinished = reply.rcode == wire.NOERROR and not reply.values and not reply.negative
+        if reply.looped or not unfinished or reply.name == self._target:
+            self._end(self._resolver.judge(self.name, self.rdtype, reply, self._ttl))
+        elif _name(reply.name) != reply.name:
+            self._fail(f"its CNAME {reply.name} is not a domain name")
+        elif not self._left:
+            self._fail("its CNAME chain does not end")
+        else:
+            self._target = reply.name
+            self.ask()
+
+    def expired(self) -> None:
+        """It took too long."""
+        self.cancel()
+        self._fail(f"gave up after {self._resolver.options.lifetime:g} s")
+
+    def cancel(self) -> None:
+        """Ask no more."""
+        if self._asked is not None:
+            self._asked.cancel()
+
+    def _fail(self, reason: str) -> None:
+        self._end(self._resolver.temporary(self.name, self.rdtype, reason))
+
+    def _end(self, records: Records) -> None:
+        self._resolver.under_way.discard(self)
+        self._done(self.name, self.rdtype, records)
+
+
+class Families:
+    """The addresses of a host while not all families are known."""
+
+    __slots__ = ("wanted", "found", "waiting")
+
+    def __init__(self, wanted: list[int], done: AddressDone) -> None:
+        self.wanted = wanted  # the preferred family first
+        self.found: dict[int, Records] = {}
+        self.waiting = [done]
+
+
 class Resolver:
     """MX and address look-ups of one worker."""
 
@@ -56,21 +130,26 @@ class Resolver:
     ) -> None:
         self.options = options or ResolverOptions()
         self._clock = clock or SystemClock()
-        self._exchange = exchange or NetworkExchange(self.options, self._clock)
+        self.exchange: Exchange = exchange or NetworkExchange(self.options, self._clock)
         self._mx: AnswerCache[MxAnswer] = AnswerCache(self.options.cache_size)
         self._addresses: AnswerCache[AddressAnswer] = AnswerCache(self.options.cache_size)
-        self._under_way: dict[tuple[str, str], asyncio.Task[Any]] = {}
+        self._mx_waiting: dict[str, list[MxDone]] = {}
+        self._address_waiting: dict[str, Families] = {}
+        self._futures: set[asyncio.Future[Any]] = set()  # of those who can wait
+        self.under_way = Waits()  # chains
         self.stats = Stats()
 
     def __repr__(self) -> str:
         cached = len(self._mx) + len(self._addresses)
-        return f"<Resolver {cached} cached, {len(self._under_way)} under way>"
+        waiting = len(self._mx_waiting) + len(self._address_waiting)
+        return f"<Resolver {cached} cached, {waiting} under way>"
 
     def reload(self, options: ResolverOptions) -> None:
         """Ask by other settings from now on (all but `cache_size`); what is cached stays."""
         if options != self.options:
             self.options = options
-            self._exchange = NetworkExchange(options, self._clock)  # the old one's sockets run dry
+            self.exchange.close()  # its sockets run dry
+            self.exchange = NetworkExchange(options, self._clock)
 
     def peek_mx(self, domain: str) -> MxAnswer | None:
         """The cached answer of `mx`, if it still holds."""
@@ -82,13 +161,26 @@ class Resolver:
 
     async def mx(self, domain: str) -> MxAnswer:
         """The mail servers of a domain, given as A-labels or UTF-8."""
-        cached = self.peek_mx(domain)
-        if cached is not None:
-            return cached
+        answer: MxAnswer = self.peek_mx(domain) or await self._future(self.find_mx, domain)
+        return answer
+
+    def find_mx(self, domain: str, done: MxDone) -> None:
+        """Give `done` the answer of `mx`; look-ups of one name are shared."""
+        known = self.peek_mx(domain)
         name = _name(domain)
-        if not name:
-            return self._keep_mx(domain, self._invalid_mx(domain))
-        return await self._shared("mx", name, self._find_mx)
+        if known is None and not name:
+            known = self._keep_mx(domain, self._invalid_mx(domain))
+        if known is not None:
+            done(known)
+            return
+        waiting = self._mx_waiting.get(name)
+        if waiting is not None:
+            self.stats.shared += 1
+            waiting.append(done)
+            return
+        self.stats.lookups += 1
+        self._mx_waiting[name] = [done]
+        self._ask(name, wire.MX, self._found_mx)
 
     def peek_address_answer(self, host: str) -> AddressAnswer | None:
         """The cached answer of `address_answer`, if it still holds."""
@@ -100,17 +192,34 @@ class Resolver:
 
     async def address_answer(self, host: str) -> AddressAnswer:
         """The addresses of a host with their status, A and AAAA as the options say."""
-        cached = self.peek_address_answer(host)
-        if cached is not None:
-            return cached
+        answer: AddressAnswer = self.peek_address_answer(host) or await self._future(
+            self.find_addresses, host
+        )
+        return answer
+
+    def find_addresses(self, host: str, done: AddressDone) -> None:
+        """Give `done` the answer of `address_answer`; look-ups of one name are shared."""
+        known = self.peek_address_answer(host)
         name = _name(host)
-        if not name:
-            text = f"{host} is not a domain name"
-            until = self._clock.monotonic() + self.options.max_negative_ttl
-            answer = AddressAnswer((), until, "nxdomain", text)
-            self._addresses.put(host, answer)
-            return answer
-        return await self._shared("address", name, self._find_addresses)
+        if known is None and not name:
+            known = self._invalid_address(host)
+        if known is not None:
+            done(known)
+            return
+        families = self._address_waiting.get(name)
+        if families is not None:
+            self.stats.shared += 1
+            families.waiting.append(done)
+            return
+        self.stats.lookups += 1
+        wanted = [wire.AAAA] * self.options.ipv6 + [wire.A] * self.options.ipv4
+        if self.options.prefer == "ipv4":
+            wanted.reverse()
+        self._address_waiting[name] = Families(wanted, done)
+        if not wanted:
+            self._merge(name)
+        for rdtype in wanted:
+            self._ask(name, rdtype, self._found_addresses)
 
     def peek_addresses(self, host: str) -> list[str] | None:
         """The cached answer of `addresses`, if it still holds."""
@@ -127,47 +236,49 @@ class Resolver:
         self._addresses.clear()
 
     async def close(self) -> None:
-        """Give up what is under way and close all sockets."""
-        tasks = list(self._under_way.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._exchange.close()
+        """Give up what is under way, those who wait for it as well, and close all sockets."""
+        for chain in self.under_way.clear():
+            chain.cancel()
+        self._mx_waiting.clear()
+        self._address_waiting.clear()
+        for future in self._futures:
+            future.cancel()
+        self.exchange.close()
 
-    async def _shared(
-        self, kind: str, name: str, find: Callable[[str], Coroutine[Any, Any, Answer]]
-    ) -> Answer:
-        """Join the look-up that is under way, or begin it; it outlives a caller that gives up."""
-        key = kind, name
-        task = self._under_way.get(key)
-        if task is None:
-            self.stats.lookups += 1
-            task = self._under_way[key] = asyncio.create_task(find(name), name=f"dns {kind} {name}")
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        else:
-            self.stats.shared += 1
-        answer: Answer = await asyncio.shield(task)
-        return answer
+    async def _future(self, find: Callable[..., None], name: str) -> Any:
+        """What `find` gives its callback; the look-up outlives a caller that gives up."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        find(name, partial(_settle, future))
+        return await future
 
-    async def _find_mx(self, name: str) -> MxAnswer:
-        found = await self._records_in_time(name, wire.MX)
+    def _ask(self, name: str, rdtype: int, done: Callable[..., object]) -> None:
+        if name == "localhost" or name.endswith(".localhost"):
+            done(name, rdtype, self._loopback(name, rdtype))
+            return
+        chain = Chain(self, name, rdtype, done)
+        self.under_way.add(chain, self.options.lifetime)
+        chain.ask()
+
+    def _found_mx(self, name: str, rdtype: int, found: Records) -> None:
         if found.status == "nodata":
-            return self._keep_mx(name, await self._implicit(name, found))
-        if found.status != "ok":
-            return self._keep_mx(name, MxAnswer((), False, False, *found[1:]))
-        hosts = tuple(sorted((preference, host) for preference, host in found.values if host))
-        if not hosts:  # RFC 7505 3: "." alone
-            return self._keep_mx(name, MxAnswer((), False, True, found.until, "ok", ""))
-        return self._keep_mx(name, MxAnswer(hosts, False, False, *found[1:]))
+            self.find_addresses(name, partial(self._implicit, name, found))
+        elif found.status != "ok":
+            self._end_mx(name, MxAnswer((), False, False, *found[1:]))
+        else:
+            hosts = tuple(sorted([pair for pair in found.values if pair[1]]))
+            null = not hosts  # RFC 7505 3: "." alone
+            self._end_mx(name, MxAnswer(hosts, False, null, found.until, "ok", ""))
 
-    async def _implicit(self, name: str, found: Records) -> MxAnswer:
+    def _implicit(self, name: str, found: Records, own: AddressAnswer) -> None:
         """Without an MX the domain is its own mail server, if it has an address (RFC 5321 5.1)."""
-        own = await self.address_answer(name)
         until = min(found.until, own.ttl_until)
         if own.status == "ok":
-            return MxAnswer(((0, name),), True, False, until, "ok", "")
+            self._end_mx(name, MxAnswer(((0, name),), True, False, until, "ok", ""))
+            return
         text = f"{name} has no MX and no address" if own.status == "nodata" else own.text
-        return MxAnswer((), False, False, until, own.status, text)
+        self._end_mx(name, MxAnswer((), False, False, until, own.status, text))
 
     def _invalid_mx(self, domain: str) -> MxAnswer:
         until = self._clock.monotonic() + self.options.max_negative_ttl
@@ -178,15 +289,29 @@ class Resolver:
         self._mx.put(name, answer)
         return answer
 
-    async def _find_addresses(self, name: str) -> AddressAnswer:
-        wanted = [wire.AAAA] * self.options.ipv6 + [wire.A] * self.options.ipv4
-        if self.options.prefer == "ipv4":
-            wanted.reverse()
-        found = await asyncio.gather(*(self._records_in_time(name, rdtype) for rdtype in wanted))
-        answer = self._merged(name, found)
+    def _end_mx(self, name: str, answer: MxAnswer) -> None:
+        self._keep_mx(name, answer)
+        _tell(self._mx_waiting.pop(name), answer)
+
+    def _invalid_address(self, host: str) -> AddressAnswer:
+        until = self._clock.monotonic() + self.options.max_negative_ttl
+        answer = AddressAnswer((), until, "nxdomain", f"{host} is not a domain name")
+        self._addresses.put(host, answer)
+        return answer
+
+    def _found_addresses(self, name: str, rdtype: int, found: Records) -> None:
+        families = self._address_waiting[name]
+        families.found[rdtype] = found
+        if len(families.found) == len(families.wanted):
+            self._merge(name)
+
+    def _merge(self, name: str) -> None:
+        """All families are known."""
+        families = self._address_waiting.pop(name)
+        answer = self._merged(name, [families.found[rdtype] for rdtype in families.wanted])
         self.stats.failures += answer.status == "temporary"
         self._addresses.put(name, answer)
-        return answer
+        _tell(families.waiting, answer)
 
     def _merged(self, name: str, found: list[Records]) -> AddressAnswer:
         """What is known of both families; temporary only if neither has an address."""
@@ -203,35 +328,10 @@ class Resolver:
                     return AddressAnswer((), until, records.status, records.text)
         return AddressAnswer((), until, "nodata", f"{name} has no address")
 
-    async def _records_in_time(self, name: str, rdtype: int) -> Records:
-        try:
-            async with asyncio.timeout(self.options.lifetime):
-                return await self._records(name, rdtype)
-        except TimeoutError:
-            return self._temporary(name, rdtype, f"gave up after {self.options.lifetime:g} s")
-
-    async def _records(self, name: str, rdtype: int) -> Records:
-        """Follow the CNAME chain, over several questions where the server leaves off."""
-        if name == "localhost" or name.endswith(".localhost"):
-            return self._loopback(name, rdtype)
-        target, chain_ttl = name, 0x7FFFFFFF
-        for _ in range(wire.MAX_CHAIN):
-            self.stats.questions += 1
-            reply = await self._exchange.ask(target, rdtype)
-            if isinstance(reply, Trouble):
-                return self._temporary(name, rdtype, reply.text)
-            chain_ttl = min(chain_ttl, reply.ttl)
-            unfinished = reply.rcode == wire.NOERROR and not reply.values and not reply.negative
-            if reply.looped or not unfinished or reply.name == target:
-                return self._judge(name, rdtype, reply, chain_ttl)
-            target = reply.name
-            if _name(target) != target:
-                return self._temporary(name, rdtype, f"its CNAME {target} is not a domain name")
-        return self._temporary(name, rdtype, "its CNAME chain does not end")
-
-    def _judge(self, name: str, rdtype: int, reply: wire.Reply, ttl: int) -> Records:
+    def judge(self, name: str, rdtype: int, reply: wire.Reply, ttl: int) -> Records:
+        """What a reply, the last one of a chain, says of a name."""
         if reply.looped:
-            return self._temporary(name, rdtype, "its CNAME chain does not end")
+            return self.temporary(name, rdtype, "its CNAME chain does not end")
         if reply.values:
             return Records(reply.values, self._until(ttl, self.options.max_ttl), "ok", "")
         until = self._until(ttl if reply.negative else 0, self.options.max_negative_ttl)
@@ -250,7 +350,8 @@ class Resolver:
     def _until(self, ttl: int, ceiling: float) -> float:
         return self._clock.monotonic() + min(max(ttl, self.options.min_ttl), ceiling)
 
-    def _temporary(self, name: str, rdtype: int, reason: str) -> Records:
+    def temporary(self, name: str, rdtype: int, reason: str) -> Records:
+        """Nothing is known now."""
         text = f"looking up {wire.TYPE_NAMES[rdtype]} of {name}: {reason}"
         return Records((), self._clock.monotonic() + self.options.temporary_ttl, "temporary", text)
 
@@ -261,3 +362,15 @@ def _name(domain: str) -> str:
         return normalise(domain)
     except ValueError:
         return ""
+
+
+def _tell(waiting: list[Callable[..., object]], answer: object) -> None:
+    """Each in a turn of its own but the first, so that one's fault is its alone."""
+    for done in waiting[1:]:
+        asyncio.get_running_loop().call_soon(done, answer)
+    waiting[0](answer)
+
+
+def _settle(future: asyncio.Future[Any], answer: object) -> None:
+    if not future.done():
+        future.set_result(answer)

@@ -6,6 +6,7 @@ know: `peek` gives None until the hooks have answered.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from mta.errors import ConfigError, HookError
 from mta.hooks import Destination, RouteChoice
 from mta.model import Kind, Outcome
 from mta.model import Refusal as Failure
-from mta.routing.planner import Plan, Planner, PlannerOptions
+from mta.routing.planner import Done, Plan, Planner, PlannerOptions
 from mta.routing.rules import Envelope, Hop, Route, Router, parse_next_hop
 
 if TYPE_CHECKING:
@@ -73,26 +74,39 @@ class HookedPlanner(Planner):
         super().__init__(router, resolver, options)
         self._choices, self._learned, self._learn = choices, learned, learn
         self._chosen: dict[tuple[Route, Choice], Route] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def peek(self, envelope: Envelope, domain: str, reroute: str = "") -> Plan | Failure | None:
         """The plan if neither a hook nor DNS has to be asked."""
-        if self._learned is not None and not self._learned(envelope, domain, reroute):
-            return None
-        if not reroute and not self._has_chosen(envelope, domain):
+        if not self._has_learned(envelope, domain, reroute):
             return None
         return super().peek(envelope, domain, reroute)
 
-    def _has_chosen(self, envelope: Envelope, domain: str) -> bool:
+    def _has_learned(self, envelope: Envelope, domain: str, reroute: str) -> bool:
+        if self._learned is not None and not self._learned(envelope, domain, reroute):
+            return False
         choices = self._choices
-        return choices is None or choices.peek(_destination(envelope, domain)) is not None
+        if choices is None or reroute:
+            return True
+        return choices.peek(_destination(envelope, domain)) is not None
 
-    async def plan(self, envelope: Envelope, domain: str, reroute: str = "") -> Plan | Failure:
-        """The plan; a hook that fails defers, and the outcome names it."""
+    def find(self, envelope: Envelope, domain: str, reroute: str, done: Done) -> None:
+        """Give `done` the plan, by a task if a hook has to be asked."""
+        if self._has_learned(envelope, domain, reroute):
+            super().find(envelope, domain, reroute, done)
+            return
+        task = asyncio.create_task(self._find(envelope, domain, reroute, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _find(self, envelope: Envelope, domain: str, reroute: str, done: Done) -> None:
+        """A hook that fails defers, and the outcome names it."""
         try:
             await self.learn(envelope, domain, reroute)
         except HookError as error:
-            return Failure(Outcome(Kind.DEFERRED, 451, "4.3.0", str(error), "hook"))
-        return await super().plan(envelope, domain, reroute)
+            done(Failure(Outcome(Kind.DEFERRED, 451, "4.3.0", str(error), "hook")))
+        else:
+            super().find(envelope, domain, reroute, done)
 
     async def learn(self, envelope: Envelope, domain: str, reroute: str = "") -> None:
         """Ask the hooks what they have not yet said; HookError."""

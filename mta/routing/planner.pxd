@@ -15,6 +15,15 @@ cdef class Planner:
     cpdef object _route(self, object envelope, str domain, str reroute)
     cdef object _fixed(self, object route, str domain)
     cdef object _keep(self, object plan)
-    cdef object _looked_up(self, object route, str domain, tuple answers)
+    cpdef object looked_up(self, object route, str domain, tuple answers)
+
+
+cdef class Sought:
+    cdef Planner _planner
+    cdef object _route, _done
+    cdef str _domain
+    cdef list _answers
+    cdef Py_ssize_t _left
+
 
 cdef bint _same(tuple some, tuple others) except -1

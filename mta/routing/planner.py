@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, cast
 
 from mta.errors import ConfigError
 from mta.model import Kind, Outcome
@@ -25,6 +26,9 @@ class Plan(NamedTuple):
     route: Route
 
 
+Done = Callable[[Plan | Failure], object]
+
+
 @dataclass(frozen=True, slots=True)
 class PlannerOptions:
     """Settings of a planner."""
@@ -33,6 +37,26 @@ class PlannerOptions:
     local_endpoints: frozenset[tuple[str, int]] = frozenset()  # (address, port) we listen on
     memo_size: int = 100_000  # plans remembered
     transports: Mapping[str, SitePlan] = field(default_factory=dict)  # by name
+
+
+class Sought:
+    """A plan while not all of its names are looked up."""
+
+    __slots__ = ("_planner", "_route", "_domain", "_answers", "_left", "_done")
+
+    def __init__(self, planner: Planner, route: Route, domain: str, names: int, done: Done) -> None:
+        self._planner, self._route, self._domain = planner, route, domain
+        self._answers: list[MxAnswer | None] = [None] * names
+        self._left = names
+        self._done = done
+
+    def answered(self, number: int, answer: MxAnswer) -> None:
+        """What one of the names is."""
+        self._answers[number] = answer
+        self._left -= 1
+        if not self._left:
+            answers = cast("tuple[MxAnswer, ...]", tuple(self._answers))
+            self._done(self._planner.looked_up(self._route, self._domain, answers))
 
 
 class Planner:
@@ -66,28 +90,35 @@ class Planner:
             return fixed
         if not route.next_hop:
             answer = self._resolver.peek_mx(domain)
-            return None if answer is None else self._looked_up(route, domain, (answer,))
+            return None if answer is None else self.looked_up(route, domain, (answer,))
         answers = []
         for name in _names(route, domain):
             answer = self._resolver.peek_mx(name)
             if answer is None:
                 return None
             answers.append(answer)
-        return self._looked_up(route, domain, tuple(answers))
+        return self.looked_up(route, domain, tuple(answers))
 
     async def plan(self, envelope: Envelope, domain: str, reroute: str = "") -> Plan | Failure:
-        """The plan; callers that want the same names at the same time share the look-ups."""
+        """The plan, for those who can wait."""
+        future: asyncio.Future[Plan | Failure] = asyncio.get_running_loop().create_future()
+        self.find(envelope, domain, reroute, partial(_settle, future))
+        return await future
+
+    def find(self, envelope: Envelope, domain: str, reroute: str, done: Done) -> None:
+        """Give `done` the plan; those that want the same names meanwhile share the look-ups."""
         route = self._route(envelope, domain, reroute)
         if isinstance(route, Failure):
-            return route
+            done(route)
+            return
         fixed = self._fixed(route, domain)
         if fixed is not None:
-            return fixed
+            done(fixed)
+            return
         names = _names(route, domain)
-        if len(names) == 1:  # one domain's MX: no task of its own
-            return self._looked_up(route, domain, (await self._resolver.mx(names[0]),))
-        answers = await asyncio.gather(*(self._resolver.mx(name) for name in names))
-        return self._looked_up(route, domain, tuple(answers))
+        sought = Sought(self, route, domain, len(names), done)
+        for number, name in enumerate(names):
+            self._resolver.find_mx(name, partial(sought.answered, number))
 
     def _route(self, envelope: Envelope, domain: str, reroute: str) -> Route | Failure:
         if not reroute:
@@ -130,9 +161,7 @@ class Planner:
         site = static_site([Hop(address, route.port, False)])
         return Plan(self._site(site), route)
 
-    def _looked_up(
-        self, route: Route, domain: str, answers: tuple[MxAnswer, ...]
-    ) -> Plan | Failure:
+    def looked_up(self, route: Route, domain: str, answers: tuple[MxAnswer, ...]) -> Plan | Failure:
         """The plan of these answers, made again only when an answer was replaced."""
         key = route, "" if route.next_hop else domain
         kept = self._plans.get(key)
@@ -187,6 +216,11 @@ class Planner:
             self._sites.clear()
         self._sites[site.key] = site
         return site
+
+
+def _settle(future: asyncio.Future[Plan | Failure], plan: Plan | Failure) -> None:
+    if not future.done():
+        future.set_result(plan)
 
 
 def _names(route: Route, domain: str) -> list[str]:

@@ -47,7 +47,6 @@ class Paths:
         self._gate, self._clock, self._loop = gate, clock, loop
         self._deadlines = Deadlines(loop)
         self._buffer = memoryview(bytearray(READ_SIZE))
-        self._tasks: set[asyncio.Task[None]] = set()
         self._sources = egress.Egress({}, {})
         self._ways: dict[str, ways.Way] = {}
         self.resolver = Resolver(_resolver_options(config), clock)
@@ -116,13 +115,7 @@ class Paths:
         self, message: Message, recipient: Recipient, done: Callable[[Plan | Refusal], None]
     ) -> None:
         """The plan by DNS, given to `done`."""
-
-        async def ask() -> None:
-            done(await self._planner.plan(message, recipient.domain, recipient.route))
-
-        task = self._loop.create_task(ask())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._planner.find(message, recipient.domain, recipient.route, done)
 
     def site_of(self, recipient: Recipient) -> str:
         """The name of a recipient's site, "" while it is unknown."""

@@ -11,7 +11,7 @@ A name with an SOA record begins a zone of its own; all others are in the root z
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import dns.flags
 import dns.message
@@ -23,7 +23,7 @@ import dns.zone
 
 from mta.clock import Clock
 from mta.resolver import Resolver, ResolverOptions, wire
-from mta.resolver.exchange import Trouble
+from mta.resolver.exchange import Asked, Trouble
 from mta.resolver.names import normalise
 from mta.testing.clock import FakeClock
 
@@ -71,6 +71,13 @@ def _ascii(name: str) -> str:
     return "." if name == "." else normalise(name)
 
 
+class Answered:
+    """A question that is over."""
+
+    def cancel(self) -> None:
+        """There is nothing to give up."""
+
+
 class ZoneExchange:
     """Answers questions from records, as a server over the network would; counts them."""
 
@@ -90,11 +97,21 @@ class ZoneExchange:
         self.asked: list[tuple[str, str]] = []  # (name, type) in order
         self._gate = gate  # answers wait for it
 
-    async def ask(self, name: str, rdtype: int) -> wire.Reply | Trouble:
-        """The answer that the zones give."""
+    def ask(self, name: str, rdtype: int, done: Callable[[wire.Reply | Trouble], object]) -> Asked:
+        """Give `done` the answer that the zones have: at once, or in a task behind the gate."""
         self.asked.append((name, wire.TYPE_NAMES[rdtype]))
-        if self._gate is not None:
-            await self._gate.wait()
+        if self._gate is None:
+            done(self._answer(name, rdtype))
+            return Answered()
+        return asyncio.create_task(self._later(self._gate, name, rdtype, done))
+
+    async def _later(
+        self, gate: asyncio.Event, name: str, rdtype: int, done: Callable[..., object]
+    ) -> None:
+        await gate.wait()
+        done(self._answer(name, rdtype))
+
+    def _answer(self, name: str, rdtype: int) -> wire.Reply | Trouble:
         if any(name == zone or name.endswith(f".{zone}") for zone in self.broken):
             return Trouble("zones: SERVFAIL")
         section = wire.question(name, rdtype)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -88,9 +89,9 @@ def test_what_cannot_be_mailed_is_a_value(domain: str, status: str, text: str) -
 
 def test_an_implicit_mx_is_temporary_while_its_address_is() -> None:
     class HalfBroken(FakeResolver):
-        async def address_answer(self, host: str):  # type: ignore[no-untyped-def]
+        def find_addresses(self, host: str, done: Any) -> None:
             self.zones.broken.add(host)
-            return await super().address_answer(host)
+            super().find_addresses(host, done)
 
     assert mx(HalfBroken(RECORDS), "implicit.example").status == "temporary"
 
@@ -192,6 +193,22 @@ def test_identical_lookups_are_shared() -> None:
         assert {answer.hosts for answer in answers} == {MX}
         assert resolver.zones.asked == [("example.com", "MX")]
         assert (resolver.stats.lookups, resolver.stats.shared) == (1, 89)
+
+    asyncio.run(run())
+
+
+def test_a_fault_of_one_who_waits_is_its_alone() -> None:
+    async def run() -> None:
+        gate, faults = asyncio.Event(), list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        resolver = FakeResolver(RECORDS, gate=gate)
+        for name in ("example.com", "example.com"):
+            resolver.find_mx(name, lambda answer: 1 // 0)
+        waiting = [asyncio.create_task(resolver.mx("example.com")) for _ in range(3)]
+        await asyncio.sleep(0)
+        gate.set()
+        assert {answer.hosts for answer in await asyncio.gather(*waiting)} == {MX}
+        assert faults and "0 under way" in repr(resolver)
 
     asyncio.run(run())
 
