@@ -20,10 +20,8 @@ cdef struct Worker:
     uint64_t sequence   # odd while an operation on `slot` is under way
     uint64_t slot
     uint64_t broken     # slot + 1 whose total still waits to be mended
-    uint64_t queue      # load: recipients in the queue
-    uint32_t sessions   # load: SMTP sessions
-    uint32_t alive      # monotonic second of its last sign of life, 0 = not there
     uint64_t memory     # octets of content in memory, or promised to it
+    uint32_t alive      # monotonic second of its last sign of life, 0 = not there
     uint32_t coming     # connections handed to it that it has not taken out yet
 
 

@@ -117,11 +117,8 @@ class SharedTable:
     def repair(self) -> int:
         """Mend totals that a dead worker left too high; how many could not be mended yet."""
 
-    def set_load(self, worker: int, sessions: int, queue: int) -> None:
-        """Publish a worker's SMTP sessions and queued recipients."""
-
-    def loads(self, now: float) -> list[tuple[bool, int, int]]:
-        """(alive, sessions, queued recipients) of each worker; one that hangs is not alive."""
+    def living(self, now: float) -> list[bool]:
+        """Whether each worker is there and has given a sign of life lately."""
 
     def hand_to(self, slot: int, worker: int, now: float, away: bool = False) -> int:
         """The worker that should have this worker's newest session, counted as coming; or -1.

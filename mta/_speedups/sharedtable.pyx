@@ -77,7 +77,7 @@ cdef extern from *:
     int sched_yield() noexcept nogil
 
 cdef enum:
-    VERSION = 2
+    VERSION = 3
     PAGE = 4096
     WORKER_LINE = 64     # bytes for each worker
     HANDS_AT = 8192      # header page, then the page of 64 worker lines
@@ -366,7 +366,6 @@ cdef class SharedTable:
         if line.sequence & 1:
             store64(&line.broken, line.slot + 1)
             store64(&line.sequence, line.sequence + 1)
-        line.sessions, line.queue = 0, 0
         store64(&line.memory, 0)
         store32(&line.coming, 0)
         cas32(&self._head.elder, worker + 1, 0)
@@ -425,26 +424,15 @@ cdef class SharedTable:
                 return False
         return True
 
-    # load figures and generations
-
-    def set_load(self, int worker, uint32_t sessions, uint64_t queue):
-        self._check(worker)
-        store32(&self._line(worker).sessions, sessions)
-        store64(&self._line(worker).queue, queue)
+    # signs of life
 
     cdef bint _alive(self, int worker, double now) noexcept nogil:
         cdef int64_t sign = load32(&self._line(worker).alive)
         return sign != 0 and <int64_t>now - sign <= SIGN
 
-    def loads(self, double now):
-        cdef Worker *line
+    def living(self, double now):
         cdef int worker
-        figures = []
-        for worker in range(self.workers):
-            line = self._line(worker)
-            alive = self._alive(worker, now)
-            figures.append((alive, load32(&line.sessions), load64(&line.queue)))
-        return figures
+        return [self._alive(worker, now) for worker in range(self.workers)]
 
     # sessions handed on
 

@@ -179,8 +179,7 @@ class Handover:
         """Take out no more; while there is another worker, pass on all that is accepted."""
         loop.remove_reader(self._inbox.fileno())
         self._table.leave(self._worker)
-        others = self._table.loads(self._clock.monotonic())
-        self.away = any(alive for alive, _, _ in others)
+        self.away = any(self._table.living(self._clock.monotonic()))
 
 
 def turn_away(fd: int, text: bytes) -> None:

@@ -41,8 +41,8 @@ class Inboxes:
 
         `listeners` are the listening sockets, by listener, then worker.
         """
-        passed, loads = 0, self._table.loads(self._clock.monotonic())
-        for worker in (worker for worker, (alive, _, _) in enumerate(loads) if not alive):
+        passed, living = 0, self._table.living(self._clock.monotonic())
+        for worker in (worker for worker, alive in enumerate(living) if not alive):
             passed += self._pass_on(worker, partial(self._take_out, worker), ROUND)
             for number, sockets in enumerate(listeners):
                 passed += self._pass_on(worker, partial(accept, number, sockets[worker]), ROUND)

@@ -131,7 +131,7 @@ class TableMachine(RuleBasedStateMachine):
     def the_rest_is_the_twins(self) -> None:
         assert self.ours.memory() == sum(self.twin.octets)
         assert self.ours.elder() == self.twin.elder
-        assert [alive for alive, _, _ in self.ours.loads(self.second)] == [
+        assert self.ours.living(self.second) == [
             self.twin.alive(worker, self.second) for worker in range(WORKERS)
         ]
         for worker in range(WORKERS):

@@ -115,31 +115,28 @@ def test_rates_are_taken_from_all_buckets_or_from_none() -> None:
     assert table.take_rate(2, 10**9, 100, 2, 2) == 0
 
 
-def test_loads_and_generations() -> None:
+def test_workers_that_live_and_generations() -> None:
     _, table = make()
     table.enter(1, 50.0)
-    table.set_load(1, 12, 2**40)
-    assert table.loads(50.5) == [(False, 0, 0), (True, 12, 2**40)]
+    assert table.living(50.5) == [False, True]
     table.reclaim(1)
-    assert table.loads(50.5)[1] == (False, 0, 0)
+    assert table.living(50.5) == [False, False]
     assert (table.bump(3), table.bump(3), table.generation(3), table.generation(0)) == (1, 2, 2, 0)
 
 
 def test_a_worker_is_alive_while_it_gives_signs() -> None:
     _, table = make()
-
-    def alive(now: float) -> list[bool]:
-        return [alive for alive, _, _ in table.loads(now)]
-
     table.enter(0, 0.2)  # the machine may have been started just now
     table.enter(1, 7e4)
-    assert alive(3.9) == [True, True] and alive(5.0) == [False, True]
-    assert alive(7e4 + 3.9) == [False, True] and alive(7e4 + 4.0) == [False, False]
+    assert table.living(3.9) == [True, True] and table.living(5.0) == [False, True]
+    assert table.living(7e4 + 3.9) == [False, True] and table.living(7e4 + 4.0) == [False, False]
     table.sign(1, 7e4 + 4.0)
-    assert alive(7e4 + 7.0) == [False, True]
+    assert table.living(7e4 + 7.0) == [False, True]
     table.leave(1)
     table.sign(1, 7e4 + 8.0)
-    assert alive(7e4 + 8.0) == [False, False], "one that has left does not come back by a sign"
+    assert table.living(7e4 + 8.0) == [False, False], (
+        "one that has left does not come back by a sign"
+    )
 
 
 def test_one_that_hangs_is_handed_nothing() -> None:
@@ -166,7 +163,6 @@ def test_wrong_use_is_refused() -> None:
         lambda: table.acquire(0, -1, 1),
         lambda: table.reclaim(64),
         lambda: table.generation(8),
-        lambda: table.set_load(2, 0, 0),
         lambda: table.enter(2, 1.0),
         lambda: table.sign(-1, 1.0),
     ):
