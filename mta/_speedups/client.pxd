@@ -34,6 +34,7 @@ cdef class Transaction:
     cdef bint _eager                 # with the envelope
     cdef readonly bint ahead         # left with the dot of the one before
 
+    cpdef forget_body(self)
     cdef int _check_params(self) except -1
     cdef int _fill(self, tuple result) except -1
     cdef bint _fill_next(self, tuple result) except -1
@@ -72,6 +73,7 @@ cdef class ClientCore:
 
     cpdef int event(self) except -1
     cpdef Transaction take_done(self)
+    cpdef Transaction awaiting(self)
     cpdef list output(self)
     cpdef submit(self, Transaction transaction)
     cpdef send_content(self, Transaction next_one=*)

@@ -78,6 +78,9 @@ class Transaction:
         rcpt_params: list[bytes] | None = None,
     ) -> None:
         """Parameters are given as they are sent, each behind a blank; `rcpt_params` by recipient."""
+    def forget_body(self) -> None:
+        """The content has left: let its memory go."""
+
     @property
     def size(self) -> int:
         """Octets of the body."""
@@ -149,6 +152,9 @@ class ClientCore:
 
     def send_content(self, next_one: Transaction | None = None) -> None:
         """After CONTENT_WANTED: send content and final dot, and the envelope of the next one."""
+
+    def awaiting(self) -> Transaction | None:
+        """The transaction whose content was sent and whose reply has not come."""
 
     def output(self) -> list[bytes]:
         """What is to be written, in order; each buffer is given once."""

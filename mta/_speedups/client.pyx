@@ -143,6 +143,9 @@ cdef class Transaction:
             f"{decided}/{len(self.results)} decided>"
         )
 
+    cpdef forget_body(self):
+        self.body = b""
+
     cdef int _fill(self, tuple result) except -1:
         # Decides all that is undecided.
         cdef Py_ssize_t i
@@ -276,6 +279,9 @@ cdef class ClientCore:
         if not self._done:
             self._done = None
         return tx
+
+    cpdef Transaction awaiting(self):
+        return self._current if self._state == DOT else None
 
     cpdef list output(self):
         cdef list out = self._out

@@ -18,7 +18,7 @@ cdef class Dispatcher(Feeder):
     cdef public dict denied
     cdef public bint draining
     cdef public long long in_flight, flying
-    cdef object _idle, _turn
+    cdef object _idle, _turn, _sent
     cdef tuple _beyond
     cdef list _woken
     cdef set _tasks
@@ -47,6 +47,9 @@ cdef class Dispatcher(Feeder):
 
     @cython.locals(recipient=Recipient, message=Message, recipients=list)
     cdef Attempt _attempt(self, Pool pool, parcel)
+
+    @cython.locals(message=Message)
+    cpdef content_over(self, Attempt attempt)
 
     @cython.locals(dial=Dial, pool=Pool, waited=cython.longlong, transfer=cython.longlong)
     cpdef attempt_done(self, Connection connection, Attempt attempt, list outcomes)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mta._speedups.values import named
 from mta.delivery.feeder import Attempt, Feeder, Hand, NoHand
 from mta.delivery.pool import Dial, Pool
+from mta.delivery.sent import Sent
 from mta.model import Kind, Outcome, Stages
 from mta.shaping.gate import LONGEST, TURN, WORTH
 
@@ -67,6 +68,7 @@ class Dispatcher(Feeder):
         self.flying = 0  # their recipients
         self._beyond: tuple[Pool, Message] | None = None  # read back though there was no room
         self._idle: asyncio.Future[None] | None = None
+        self._sent = Sent(loop)
         self._woken: list[Pool] = []
         self._turn = self._work  # a method that is bound once
         self._tasks: set[asyncio.Task[None]] = set()
@@ -326,6 +328,16 @@ class Dispatcher(Feeder):
         if self.new_attempt is None:
             return Attempt(message, recipients, body, parcel)
         return self.new_attempt(message, recipients, body, parcel)
+
+    def content_sent(self, connection: Connection) -> None:
+        """Look in a second whether its reply takes long."""
+        self._sent.watch(connection)
+
+    def content_over(self, attempt: Attempt) -> None:
+        """Forget the content, unless it is in memory for other recipients, too."""
+        message = attempt.message
+        if message.uses == len(attempt.recipients):
+            self.manager.forget_body(message)
 
     def exceed(self, pool: Pool, message: Message) -> bool:
         """Let a content be read back beyond the budget: one of this worker at any time."""

@@ -17,12 +17,15 @@ cdef class Connection(Timed):
     cpdef kick(self)
     cpdef close(self)
     cpdef abort(self)
+    cpdef bint unload(self, double before) except -1
 
 
 cdef class Feeder:
     cdef public object hand
 
     cpdef Attempt next_attempt(self, Connection connection)
+    cpdef content_sent(self, Connection connection)
+    cpdef content_over(self, Attempt attempt)
     cpdef attempt_done(self, Connection connection, Attempt attempt, list outcomes)
     cpdef connection_ready(self, Connection connection)
     cpdef connection_idle(self, Connection connection)

@@ -87,6 +87,10 @@ class Connection(Timed):
         """End now; what is under way is unknown."""
         raise NotImplementedError
 
+    def unload(self, before: float) -> bool:
+        """Give up content that left before that loop time; True: there is nothing to watch."""
+        raise NotImplementedError
+
 
 class Feeder:
     """What a connection asks and tells its dispatcher, always from within a callback of the loop.
@@ -102,6 +106,12 @@ class Feeder:
     def next_attempt(self, connection: Connection) -> Attempt | None:
         """Choose and load the next message and take its tokens; None if none may go now."""
         raise NotImplementedError
+
+    def content_sent(self, connection: Connection) -> None:
+        """A content is on its way: `unload` it when its reply takes long."""
+
+    def content_over(self, attempt: Attempt) -> None:
+        """The content of an attempt was given up: it has left, and its reply takes long."""
 
     def attempt_done(
         self, connection: Connection, attempt: Attempt, outcomes: list[Outcome]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from mta.testing.ports import free_port
 from mta.testing.remote import Manners, Received, RemoteMX
 from tests.scenarios.server import Server
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait
 
 BRIEF = '[retry.brief]\nschedule = ["1s"]\nmax_age = "2s"\n'
 SOON = ("-o", 'retry.schedule=["1s"]', "-o", "retry.jitter=0")
@@ -163,3 +164,37 @@ def test_a_slow_dot_does_not_lose_the_order_of_outcomes(tmp_path: Path) -> None:
         server.wait_records(16, "Delivery")
         failed = server.wait_records(4, "TransientFailure")
         assert {f["recipient"] for f in failed} == {"full@b.example"}
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_content_leaves_memory_while_its_dot_waits_and_is_read_back(
+    tmp_path: Path, size: int
+) -> None:
+    answer, answers = threading.Semaphore(0), iter(["452 4.2.2 full", "550 5.7.1 spam"])
+
+    contents: list[bytes] = []
+
+    def dot(received: Received) -> str | None:
+        contents.append(received.content)
+        answer.acquire(timeout=PATIENCE)
+        return next(answers, None)
+
+    body = b"Subject: long\r\n\r\n" + b"." * (size % 70) + b"0123456789\r\n" * (size // 12)
+    with RemoteMX(Manners(dot=dot)) as remote, Server(tmp_path, *route(remote), *SOON) as server:
+
+        def in_memory() -> int:
+            return sum(worker["body_bytes"] for worker in server.status()["workers"])
+
+        server.send("r@b.example", body=body)
+        for _ in range(2):  # put off, then refused
+            wait(lambda: remote.commands[-1:] == ["DATA"] and not in_memory(), in_memory)
+            remote.commands.clear()
+            answer.release()
+        server.wait_records(1, "TransientFailure")
+        [bounce] = server.wait_records(1, "Bounce")
+        assert bounce["attempts"] == 2
+        answer.release()
+        [dsn] = remote.wait(1)
+        assert b"Subject: long" in dsn.content
+        assert contents[0].endswith(body)
+        assert contents[1] == contents[0]

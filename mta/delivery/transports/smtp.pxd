@@ -20,10 +20,13 @@ cdef class SmtpConnection(Connection):
     cdef object _loop, _timeouts, _buffer
     cdef readonly object _transport
     cdef bytes _latest
-    cdef double _now, _began, _idle_timeout
+    cdef double _now, _began, _idle_timeout, _sent_at
     cdef long long _max_messages, _taken, _unsent, _mark_replies
     cdef int _local, _mark_kind
-    cdef bint _pumping, _kicked, _closing, _paused, _ended
+    cdef bint _watched, _pumping, _kicked, _closing, _paused, _ended
+
+    @cython.locals(sent=Transaction, attempt=Attempt)
+    cpdef bint unload(self, double before) except -1
 
     cdef _pump(self)
 

@@ -83,7 +83,8 @@ class SmtpConnection(Connection):
         "core", "ready", "idle_since", "connect_us", "_feeder",
         "_loop", "_timeouts", "_deadlines", "_max_messages", "_idle_timeout", "_buffer",
         "_transport", "_now", "_began", "_taken", "_local", "_mark_replies", "_mark_kind",
-        "_unsent", "_latest", "_pumping", "_kicked", "_closing", "_paused", "_ended",
+        "_unsent", "_latest", "_sent_at", "_watched", "_pumping", "_kicked", "_closing", "_paused",
+        "_ended",
     )  # fmt: skip
 
     core: ClientCore
@@ -122,6 +123,8 @@ class SmtpConnection(Connection):
         self._taken = 0  # attempts taken from the feeder
         self._local = 0  # submissions within one callback
         self._mark_replies = self._mark_kind = -1  # for which the deadline was set
+        self._sent_at = 0.0  # loop time at which the last content left
+        self._watched = False  # the feeder looks whether its reply takes long
         self._unsent = 0  # octets unwritten when the writing deadline was set
         self._pumping = self._kicked = self._closing = self._paused = self._ended = False
 
@@ -180,6 +183,19 @@ class SmtpConnection(Connection):
         """Drop the connection now; what is under way is decided as for a loss."""
         self.core.connection_lost("dropped by us")
         self._pump()
+
+    def unload(self, before: float) -> bool:
+        """Give up content that left before that loop time; True: there is nothing to watch."""
+        sent, transport = self.core.awaiting(), self._transport
+        if sent is not None and transport is not None and not self._ended:
+            if self._sent_at > before or transport.get_write_buffer_size():
+                return False
+            attempt: Attempt = sent.tag
+            sent.forget_body()
+            attempt.body = b""
+            self._feeder.content_over(attempt)
+        self._watched = False
+        return True
 
     # For the event loop
 
@@ -342,6 +358,10 @@ class SmtpConnection(Connection):
         following = None if ahead is None else self._transaction(ahead)
         self._feeder.hand.hold(current)
         self.core.send_content(following)
+        self._sent_at = self._now
+        if not self._watched:
+            self._watched = True
+            self._feeder.content_sent(self)
 
     def _is_full(self) -> bool:
         """As many messages were taken as one connection may carry."""
