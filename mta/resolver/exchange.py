@@ -40,6 +40,9 @@ class Trouble(NamedTuple):
     text: str
 
 
+NOBODY = Trouble("no DNS server")
+
+
 class Asked(Protocol):
     """A question under way."""
 
@@ -94,7 +97,7 @@ class Question:
         self._asked: list[Upstream] = []  # servers of this round, the one that is asked last
         self._silent: list[Upstream] = []  # servers of the next round
         self._rounds = -1  # that are left; -1: it waits for its turn
-        self._trouble = Trouble("no DNS server")
+        self._trouble = NOBODY
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:

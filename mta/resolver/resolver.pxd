@@ -8,6 +8,12 @@ cdef class Stats:
     cdef public long long hits, lookups, shared, questions, failures
 
 
+cdef class Records:
+    cdef readonly tuple values
+    cdef readonly double until
+    cdef readonly str status, text
+
+
 cdef class Chain:
     cdef readonly str name
     cdef readonly long long rdtype

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mta.clock import Clock, SystemClock
 from mta.resolver import wire
@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 LONGEST = 0x7FFFFFFF  # seconds; no TTL is larger (RFC 2181 8)
 
 
-class Records(NamedTuple):
+class Records:
     """One type of records at the end of a CNAME chain."""
 
-    values: tuple[tuple[int, str], ...]
-    until: float
-    status: Status
-    text: str
+    __slots__ = ("values", "until", "status", "text")
+
+    def __init__(
+        self, values: tuple[tuple[int, str], ...], until: float, status: Status, text: str
+    ) -> None:
+        self.values, self.until = values, until
+        self.status, self.text = status, text
 
 
 class Stats:
@@ -265,7 +268,8 @@ class Resolver:
         if found.status == "nodata":
             self.find_addresses(name, partial(self._implicit, name, found))
         elif found.status != "ok":
-            self._end_mx(name, MxAnswer((), False, False, *found[1:]))
+            answer = MxAnswer((), False, False, found.until, found.status, found.text)
+            self._end_mx(name, answer)
         else:
             hosts = tuple(sorted([pair for pair in found.values if pair[1]]))
             null = not hosts  # RFC 7505 3: "." alone

@@ -57,7 +57,7 @@ def question(name: str, rdtype: int) -> bytes:
 
 def query(id: int, section: bytes) -> bytes:
     """A recursive query with EDNS (RFC 6891)."""
-    return id.to_bytes(2, "big") + _RECURSIVE + section + _OPT
+    return bytes((id >> 8, id & 0xFF)) + _RECURSIVE + section + _OPT
 
 
 def answers(wire: bytes, section: bytes) -> bool:

@@ -75,7 +75,7 @@ class Planner:
         self._static: dict[Route, Plan] = {}
         self._reroutes: dict[str, Route | Failure] = {}
         self._sites: dict[str, SitePlan] = {}
-        self._by_hosts: dict[tuple[Hosts, int], SitePlan] = {}  # by what an answer named, and port
+        self._by_hosts: dict[tuple[Route, Hosts], Plan] = {}  # by what an answer named
 
     def __repr__(self) -> str:
         return f"<Planner {len(self._plans)} plans, {len(self._sites)} sites>"
@@ -176,17 +176,17 @@ class Planner:
         return plan
 
     def _mx(self, route: Route, domain: str, answers: Sequence[MxAnswer]) -> Plan | Failure:
-        said = answers[0].hosts, route.port
-        site = self._by_hosts.get(said)
-        if site is not None:  # most domains share their servers with others
-            return Plan(site, route)
+        said = route, answers[0].hosts
+        plan = self._by_hosts.get(said)
+        if plan is not None:  # most domains share their servers with others
+            return plan
         hosts = select(domain, answers[0], self._local_names)
         if isinstance(hosts, Outcome):
             return Failure(hosts)
         if len(self._by_hosts) >= self._options.memo_size:
             self._by_hosts.clear()
-        site = self._by_hosts[said] = self._site(mx_site(hosts, route.port))
-        return Plan(site, route)
+        plan = self._by_hosts[said] = Plan(self._site(mx_site(hosts, route.port)), route)
+        return plan
 
     def _smarthost(self, route: Route, answers: Sequence[MxAnswer]) -> Plan | Failure:
         """Hops in order, those looked up replaced by their MX; what fails is left out."""
