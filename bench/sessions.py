@@ -233,8 +233,8 @@ def page(result: dict[str, Any]) -> str:
         f"at {during['of'] / 5:,.0f}/s beside them. Out: each connection carries a message of 1 kB",
         f"whose dot is answered after {two['held']:g} s, to {two['hops']:,} next hops; the memory",
         "includes those messages (after a second their contents are only in the spool, of which",
-        "RocksDB keeps its write buffers in memory), what is kept for each next hop, and all that a",
-        "first use leaves: nothing is sent before the count begins.",
+        "RocksDB keeps its write buffers in memory), what is kept for each next hop, and all that",
+        "a first use leaves: nothing is sent before the count begins.",
         "Plaintext. Kernel memory: the machine's slabs and buffers, both ends.",
         "",
     ]
