@@ -7,6 +7,7 @@ what it is about. Texts of results that no server gave (code 0) are its own.
 from __future__ import annotations
 
 import re
+import sys
 
 from mta.smtp.client import ClientOptions, LocalProtocolError, Result, Transaction
 
@@ -229,7 +230,7 @@ class ClientTwin:
 
     def _limit(self) -> int:
         word = self.keywords.get("SIZE", "")
-        return int(word) if re.fullmatch("[0-9]{1,19}", word) else 0
+        return min(int(word), sys.maxsize) if re.fullmatch("[0-9]{1,19}", word) else 0
 
     @property
     def _utf8(self) -> bool:
