@@ -16,7 +16,9 @@ from bench import report
 from bench.agents import AGENTS
 from bench.machine import own_network
 
-SCENARIOS = ("relay", "sessions", "domains", "queue", "kernels", "instructions", "aiosmtpd")
+SCENARIOS = (
+    "relay", "receivers", "sessions", "domains", "queue", "kernels", "instructions", "aiosmtpd",
+)  # fmt: skip
 TOOLS = ("compare", "chart", "readme")
 ELSEWHERE = {"queue": "bench.backlog", "all": "bench.suite"}
 

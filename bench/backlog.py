@@ -38,6 +38,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="disk of the spools")
     parser.add_argument("--results", type=Path, default=report.RESULTS)
     parser.add_argument("--repeats", type=int, default=3, help="bursts")
+    parser.add_argument("--name", default="queue", help="of the result")
 
 
 class Waiting(Mailrace):
@@ -279,5 +280,5 @@ def main(options: argparse.Namespace) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     text = page(result)
     print(text)
-    print(report.write(result, options.results, "queue", text))
+    print(report.write(result, options.results, options.name, text))
     return int(found["loaded"]["bursts"]["lost"] > 0)

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bench import report
+from bench import agents, report
 
 WIDTH, LEFT, RIGHT, ROW, TOP = 760, 120, 150, 34, 58
 OURS, OTHERS, TEXT = "#0b7285", "#adb5bd", "#343a40"
@@ -41,7 +41,7 @@ def svg(title: str, note: str, values: dict[str, float], unit: str) -> str:
     for index, (name, value) in enumerate(ordered):
         y = TOP + ROW * index
         width = max(2.0, room * math.log10(value / low) / span) if span else room
-        colour = OURS if name == "mailrace" else OTHERS
+        colour = OURS if name in agents.OURS else OTHERS
         times = f" ({value / best:,.1f} times)" if value > best else ""
         parts += [
             f'<text x="{LEFT - 10}" y="{y + 19}" font-size="13" text-anchor="end" fill="{TEXT}">'

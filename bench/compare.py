@@ -63,6 +63,10 @@ def figures(result: dict[str, Any]) -> dict[str, Figure]:
         if rows:
             found.append(Figure(f"{name}: CPU us", "cpu", [row["cpu_us"] for row in rows]))
             found.append(Figure(f"{name}: messages/s", "rate", [row["rate"] for row in rows]))
+    elif result["scenario"] == "receivers":
+        for name in dict.fromkeys(row["workload"] for row in result["rows"] if row["complete"]):
+            rows = [row for row in result["rows"] if row["complete"] and row["workload"] == name]
+            found.append(Figure(f"receivers {name}: CPU us", "cpu", [r["cpu_us"] for r in rows]))
     elif result["scenario"] == "queue":
         for name in ("empty", "loaded"):
             part = result["found"][name]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench import chart, report
+from bench import chart, receivers, report
+from bench.agents import OURS
 
 README = report.ROOT / "README.md"
 BEGIN, END = "<!-- figures: mta bench readme -->", "<!-- end of figures -->"
@@ -21,7 +23,7 @@ NAMES = {"postfix": "Postfix", "exim": "Exim", "opensmtpd": "OpenSMTPD (does not
          "haraka": "Haraka", "python": "aiosmtpd and aiosmtplib", "kumomta": "KumoMTA",
          "powermta": "PowerMTA"}  # fmt: skip
 RELAYS = ("tools", "standard", "small", "large", "sessions", "accept")
-SLOWER = {  # workloads that ask more than `standard`
+SLOWER = {  # workloads that ask more than `standard`, as `receivers` takes them in turn
     "hops": "1,000 next hops instead of one",
     "deferrals": "every tenth recipient put off once",
     "latency": "receivers that answer after 200 ms",
@@ -53,7 +55,7 @@ def load(folder: Path, name: str) -> dict[str, Any] | None:
 def peers(values: dict[str, float], unit: str, *, least: bool) -> str:
     """Postfix and the best of the others, with their distance to ours."""
     ours = values["mailrace"]
-    others = {name: value for name, value in values.items() if name != "mailrace"}
+    others = {name: value for name, value in values.items() if name not in OURS}
     if not others:
         return ""
     best = (min if least else max)(others, key=lambda name: others[name])
@@ -100,12 +102,12 @@ def sessions(found: dict[str, Any]) -> list[Row]:
     ]
 
 
-def queue(found: dict[str, Any]) -> list[Row]:
+def queue(found: dict[str, Any], page: str = "queue") -> list[Row]:
     """A long queue."""
     loaded = found["found"]["loaded"]
     what = f"{found['found']['waiting']:,} messages queued: memory"
     start = f"greeting {loaded['greeting']:.1f} s after a start"
-    return [Row(what, DURABLE, f"{loaded['pss'] / 1e6:,.0f} MB", start, "queue")]
+    return [Row(what, DURABLE, f"{loaded['pss'] / 1e6:,.0f} MB", start, page)]
 
 
 def handlers(found: dict[str, Any]) -> list[Row]:
@@ -131,7 +133,8 @@ def instructions(found: dict[str, Any]) -> list[Row]:
 def others(folder: Path) -> list[Row]:
     """Sessions, a long queue, handlers, instructions: of those there are."""
     kinds = {
-        "sessions": sessions, "queue": queue, "aiosmtpd": handlers, "instructions": instructions,
+        "sessions": sessions, "queue": queue, "queue-5m": partial(queue, page="queue-5m"),
+        "aiosmtpd": handlers, "instructions": instructions,
     }  # fmt: skip
     results = {name: load(folder, name) for name in kinds}
     return [row for name, found in results.items() if found for row in kinds[name](found)]
@@ -145,19 +148,12 @@ def share(part: float, whole: float) -> str:
 def slower(folder: Path) -> list[str]:
     """What costs us more than the plain case, and whoever is ahead of us anywhere."""
     lines = []
-    plain = load(folder, "relay-standard")
-    base = plain and {key: report.medians(plain["rows"], key) for key in ("cpu_us", "rate")}
-    for name, text in SLOWER.items():
-        result = load(folder, f"relay-{name}")
-        cpu = report.medians(result["rows"], "cpu_us") if result else {}
-        if not base or not result or "mailrace" not in cpu or "mailrace" not in base["rate"]:
-            continue
-        rate = report.medians(result["rows"], "rate")["mailrace"]
-        lines.append(
-            f"- [{text}](bench/results/relay-{name}.md): "
-            f"{cpu['mailrace'] / base['cpu_us']['mailrace']:.1f} times the CPU of a message, "
-            f"{share(rate, base['rate']['mailrace'])} of the messages/s"
-        )
+    if found := load(folder, "receivers"):
+        lines += [
+            f"- [{SLOWER[one.workload]}](bench/results/receivers.md): "
+            f"{one.cpu:.2f} times the CPU of a message, {one.rate:.0%} of the messages/s"
+            for one in receivers.costs(found["rows"])
+        ]
     if found := load(folder, "queue"):
         loaded, empty = found["found"]["loaded"]["bursts"], found["found"]["empty"]["found"]
         if loaded["rate"] < empty["rate"]:
@@ -185,8 +181,9 @@ def ahead(folder: Path) -> list[str]:
         for key, text, sign, unit, one in AHEAD:
             good = [row for row in rows if row["complete"] and key in row]
             values = report.medians(good, key)
-            ours = values.pop("mailrace", None)
-            better = [name for name, value in values.items() if ours and sign * value < sign * ours]
+            ours = values.get("mailrace")
+            others = {name: value for name, value in values.items() if name not in OURS}
+            better = [name for name, value in others.items() if ours and sign * value < sign * ours]
             if not better:
                 continue
             told = [f"{NAMES.get(name, name)} {values[name] / one:,.0f}{unit}" for name in better]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import steady
-from bench.agents import AGENTS
+from bench.agents import AGENTS, OURS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -108,13 +108,13 @@ def medians(rows: list[dict[str, Any]], key: str) -> dict[str, float]:
 def ratios(rows: list[dict[str, Any]]) -> list[str]:
     """CPU and rate of the others beside ours, medians."""
     cpu, rate = medians(rows, "cpu_us"), medians(rows, "rate")
-    if "mailrace" not in cpu:
-        return []
     return [
-        f"{name}: {cpu[name] / cpu['mailrace']:,.1f} times the CPU of Mailrace for a message, "
-        f"1/{rate['mailrace'] / rate[name]:,.1f} of its messages per second."
+        f"{name}: {cpu[name] / cpu[ours]:,.1f} times the CPU of {title} for a message, "
+        f"1/{rate[ours] / rate[name]:,.1f} of its messages per second."
         for name in cpu
-        if name != "mailrace"
+        if name not in OURS
+        for ours, title in OURS.items()
+        if ours in cpu
     ]
 
 

@@ -10,7 +10,7 @@ from bench.agents.base import Agent, Scene, fresh
 from bench.agents.exim import Exim
 from bench.agents.haraka import Haraka
 from bench.agents.kumomta import KumoMTA
-from bench.agents.mailrace import Mailrace
+from bench.agents.mailrace import Mailrace, OneWorker
 from bench.agents.opensmtpd import OpenSMTPD
 from bench.agents.postfix import Postfix
 from bench.agents.powermta import PowerMTA
@@ -18,7 +18,10 @@ from bench.agents.python import Python
 
 AGENTS: dict[str, type[Agent]] = {
     kind.name: kind
-    for kind in (Mailrace, Postfix, Exim, OpenSMTPD, Haraka, Python, KumoMTA, PowerMTA)
-}
+    for kind in (
+        Mailrace, OneWorker, Postfix, Exim, OpenSMTPD, Haraka, Python, KumoMTA, PowerMTA,
+    )
+}  # fmt: skip
+OURS = {Mailrace.name: "Mailrace", OneWorker.name: "Mailrace with one worker"}
 
-__all__ = ["AGENTS", "Agent", "Mailrace", "Postfix", "Scene", "fresh"]
+__all__ = ["AGENTS", "OURS", "Agent", "Mailrace", "Postfix", "Scene", "fresh"]

@@ -49,3 +49,13 @@ class Mailrace(Agent):
 
     def version(self) -> str:
         return f"Mailrace {version('mailrace')}"
+
+
+class OneWorker(Mailrace):
+    """With a single worker: source and sink leave no more than a core of two."""
+
+    name = "mailrace-1"
+    settings = "as mailrace, with --workers 1"
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--workers", "1"]

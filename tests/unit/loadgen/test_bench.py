@@ -39,6 +39,10 @@ def test_ratio_compares_medians() -> None:
     assert line.startswith("postfix: 20.0 times the CPU of Mailrace for a message, 1/1.0 of")
     assert report.ratios(ROWS[:3]) == []
     assert report.ratios(ROWS[3:]) == []
+    assert report.ratios([*ROWS, row("mailrace-1", 120.0)])[1] == (
+        "postfix: 25.0 times the CPU of Mailrace with one worker for a message, "
+        "1/1.0 of its messages per second."
+    )
 
 
 def test_page_names_machine_commit_and_what_was_left_out(tmp_path: Path) -> None:
@@ -136,5 +140,5 @@ def test_accepting_alone_needs_an_agent_that_keeps_its_mail(tmp_path: Path) -> N
     assert "queue.lane_items=1000000" in Mailrace(tmp_path, scene).command()
     assert "defer_transports = smtp\n" in Postfix(tmp_path, scene)._more()
     assert [name for name, kind in AGENTS.items() if not kind(tmp_path, scene).unfit()] == [
-        "mailrace", "postfix"
+        "mailrace", "mailrace-1", "postfix"
     ]  # fmt: skip

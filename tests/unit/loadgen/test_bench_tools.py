@@ -20,6 +20,8 @@ from bench import (
     instructions,
     kernels,
     readme,
+    receivers,
+    report,
     sessions,
     suite,
     traffic,
@@ -190,13 +192,44 @@ def results(folder: Path, name: str, *agents: tuple[str, float, float]) -> None:
     (folder / f"relay-{name}.json").write_text(json.dumps({**relay(), "rows": rows}))
 
 
+def round_of(
+    repeat: int, cpu: float, rate: float, workload: str = "standard", complete: bool = True
+) -> dict[str, Any]:
+    """A run of `receivers`."""
+    more = dict.fromkeys(("accept_p99_us", "deliver_p50_us", "lost", "duplicates"), 0)
+    return {
+        "workload": workload, "repeat": repeat, "cpu_us": cpu, "rate": rate, "count": 1000,
+        "complete": complete, **more,
+    }  # fmt: skip
+
+
+def test_receivers_are_held_against_the_plain_case_of_their_round(tmp_path: Path) -> None:
+    rows = [
+        round_of(0, 100, 6000), round_of(0, 150, 3000, "dot"),
+        round_of(1, 200, 3000), round_of(1, 220, 2700, "dot"),
+        round_of(2, 100, 6000), round_of(2, 110, 5700, "dot"),
+        round_of(3, 100, 6000, complete=False), round_of(3, 900, 1, "dot"),
+        round_of(2, 500, 1000, "latency", complete=False),
+    ]  # fmt: skip
+    (cost,) = receivers.costs(rows)
+    assert cost.workload == "dot"
+    assert (round(cost.rate, 3), round(cost.cpu, 3)) == (0.9, 1.1)
+    text = receivers.page({"rows": rows, "environment": report.environment(tmp_path)})
+    assert "| 90% |" in text
+    assert "| 1.10 |" in text
+    assert "no complete run" in text
+    found = compare.figures({"scenario": "receivers", "rows": rows})
+    assert found["receivers dot: CPU us"].values == [150, 220, 110, 900]
+
+
 def test_the_readme_tells_what_was_promised_and_where_we_are_slower(tmp_path: Path) -> None:
     results(tmp_path, "standard", ("mailrace", 200, 5000), ("postfix", 3000, 500))
-    results(tmp_path, "hops", ("mailrace", 300, 4000))
+    rows = [round_of(0, 200, 5000), round_of(0, 300, 4000, "hops")]
+    (tmp_path / "receivers.json").write_text(json.dumps({"rows": rows}))
     text = readme.text(tmp_path)
     assert "| 10 kB: CPU of a message | durable, plaintext, unsigned | 200 us |" in text
     assert "| Postfix 3,000 us (15.0 times) |" in text
-    assert "1.5 times the CPU of a message, 80% of the messages/s" in text
+    assert "1.50 times the CPU of a message, 80% of the messages/s" in text
     assert "Mailrace 200" not in text  # nobody is ahead
     results(tmp_path, "small", ("mailrace", 200, 5000), ("exim", 150, 6000))
     text = readme.text(tmp_path)
