@@ -42,6 +42,7 @@ class Agent:
     spreads = False  # whether it is configured for many next hops
     retries = False  # whether it is configured for short retries
     waits = False  # whether it is configured to keep what it accepts
+    late = False  # whether it begins to deliver seconds after it accepted
     pipelining = True  # whether our source may send the next envelope behind the dot
     mounts: tuple[tuple[str, str], ...] = ()  # (in the run folder, fixed path)
 

@@ -30,6 +30,7 @@ class OpenSMTPD(Agent):
         "max-mails 1,000,000, `mta limit` raised to 100 connections without delays, max-inflight "
         "50,000; it does not sync what it accepts"
     )
+    late = True
     # The spool's place is compiled in; its resolver asks DNS before the hosts file unless told.
     mounts = (("spool", "/var/spool/smtpd"), ("resolv.conf", "/etc/resolv.conf"))
 

@@ -231,6 +231,8 @@ def test_the_readme_tells_what_was_promised_and_where_we_are_slower(tmp_path: Pa
     assert "| Postfix 3,000 us (15.0 times) |" in text
     assert "1.50 times the CPU of a message, 80% of the messages/s" in text
     assert "Mailrace 200" not in text  # nobody is ahead
+    results(tmp_path, "standard", ("mailrace", 200, 5000), ("mailrace-1", 150, 4900))
+    assert "| 200 us, one worker 150 us |  |" in readme.text(tmp_path)
     results(tmp_path, "small", ("mailrace", 200, 5000), ("exim", 150, 6000))
     text = readme.text(tmp_path)
     assert "CPU of a message, [relay-small](bench/results/relay-small.md): Exim 150 us; M" in text
