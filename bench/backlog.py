@@ -254,7 +254,7 @@ def page(result: dict[str, Any]) -> str:
         text += f"{act['cpu_seconds']:.1f} s of CPU"
         rows.append((f"`mta queue {verb} --campaign`, one of {CAMPAIGNS}", text))
     lines = ["# A long queue", ""]
-    lines += [*report.preamble(result["environment"], "mta bench queue"), ""]
+    lines += [*report.preamble(result["environment"], f"mta bench queue --waiting {found['waiting']}"), ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
     lines += [
         "Durable, plaintext, unsigned; source, sinks and server share the machine. What waits was",
