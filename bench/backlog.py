@@ -254,7 +254,8 @@ def page(result: dict[str, Any]) -> str:
         text += f"{act['cpu_seconds']:.1f} s of CPU"
         rows.append((f"`mta queue {verb} --campaign`, one of {CAMPAIGNS}", text))
     lines = ["# A long queue", ""]
-    lines += [*report.preamble(result["environment"], f"mta bench queue --waiting {found['waiting']}"), ""]
+    command = f"mta bench queue --waiting {found['waiting']}"
+    lines += [*report.preamble(result["environment"], command), ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
     lines += [
         "Durable, plaintext, unsigned; source, sinks and server share the machine. What waits was",
