@@ -110,6 +110,12 @@ METRICS: tuple[Metric, ...] = (
     _labelled("log_offset_bytes", "shard", {"": "log_offset"}, "the log's end: place in it"),
     _gauge("workers", "workers_ready", "workers that serve"),
     _counter("worker_restarts", "restarts", "workers that ended unasked and were started again"),
+    _labelled(
+        "alarm",
+        "name",
+        {"": "alarm"},
+        "alarms: 0 while all is well, else how many recipients, files or processes it is about",
+    ),
     _gauge("uptime_seconds", "uptime", "since the start of the supervisor"),
     _labelled(
         "memory_pss_bytes", "process", {"": "pss"}, "memory, shared pages divided by their users"

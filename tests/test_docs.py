@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from mta.alarms import ALARMS
 from mta.cli import record_fields, reference
 from mta.cli.main import app
 from mta.config import fields
@@ -55,6 +56,10 @@ def test_every_command_and_option_is_documented() -> None:
 def test_every_metric_is_documented(metric: Metric) -> None:
     label = f"{{{metric.label}}}" if metric.label else ""
     assert metric.doc and f"| `{metric.name}{label}` | {metric.kind} | {metric.doc} |" in TEXT
+
+
+def test_every_alarm_is_documented() -> None:
+    assert all(meaning and f"| `{name}` | {meaning} |" in TEXT for name, meaning in ALARMS.items())
 
 
 @pytest.mark.parametrize("name", HOOKS)

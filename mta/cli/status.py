@@ -29,6 +29,7 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
     totals, workers = found.pop("totals", {}), found.pop("workers", [])
     reasons = found.pop("not_ready", [])
     problems = reasons + [worker["problem"] for worker in workers if worker.get("problem")]
+    found["alarms"] = raised(found.get("alarms", []))
     common.print_facts(found | ({"problems": problems} if problems else {}))
     sums = {name: rounded(value) for name, value in totals.items() if ":" not in name}
     workers = [{name: rounded(value) for name, value in one.items()} for one in workers]
@@ -38,6 +39,15 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
         common.print_facts({"commits by time": commits(times)})
     if rows := parts(totals):
         common.print_facts({"by part": rows})
+
+
+def raised(alarms: list[dict[str, Any]]) -> list[dict[str, Any]] | str:
+    """The alarms in rows, in the order of their columns."""
+    columns = {"alarm": "alarm", "worker": "worker", "seconds": "for (s)", "count": "count"}
+    rows = [{title: one.get(name) for name, title in columns.items()} for one in alarms]
+    return [
+        row | {"reason": one["reason"]} for row, one in zip(rows, alarms, strict=True)
+    ] or "none"
 
 
 def rounded(value: Any) -> Any:
@@ -61,7 +71,7 @@ def parts(totals: dict[str, Any]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for name, value in totals.items():
         figure, colon, part = name.partition(":")
-        if colon:
+        if colon and figure != "alarm":
             part = part if figure in ("pss", "rss") else f"shard {part}"
             rows.setdefault(part, {"part": part})[figure] = int(value)
     return list(rows.values())

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mta.alarms import ALARMS
 from mta.metrics import COUNTERS, FIGURES, MAXIMA
 
 if TYPE_CHECKING:
@@ -73,6 +74,14 @@ class Ledger:
         """Processes that live and have not reported for too long."""
         return [pid for pid, (when, _) in self._live.items() if now - when > SILENT_AFTER]
 
+    def alarms(self) -> list[dict[str, Any]]:
+        """The alarms of the workers."""
+        return [
+            {"worker": figures["number"], **alarm}
+            for _, figures in self._live.values()
+            for alarm in figures.get("alarms") or ()
+        ]
+
     def problems(self) -> list[str]:
         """Why workers refuse mail."""
         return [f["problem"] for _, f in self._live.values() if f.get("problem")]
@@ -100,6 +109,10 @@ def gather(master: Supervisor) -> dict[str, float]:
     totals["workers_ready"] = sum(worker.ready.is_set() for worker in master.workers)
     totals["restarts"] = sum(worker.restarts for worker in master.workers)
     totals["uptime"] = round(now - master.started, 1)
+    for alarm in ALARMS:
+        totals.setdefault(f"alarm:{alarm}", 0)
+    for raised in master.health.alarms.report():
+        totals[f"alarm:{raised.alarm}"] += raised.count
     totals |= _memory(master.processes())
     for name, folder in (("spool_free", master.home.spool), ("log_free", master.home.log)):
         totals[name] = _free(folder)

@@ -7,14 +7,17 @@ import time
 from typing import TYPE_CHECKING
 
 from mta import metrics
+from mta.alarms import LOOK_EVERY, Alarms, Trouble
+from mta.clock import SystemClock
 from mta.supervisor import figures
 from mta.supervisor.http import Answer, HttpServer
 from mta.supervisor.workers import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mta.supervisor.master import Supervisor
 
-WATCH_EVERY = 2.0  # seconds between two looks at whether mail is taken
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -23,6 +26,8 @@ class Health:
 
     def __init__(self, master: Supervisor) -> None:
         self._master = master
+        self.alarms = Alarms(SystemClock(), say)
+        self.alarms.checks.append(self._silent)
         self.server = HttpServer(
             {"/metrics": self.metrics, "/healthz": self.healthz, "/readyz": self.readyz}
         )
@@ -36,8 +41,11 @@ class Health:
 
     async def healthz(self) -> Answer:
         """503 when a restart would help: a worker that lives has fallen silent."""
-        silent = self._master.ledger.silent(time.monotonic())
-        return _verdict([f"worker process {pid} does not answer" for pid in silent])
+        return _verdict([trouble.reason for trouble in self._silent()])
+
+    def _silent(self) -> Iterator[Trouble]:
+        for pid in self._master.ledger.silent(time.monotonic()):
+            yield Trouble("silent_worker", f"worker process {pid} does not answer")
 
     async def readyz(self) -> Answer:
         """503 while new mail would be refused or nobody is there to take it."""
@@ -52,10 +60,11 @@ class Health:
         return [f"worker {number} is not ready" for number in missing] + master.ledger.problems()
 
     async def watch(self) -> None:
-        """Tell when workers begin to refuse all mail, and when they take it again."""
+        """Tell when workers begin to refuse all mail and when they take it again, and of alarms."""
         told = False
         while True:
-            await asyncio.sleep(WATCH_EVERY)
+            await asyncio.sleep(LOOK_EVERY)
+            self.alarms.look()
             problems = self._master.ledger.problems()
             if problems and not told:
                 say("new mail is refused: " + "; ".join(dict.fromkeys(problems)))

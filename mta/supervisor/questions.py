@@ -77,6 +77,7 @@ class Questions:
             "log_dir": master.config.log_dir,
             "ready": not (reasons := master.health.reasons()),
             "not_ready": reasons,
+            "alarms": msgspec.to_builtins(master.health.alarms.report()) + master.ledger.alarms(),
             "totals": await asyncio.to_thread(figures.gather, master),
             "workers": workers,
         }

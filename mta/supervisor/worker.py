@@ -21,6 +21,7 @@ import msgspec
 import uvloop
 
 from mta import sharedmem
+from mta.alarms import LOOK_EVERY, Alarms
 from mta.clock import SystemClock
 from mta.config.load import from_json
 from mta.delivery.dispatcher import Dispatcher
@@ -81,6 +82,9 @@ class Worker:
             lambda line: channel.notify("fault", text=line),
         )
         self.faults.watch(self.loop)
+        self.alarms = Alarms(
+            self.clock, lambda line: channel.notify("fault", text=f"worker {orders.number}: {line}")
+        )
         self.listeners: list[Listener] = []
         self.hook_loader = HookLoader(self.clock)
         self.prepared: tuple[str, Hooks | None] = "", None  # text of a hook file, and its hooks
@@ -134,6 +138,7 @@ class Worker:
         self.sweeper.begin(self.acts.replace(acts))
         self.loop.add_reader(orders.wakers[orders.number], self._woken)
         self.loop.call_later(SWEEP_POOLS, self._housekeeping)
+        self.loop.call_later(LOOK_EVERY, self._look_for_troubles)
         # What lives now lives to the end: keep it out of every later collection.
         gc.collect()
         gc.freeze()
@@ -311,6 +316,10 @@ class Worker:
         self.failures.purge()
         self.loop.call_later(SWEEP_POOLS, self._housekeeping)
 
+    def _look_for_troubles(self) -> None:
+        self.loop.call_later(LOOK_EVERY, self._look_for_troubles)
+        self.alarms.look()
+
     # ------------------------------------------------------------------ requests
 
     async def answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
@@ -370,6 +379,7 @@ class Worker:
             "pickup_bad": self.pickup.bad if self.pickup else 0,
             **self.census.figures(self.dispatcher.flying),
             **shards,
+            **self.alarms.figures(),
             "oldest": self.census.oldest_us(),
             "problem": next((o.shard.problem for o in self.opened if o.shard.problem), None),
         }

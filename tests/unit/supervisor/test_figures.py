@@ -62,6 +62,20 @@ def test_maxima_are_not_summed() -> None:
     assert ledger.totals()["commit_seconds_max"] == 0.5
 
 
+def test_alarms_name_their_worker() -> None:
+    ledger = Ledger()
+    ledger.began(1)
+    ledger.began(2)
+    alarm = {"alarm": "overdue", "reason": "why", "count": 3, "seconds": 1.0}
+    ledger.take(1, {"number": 0, "alarms": []}, 0)
+    ledger.take(2, {"number": 1, "alarms": [alarm], "alarm:overdue": 3}, 0)
+    assert ledger.alarms() == [{"worker": 1, **alarm}]
+    assert ledger.totals() == {"alarm:overdue": 3}
+    ledger.ended(2)
+    assert not ledger.alarms()
+    assert not ledger.totals()
+
+
 def test_oldest_problems_and_silence() -> None:
     ledger = Ledger()
     ledger.began(1)
