@@ -10,18 +10,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+SUFFIX = ".zst"
 MAGIC = b"\x28\xb5\x2f\xfd"  # begins every zstd frame (RFC 8878 3.1.1)
 CHUNK = 64 << 10
 
 
 def name(number: int) -> str:
     """The file name of a segment."""
-    return f"{number:08}.zst"
+    return f"{number:08}{SUFFIX}"
 
 
 def numbers(folder: Path) -> list[int]:
     """The segments of a folder in order; none if it does not exist."""
-    found = (path.stem for path in folder.glob("*.zst"))
+    try:
+        found = [path.stem for path in folder.iterdir() if path.suffix == SUFFIX]
+    except FileNotFoundError:
+        return []
     return sorted(int(stem) for stem in found if stem.isdigit())
 
 
@@ -43,12 +47,13 @@ def frames(file: BinaryIO, offset: int) -> Iterator[tuple[int, int, bytes]]:
         offset = end
 
 
-def end_of_last(file: BinaryIO) -> int:
-    """Where the last whole frame ends, 0 if there is none; only the last ones are decompressed."""
+def last(file: BinaryIO) -> tuple[int, int]:
+    """(start, end) of the last whole frame, zeros if there is none; only the last ones are
+    decompressed."""
     before, offset = 0, 0
     while (end := _end_by_headers(file, offset)) is not None:
         before, offset = offset, end
-    return max((end for _, end, _ in frames(file, before)), default=before)
+    return max(((start, end) for start, end, _ in frames(file, before)), default=(before, before))
 
 
 def _end_by_headers(file: BinaryIO, offset: int) -> int | None:

@@ -1,10 +1,17 @@
 """Writing the log of one shard: frames are appended and synced, segments rotate and retire.
 
-All methods but `applied` and `position` are called in the committer's thread.
+All methods but `applied`, `position` and `trouble` are called in the committer's thread.
+
+What was synced is written once: nothing that may fail stands between the sync of a frame and its
+place in the bookkeeping. After a sync that failed nobody knows what the disk has, and a second one
+would say nothing of pages that the kernel has dropped: the frame is cut off, that is synced, and
+then it is written anew, to another segment.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING
@@ -40,12 +47,13 @@ class LogWriter:
         retain_age: float = 30 * 86400.0,
         level: int = 1,
     ) -> None:
-        """Open the last segment, or begin the first; a torn last frame is cut off.
+        """Find the end of the last segment; a torn last frame is cut off.
 
-        A segment is closed at `segment_bytes` or after `segment_age` seconds. Older segments go
-        when they make more than `retain_bytes` or were last written `retain_age` seconds ago, but
-        never one that recovery needs (see `applied`). SpoolLockedError if another writer has it:
-        what looks torn may be a frame that is being written.
+        A segment is closed at `segment_bytes` or after `segment_age` seconds. Closed segments go
+        when they make more than `retain_bytes` or were last written `retain_age` seconds ago (0
+        keeps all), but never one that recovery needs (see `applied`). SpoolLockedError if another
+        writer has it: what looks torn may be a frame that is being written. A log that can be read
+        but not written is opened; `append` tries again.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(folder / LOCK_FILE)
@@ -55,77 +63,125 @@ class LogWriter:
         self._compress = zstandard.ZstdCompressor(level=level, write_checksum=True).compress
         self._needed = 0  # segments from this one on are kept; 0: all
         self._next_look = 0.0
-        self._dirty = False  # what is behind `_offset` could not be cut off yet
         self._file = -1
-        existing = segments.numbers(folder)
-        if existing:
-            self._open_last(existing[-1])
-        else:
-            self._begin(1)
+        self._segment = self._offset = 0
+        self._began_us = clock.wall_us()
+        self._tail = b""  # the last frame, if nobody knows whether it was synced
+        self._dirty = False  # what is behind `_offset` could not be cut off yet
+        self._spoilt = False  # a sync of this segment failed
+        self._not_rotated = self._not_retired = ""
+        try:
+            self._find_end()
+            with contextlib.suppress(OSError):
+                self._open()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def position(self) -> Position:
         """The end of the log: where the next frame begins."""
         return self._segment, self._offset
 
+    @property
+    def trouble(self) -> str | None:
+        """What goes wrong with segments, for people; records are safe."""
+        return self._not_rotated or self._not_retired or None
+
     def append(self, lines: list[bytes]) -> Position:
         """Write and sync one frame; the position after it. On an OSError nothing was added."""
-        self._clean()
-        if self._is_full():
-            self._rotate()
         frame = self._compress(b"\n".join(lines) + b"\n")
+        self._open()
+        if self._spoilt or self._is_full():
+            self._rotate()
         try:
-            self._write(frame)
-            os.fdatasync(self._file)
+            self._write(frame, self._offset)
+            self._sync()
         except OSError:
             self._dirty = True
-            self._clean()
+            with contextlib.suppress(OSError):
+                self._clean()
             raise
         self._offset += len(frame)
-        self._retire()
         return self.position
 
     def applied(self, position: Position) -> None:
         """Everything before `position` is in the spool: older segments may be removed."""
         self._needed = max(self._needed, position[0])
 
+    def retire(self) -> None:
+        """Remove old segments, now and then. What fails is `trouble`, and is tried again."""
+        now = self._clock.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + RETENTION_INTERVAL
+        self._not_retired = ""
+        try:
+            for number in self._old():
+                self._remove(number)
+        except OSError as error:
+            self._cannot_go(error)
+
     def close(self) -> None:
         """Close the segment; what was torn by a failure is cut off at the next open."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        files, self._file, self._lock = (self._file, self._lock), -1, -1
+        for file in files:
+            if file >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(file)
 
-    def _open_last(self, number: int) -> None:
-        """Go on with a segment behind its last whole frame."""
-        path = self._folder / segments.name(number)
-        self._began_us = self._clock.wall_us()
-        with open(path, "rb") as file:
-            end = segments.end_of_last(file)
+    # -- the open segment
+
+    def _find_end(self) -> None:
+        """Go to the last whole frame of the last segment, which may never have been synced."""
+        existing = segments.numbers(self._folder)
+        if not existing:
+            return
+        self._segment, self._dirty = existing[-1], True
+        with open(self._folder / segments.name(self._segment), "rb") as file:
+            start, self._offset = segments.last(file)
+            file.seek(start)
+            self._tail = file.read(self._offset - start)
             for _, _, content in segments.frames(file, 0):
                 first = decode(content.partition(b"\n")[0])
                 self._began_us = first["time"] if first else self._began_us
                 break
-        self._file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        self._segment, self._offset = number, end
-        if os.fstat(self._file).st_size > end:
-            self._dirty = True
-            self._clean()
 
-    def _begin(self, number: int) -> None:
-        """Begin a segment."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        file = os.open(self._folder / segments.name(number), flags, 0o600)
+    def _open(self) -> None:
+        """See to a segment that is whole and can be appended to; OSError."""
+        if self._file < 0 and self._segment:
+            path = self._folder / segments.name(self._segment)
+            with contextlib.suppress(FileNotFoundError):
+                self._file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        if self._file < 0 or not os.fstat(self._file).st_nlink:  # somebody has removed it
+            self._begin()
+        self._clean()
+
+    def _rotate(self) -> None:
+        """Begin the next segment; where that is not possible, go on with this one."""
+        try:
+            self._begin()
+            self._not_rotated = ""
+        except OSError as error:
+            self._not_rotated = f"the log cannot begin a new segment: {_said(error)}"
+
+    def _begin(self) -> None:
+        """Begin the next segment."""
+        number = max(self._segment, *segments.numbers(self._folder), 0) + 1
+        path = self._folder / segments.name(number)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             self._sync_folder()
         except OSError:
             os.close(file)
+            with contextlib.suppress(OSError):
+                path.unlink()
             raise
         if self._file >= 0:
-            os.close(self._file)
+            with contextlib.suppress(OSError):
+                os.close(self._file)
         self._file, self._segment, self._offset = file, number, 0
+        self._tail, self._dirty, self._spoilt = b"", False, False
         self._began_us = self._clock.wall_us()
 
     def _sync_folder(self) -> None:
@@ -141,43 +197,72 @@ class LogWriter:
         age = self._clock.wall_us() - self._began_us
         return self._offset >= self._segment_bytes or age >= self._segment_age * 1e6
 
-    def _rotate(self) -> None:
-        following = segments.numbers(self._folder)[-1] + 1
-        self._begin(following)
-
-    def _write(self, data: bytes) -> None:
-        view, at = memoryview(data), self._offset
+    def _write(self, data: bytes, at: int) -> None:
+        view = memoryview(data)
         while view:
             written = os.pwrite(self._file, view, at)
+            if not written:
+                raise OSError(errno.EIO, "nothing was written")
             view, at = view[written:], at + written
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._file)
+        except OSError:
+            self._spoilt = True
+            raise
 
     def _clean(self) -> None:
         """Cut off what a failed append left, so that trying again adds it once."""
         if self._dirty:
             os.ftruncate(self._file, self._offset)
-            os.fdatasync(self._file)
-            self._dirty = False
+            self._write(self._tail, self._offset - len(self._tail))
+            self._sync()
+            self._dirty, self._tail = False, b""
 
-    def _retire(self) -> None:
-        """Remove old segments, now and then."""
-        now = self._clock.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + RETENTION_INTERVAL
+    # -- closed segments
+
+    def _old(self) -> list[int]:
+        """Closed segments that are to go, the oldest first."""
         oldest_us = self._clock.wall_us() - self._retain_age * 1e6
-        total = 0
+        total, old = 0, list[int]()
         for number in reversed(segments.numbers(self._folder)):
-            path = self._folder / segments.name(number)
-            found = path.stat()
+            if number >= self._segment:
+                continue
+            try:
+                found = (self._folder / segments.name(number)).stat()
+            except FileNotFoundError:  # somebody was quicker
+                continue
             total += found.st_size
-            old = total > self._retain_bytes or found.st_mtime * 1e6 < oldest_us
-            if old and number < min(self._needed, self._segment):
-                path.unlink()
+            too_much = self._retain_bytes and total > self._retain_bytes
+            too_old = self._retain_age and found.st_mtime * 1e6 < oldest_us
+            if (too_much or too_old) and number < self._needed:
+                old.insert(0, number)
+        return old
+
+    def _remove(self, number: int) -> None:
+        try:
+            (self._folder / segments.name(number)).unlink(missing_ok=True)
+        except OSError as error:
+            self._cannot_go(error)
+
+    def _cannot_go(self, error: OSError) -> None:
+        self._not_retired = f"old segments of the log cannot be removed: {_said(error)}"
+
+
+def _said(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}"
 
 
 def _lock(path: Path) -> int:
     """A descriptor that holds the lock of a log's folder."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from functools import partial
 from queue import SimpleQueue
@@ -35,8 +36,17 @@ class FrameLog(Protocol):
         """Everything before `position` is in the spool: it is not needed for recovery."""
         ...
 
+    @property
+    def trouble(self) -> str | None:
+        """What goes wrong beside the records themselves, for people."""
+        ...
+
+    def retire(self) -> None:
+        """Remove what is too old, now and then; raises nothing."""
+        ...
+
     def close(self) -> None:
-        """Close the segment."""
+        """Close the segment; raises nothing."""
         ...
 
 
@@ -97,6 +107,7 @@ class Committer:
             self._wake(partial(self._finished, job))
             if job.close:
                 return
+            self._log.retire()  # when nobody waits for a frame or a sync
 
     def _do(self, job: Job) -> None:
         try:
@@ -114,6 +125,9 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - as above
             job.frame_error = error
         if job.close:
-            self._store.close()
-            self._bodies.close()
-            self._log.close()
+            self._close()
+
+    def _close(self) -> None:
+        for part in (self._store, self._bodies, self._log):
+            with contextlib.suppress(Exception):  # what was promised is synced
+                part.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rocksdict import WriteBatch
 
+from mta.alarms import Trouble
 from mta.spool import keys, segments
 from mta.spool.bodies import BodyReader, BodyStore
 from mta.spool.corrupt import Corrupt
@@ -19,7 +20,7 @@ from mta.spool.store import Store
 from mta.spool.young import Young
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mta.clock import Clock
@@ -113,6 +114,12 @@ class Shard(Reads):
     @on_corrupt.setter
     def on_corrupt(self, report: OnCorrupt | None) -> None:
         self._corrupt.report = report
+
+    def troubles(self) -> Iterator[Trouble]:
+        """What operators should know of."""
+        trouble = self.log_end.trouble
+        if trouble:
+            yield Trouble("log_segments", f"shard {self.number}: {trouble}")
 
     def require_free(self, octets: int) -> None:
         """Refuse new mail below so much free space, from now on."""

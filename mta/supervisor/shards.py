@@ -60,11 +60,12 @@ def _open(
     loop: asyncio.AbstractEventLoop,
     make_dsn: MakeDsn,
 ) -> Opened:
+    segment_bytes, retain_bytes = wiring.log_sizes(config, shards)
     log = LogWriter(
         Path(config.log_dir) / f"shard-{number:04}",
-        segment_bytes=config.log.segment_size,
+        segment_bytes=segment_bytes,
         segment_age=config.log.segment_age,
-        retain_bytes=config.log.retain_size // shards,
+        retain_bytes=retain_bytes,
         retain_age=config.log.retain_age,
         level=config.log.level,
         clock=clock,

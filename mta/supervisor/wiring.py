@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mta.config.schema import Config, Retry
     from mta.model import Message
 
+SMALLEST_SEGMENT = 65_536  # octets, of the log
 SPOOL_SHARE = 0.25  # of the memory cap, for RocksDB
 
 
@@ -78,6 +79,15 @@ def shard_options(config: Config, shards: int) -> ShardOptions:
         min_free_bytes=config.disk.min_free,
         corrupt_folder=Path(config.home) / "corrupt",
     )
+
+
+def log_sizes(config: Config, shards: int) -> tuple[int, int]:
+    """Octets of a log segment, and of a shard's closed ones; 0 keeps all.
+
+    Only whole segments can go, so they are no larger than a quarter of what is kept.
+    """
+    size, kept = config.log.segment_size, -(-config.log.retain_size // shards)
+    return (min(size, max(SMALLEST_SEGMENT, kept // 4)) if kept else size), kept
 
 
 def server_options(

@@ -21,7 +21,7 @@ import msgspec
 import uvloop
 
 from mta import sharedmem
-from mta.alarms import LOOK_EVERY, Alarms
+from mta.alarms import LOOK_EVERY, Alarms, Trouble
 from mta.clock import SystemClock
 from mta.config.load import from_json
 from mta.delivery.dispatcher import Dispatcher
@@ -55,7 +55,7 @@ from mta.supervisor.shards import open_shards
 from mta.supervisor.workers import Orders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mta.config.schema import Config
     from mta.hooks.runner import Hooks
@@ -131,6 +131,7 @@ class Worker:
         )
         self._wire_delivery()
         self._wire_queues()
+        self.alarms.checks.append(self._troubles_of_shards)
         self.hooks = WorkerHooks(self)
         self.hooks.use(hooks, config)  # before the loop's next turn, in which loaders read
         self._wire_reception()
@@ -315,6 +316,10 @@ class Worker:
         self.dispatcher.sweep()
         self.failures.purge()
         self.loop.call_later(SWEEP_POOLS, self._housekeeping)
+
+    def _troubles_of_shards(self) -> Iterator[Trouble]:
+        for opened in self.opened:
+            yield from opened.shard.troubles()
 
     def _look_for_troubles(self) -> None:
         self.loop.call_later(LOOK_EVERY, self._look_for_troubles)

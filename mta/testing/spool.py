@@ -111,6 +111,14 @@ class MemoryLog:
         """Note what recovery does not need."""
         self.safe = position
 
+    @property
+    def trouble(self) -> str | None:
+        """None."""
+        return None
+
+    def retire(self) -> None:
+        """Nothing is too old."""
+
     def close(self) -> None:
         """Note that it was closed."""
         self.closed = True

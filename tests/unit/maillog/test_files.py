@@ -137,6 +137,7 @@ def test_a_segment_ends_with_its_age(tmp_path: Path, clock: FakeClock) -> None:
 def retire(writer: LogWriter, clock: FakeClock) -> None:
     clock.advance(61)
     writer.append([line(clock, "x")])
+    writer.retire()
 
 
 def test_old_segments_go_by_size_but_not_those_that_recovery_needs(
@@ -336,11 +337,11 @@ def test_the_end_is_found_without_reading_all(
 
     monkeypatch.setattr(segments, "_frame", counted)
     with open(segment(tmp_path, 1), "rb") as file:
-        assert segments.end_of_last(file) == ends[-1][1]
+        assert segments.last(file) == (ends[-2][1], ends[-1][1])
         for cut in range(1, 200, 7):  # whatever is left of the last one
             torn = io.BytesIO(segment(tmp_path, 1).read_bytes()[:-cut])
-            assert segments.end_of_last(torn) == ends[-2][1]
+            assert segments.last(torn)[1] == ends[-2][1]
         read.clear()
-        segments.end_of_last(file)
+        segments.last(file)
     assert read == [ends[-2][1], ends[-1][1]]  # the last one, and what may follow
-    assert segments.end_of_last(io.BytesIO()) == 0
+    assert segments.last(io.BytesIO()) == (0, 0)

@@ -197,6 +197,14 @@ def test_closing_a_shard_that_cannot_write_ends_and_says_so(bench: SpoolBench) -
     again.close()
 
 
+def test_closing_ends_whatever_cannot_be_closed(bench: SpoolBench) -> None:
+    for part in (bench.shard._store, bench.memory_log):
+        fault = Fault(part, "close", OSError(errno.EIO, "Input/output error"))
+    assert bench.close() is None
+    assert fault.calls == 1
+    bench.memory_log.closed = True
+
+
 def test_a_short_disk_refuses_mail_and_lets_outcomes_through(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize

@@ -27,3 +27,20 @@ def test_beside_the_contents_that_are_kept_two_largest_messages_find_room(
     sizes = [("queue.body_memory", budget), ("smtpd.max_size", largest)]
     config = load(None, sizes, tmp_path)
     assert wiring.kept_bodies(config) * KEPT_BODIES == pytest.approx(kept, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "shards", "sizes"),
+    [
+        ("0", 8, (64_000_000, 0)),  # all
+        ("20GB", 8, (64_000_000, 2_500_000_000)),
+        ("100MB", 8, (3_125_000, 12_500_000)),  # not all at once with the first segment
+        ("1MB", 8, (65_536, 125_000)),
+        ("3B", 8, (65_536, 1)),
+    ],
+)
+def test_a_shards_part_of_the_log(
+    tmp_path: Path, kept: str, shards: int, sizes: tuple[int, int]
+) -> None:
+    config = load(None, [("log.retain_size", kept)], tmp_path)
+    assert wiring.log_sizes(config, shards) == sizes
