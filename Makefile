@@ -1,4 +1,4 @@
-# demo test test-debug check bench docs build; `make help` lists them
+# demo test test-debug check torture bench docs build; `make help` lists them
 PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find mta -name '*.pyx' -o -name '*.pxd')
@@ -8,7 +8,7 @@ SOME := $(patsubst %,tests/scenarios/test_%.py,delivery extensions transports)
 JOBS ?= 4
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help build demo test test-debug test-unit check bench docs lock clean
+.PHONY: help build demo test test-debug test-unit check torture bench docs lock clean
 
 help:            ## list the verbs
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,11 +37,15 @@ check: build     ## ruff, mypy, import-linter, cython-lint
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint $(COMPILED)
 
+torture: build   ## faults on purpose, for hours; rows go to tests/torture/results
+	@$(BIN)/python -m tests.torture all
+
 bench: build     ## the benchmark suite, about an hour; figures go to bench/results
 	@$(BIN)/python -m bench
 
 docs: build      ## the generated references
 	@$(BIN)/python tools/reference.py
+	@$(BIN)/python tools/reliability.py
 
 lock:            ## pin what development and CI use
 	@$(BIN)/uv pip compile -q --extra dev --no-header --no-annotate --no-emit-index-url \
