@@ -7,14 +7,13 @@ segment is gone is looked for there.
 
 from __future__ import annotations
 
-import threading
 from functools import partial
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from mta._speedups import bodylog
 from mta.errors import SpoolDamagedError, SpoolError
 from mta.spool import segments
+from mta.spool.aside import Aside
 from mta.spool.segments import Run, Segments
 
 if TYPE_CHECKING:
@@ -155,8 +154,8 @@ class BodyStore:
         self.segments.close()
 
 
-class BodyReader:
-    """A thread that reads bodies ahead and prepares files, for any number of shards of a worker.
+class BodyReader(Aside):
+    """A thread that reads bodies ahead, for any number of shards of a worker.
 
     Point reads of RocksDB hold the GIL, so a request is read in slices: the loop gets its turn.
     """
@@ -164,28 +163,12 @@ class BodyReader:
     SLICE = 8
 
     def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
-        self._wake = wake
-        self._work: SimpleQueue[Callable[[], Callable[[], None]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="mta-bodies", daemon=True)
-        self._thread.start()
+        super().__init__("mta-bodies", wake)
 
     def read(self, store: BodyStore, messages: list[Message], done: ReadDone) -> None:
         """Read bodies; `done(bodies by id, error)` runs on the loop; what is gone is left out."""
         wanted = [(message.id, message.place, message.size) for message in messages]
-        self._work.put(partial(self._read, store, wanted, done))
-
-    def work(self, job: Callable[[], Callable[[], None]]) -> None:
-        """Run `job` here, and what it gives back on the loop."""
-        self._work.put(job)
-
-    def close(self) -> None:
-        """End the thread after what was asked for."""
-        self._work.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (job := self._work.get()) is not None:
-            self._wake(job())
+        self.work(partial(self._read, store, wanted, done))
 
     def _read(
         self, store: BodyStore, wanted: list[tuple[bytes, int, int]], done: ReadDone

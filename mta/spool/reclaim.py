@@ -2,12 +2,14 @@
 
 A segment of which little is live, while much of the disk is wasted, is emptied: its bodies go to
 RocksDB, which is made for what stays long. While that lasts (`moving`, kept as a row for a
-restart) deletions name both places. One step at a time; reading is the reader thread's.
+restart) deletions name both places. One step at a time; reading is the reader thread's, and files
+are made and removed in a thread of their own, so that no read waits for that.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,13 @@ from mta._speedups import bodylog
 from mta.errors import SpoolBusyError, SpoolError
 from mta.spool import keys, record, segments
 from mta.spool.changes import BODIES
+from mta.spool.segments import KEPT_FREE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mta.clock import Clock
+    from mta.spool.aside import Aside
     from mta.spool.bodies import BodyReader, BodyStore
     from mta.spool.cycle import CallLater, Cycle, Wake
     from mta.spool.segments import Segment
@@ -30,6 +35,8 @@ AGAIN = 1.0  # s until what failed is tried again
 STEP = 32  # bodies read and moved at a time
 SPARSE = 4  # a segment is emptied when less than 1/4 of it is live
 ALLOWED = 4  # segments of waste that are left alone
+REST = 3.0  # times what a step of a preparation took: the disk is the others' meanwhile
+LONGEST_REST = 1.0  # s
 
 
 class Reclaim:
@@ -41,16 +48,22 @@ class Reclaim:
         bodies: BodyStore,
         cycle: Cycle,
         reader: Callable[[], BodyReader],
+        files: Callable[[], Aside],
+        clock: Clock,
         wake: Wake,
         call_later: CallLater,
     ) -> None:
+        """`reader` and `files` give the threads of those names."""
         self._store, self._bodies, self._cycle = store, bodies, cycle
-        self._reader, self._call_later = reader, call_later
+        self._reader, self._files = reader, files
+        self._clock, self._call_later = clock, call_later
         self._segments = bodies.segments
         self._preparing = self._stopped = False
+        self._ended = threading.Event()  # as `_stopped`, for the thread
         self._moving: Segment | None = None
         self._left: set[int] = set()  # segments with bodies that could not be read
         bodies.on_low = self._prepare
+        self._segments.on_free = self.trim
         for key, _ in store.settings(keys.MOVING, keys.above(keys.MOVING)):
             segment = self._segments.table.get(keys.parse_u32(key[-4:]))
             if segment is not None:
@@ -61,8 +74,9 @@ class Reclaim:
             wake(partial(self._count, b""))  # a shard may be opened in another thread
 
     def stop(self) -> None:
-        """Begin nothing more: the shard is closing."""
+        """Begin nothing more, and give up what is being prepared: the shard is closing."""
         self._stopped = True
+        self._ended.set()
 
     # -- files
 
@@ -70,20 +84,27 @@ class Reclaim:
         if not (self._preparing or self._stopped):
             self._preparing = True
             number, old = self._segments.claim()
-            self._reader().work(partial(self._make, number, old))
+            self._files().work(partial(self._make, number, old))
 
     def _make(self, number: int, old: Segment | None) -> Callable[[], None]:
-        """In the reader's thread."""
+        """In the thread for files."""
         try:
-            made = self._segments.prepare(number, old)
-        except OSError:
+            made = self._segments.prepare(number, old, self._rest, self._clock)
+        except (OSError, _EndedError):
             return partial(self._not_made, old)
         return partial(self._made, made)
+
+    def _rest(self, done: float, took: float) -> None:
+        """Leave the disk to others between two steps, unless mail wants the segment soon."""
+        if self._ended.is_set():
+            raise _EndedError
+        if done > self._segments.due():
+            self._ended.wait(min(took * REST, LONGEST_REST))
 
     def _not_made(self, old: Segment | None) -> None:
         """Without a segment bodies go to RocksDB."""
         if old is not None:
-            self._segments.free.append(old)
+            self._not_removed(old)
         self._call_later(AGAIN, self._allow)
 
     def _allow(self) -> None:
@@ -95,9 +116,35 @@ class Reclaim:
             os.close(segment.file)
             return
         self._segments.spare = segment
-        for surplus in self._segments.surplus():
-            self._reader().work(partial(_remove, surplus))
         self.look()
+
+    def trim(self) -> None:
+        """Remove files that are not needed."""
+        if not self._stopped:
+            for surplus in self._segments.surplus(KEPT_FREE):
+                self._files().work(partial(self._remove, surplus))
+
+    def _remove(self, segment: Segment) -> Callable[[], None]:
+        """In the thread for files."""
+        try:
+            segments.remove(segment)
+        except OSError:
+            return partial(self._not_removed, segment)
+        return partial(self._removed, segment)
+
+    def _removed(self, segment: Segment) -> None:
+        """Close it behind whatever is being read."""
+        if self._stopped:
+            os.close(segment.file)
+        else:
+            self._reader().work(partial(_close, segment))
+
+    def _not_removed(self, segment: Segment) -> None:
+        """The file stays free, to be used again."""
+        if self._stopped:
+            os.close(segment.file)
+        else:
+            self._segments.free.append(segment)
 
     # -- what a restart has to find out
 
@@ -209,8 +256,12 @@ class Reclaim:
         self.look()
 
 
-def _remove(segment: Segment) -> Callable[[], None]:
-    segments.remove(segment)
+class _EndedError(Exception):
+    """The shard is closing."""
+
+
+def _close(segment: Segment) -> Callable[[], None]:
+    os.close(segment.file)
     return _nothing
 
 

@@ -30,6 +30,7 @@ cdef class Segments:
     cdef public list free
     cdef public Segment active, spare
     cdef public bint counted
+    cdef public object on_free
     cdef long long _last
 
     @cython.locals(segment=Segment, unit=cython.longlong)

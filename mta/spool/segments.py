@@ -4,22 +4,28 @@ A place is the segment's number (u32) and the body's first unit in it (u32), nev
 used once: a file gets a new one with each use, so a place that is known nowhere else leads to
 nothing. Which records are live is a bit for each unit; setting or clearing one twice is harmless.
 
-All methods are called on the loop, but `prepare`, `write` and `read`.
+All methods are called on the loop, but `prepare`, `due`, `write`, `read` and `remove`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from mta._speedups import bodylog
+from mta.spool import zeros
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from mta.clock import Clock
+
+    Rest = Callable[[float, float], None]  # see `zeros.make`
+
 SUFFIX = ".bodies"
-KEPT_FREE = 2  # empty files kept for use; others are removed
-ZEROS = bytes(1 << 20)
+KEPT_FREE = 2  # empty files kept for use while there is room; others are removed
 
 
 class Segment:
@@ -86,6 +92,7 @@ class Segments:
         self.active: Segment | None = None
         self.spare: Segment | None = None
         self.counted = True  # whether the bits of old segments are complete
+        self.on_free: Callable[[], None] | None = None  # a file has become free
         self._last = 0
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             self._take_up(path)
@@ -158,6 +165,8 @@ class Segments:
             return
         if segment is not self.active and self.table.pop(segment.number, None) is not None:
             self.free.append(segment)
+            if self.on_free is not None:
+                self.on_free()
 
     def all_counted(self) -> None:
         """Every live record has its bit: what has none may go."""
@@ -172,12 +181,17 @@ class Segments:
         self._last += 1
         return self._last, self.free.pop() if self.free else None
 
-    def surplus(self) -> list[Segment]:
-        """Free files that are to be removed."""
-        taken, self.free = self.free[KEPT_FREE:], self.free[:KEPT_FREE]
+    def surplus(self, kept: int) -> list[Segment]:
+        """Free files beyond `kept`, which are to be removed."""
+        taken, self.free = self.free[kept:], self.free[:kept]
         return taken
 
-    def prepare(self, number: int, old: Segment | None) -> Segment:
+    def due(self) -> float:
+        """The share of the next segment that should be prepared by now: it is wanted at 1."""
+        active = self.active
+        return 1.0 if active is None else active.end * 2 / active.room - 1
+
+    def prepare(self, number: int, old: Segment | None, rest: Rest, clock: Clock) -> Segment:
         """A segment whose blocks are all written once, so that syncing it moves no metadata."""
         path = self.folder / f"{number:010}{SUFFIX}"
         if old is not None:
@@ -185,7 +199,8 @@ class Segments:
             old.path = path
             file, room = old.file, old.room
         else:
-            file, room = _written(path, self.room * bodylog.UNIT), self.room
+            file = zeros.make(path, self.room * bodylog.UNIT, rest, clock)
+            room = self.room
         sync_folder(self.folder)
         return Segment(path, number, file, room)
 
@@ -221,24 +236,10 @@ def read_any(segment: Segment, place: int) -> tuple[bytes, bytes] | None:
 
 
 def remove(segment: Segment) -> None:
-    """Remove a file that is not needed."""
-    os.close(segment.file)
+    """Remove a file that is not needed and give back its blocks; its descriptor stays open."""
     segment.path.unlink(missing_ok=True)
-
-
-def _written(path: Path, octets: int) -> int:
-    """A new file of zeros; OSError, and no file, if the disk has no room."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(file, 0, octets)
-        for at in range(0, octets, len(ZEROS)):
-            os.pwrite(file, ZEROS[: octets - at], at)
-        os.fdatasync(file)
-    except OSError:
-        os.close(file)
-        path.unlink(missing_ok=True)
-        raise
-    return file
+    with contextlib.suppress(OSError):  # closing it does the same
+        os.ftruncate(segment.file, 0)
 
 
 def sync_folder(folder: Path) -> None:

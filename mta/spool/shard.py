@@ -10,6 +10,7 @@ from rocksdict import WriteBatch
 
 from mta.alarms import Trouble
 from mta.spool import keys, segments
+from mta.spool.aside import Aside
 from mta.spool.bodies import BodyReader, BodyStore
 from mta.spool.corrupt import Corrupt
 from mta.spool.cycle import CallLater, Cycle, ShardStats
@@ -51,13 +52,21 @@ class Shard(Reads):
         self.log_end = log
         self._store, self._clock, self._wake, self._reader = store, clock, wake, reader
         self._own_reader: BodyReader | None = None
+        self._file_thread: Aside | None = None
         self._bodies = BodyStore(store, options)
         self._cycle = Cycle(store, self._bodies, log, options, clock, wake, call_later)
         self._space = Space(store.folder, options.min_free_bytes, clock)
         corrupt = options.corrupt_folder or store.folder.parent.parent / "corrupt"
         self._corrupt = Corrupt(store, self._bodies, self._cycle, corrupt)
         self._reclaim = Reclaim(
-            store, self._bodies, self._cycle, self._body_reader, wake, call_later
+            store,
+            self._bodies,
+            self._cycle,
+            self._body_reader,
+            self._files,
+            clock,
+            wake,
+            call_later,
         )
         self._load_logged()
         self._young = Young(store, self._cycle, call_later, self._expires_ahead)
@@ -203,6 +212,11 @@ class Shard(Reads):
             self._reader = self._own_reader = BodyReader(self._wake)
         return self._reader
 
+    def _files(self) -> Aside:
+        if self._file_thread is None:
+            self._file_thread = Aside(f"mta-files-{self.number}", self._wake)
+        return self._file_thread
+
     # -- the end
 
     def flush_now(self) -> None:
@@ -214,6 +228,9 @@ class Shard(Reads):
         self._closing = True
         self._young.close()
         self._reclaim.stop()
+        if self._file_thread is not None:
+            self._file_thread.close()
+            self._file_thread = None
         if self._own_reader is not None:
             self._own_reader.close()
             self._own_reader = self._reader = None

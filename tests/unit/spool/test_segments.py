@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from mta._speedups import bodylog
 from mta.errors import SpoolBusyError
 from mta.model import Message, Recipient, Where
-from mta.spool import ShardOptions, keys, recover
-from mta.testing.spool import SpoolBench
+from mta.spool import ShardOptions, keys, recover, zeros
+from mta.spool.segments import KEPT_FREE
+from mta.testing.spool import SpoolBench, descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,11 +50,12 @@ def prepared(bench: SpoolBench) -> None:
 
 
 def rest(bench: SpoolBench) -> None:
-    """Let the reader's thread do all it was asked for."""
-    done: list[int] = []
-    bench.shard._body_reader().work(lambda: lambda: done.append(1))
-    while not done:
-        bench.loop.wait()
+    """Let the threads for files and for reading do all they were asked for."""
+    for thread in (bench.shard._files, bench.shard._body_reader):
+        done: list[int] = []
+        thread().work(lambda done=done: lambda: done.append(1))  # type: ignore[misc]
+        while not done:
+            bench.loop.wait()
 
 
 def send(bench: SpoolBench, count: int = 1, size: int = BODY) -> list[Recipient]:
@@ -239,6 +243,107 @@ def test_without_room_for_a_segment_bodies_go_to_rocksdb(
     (two,) = send(bench)
     assert two.message.place
     bench.close()
+
+
+def files_of(bench: SpoolBench) -> list[str]:
+    return sorted(path.name for path in bench.shard._bodies.segments.folder.iterdir())
+
+
+def test_files_that_nobody_needs_go_when_their_mail_has_left(bench: SpoolBench) -> None:
+    sent = send(bench, 6 * FULL)
+    assert len(files_of(bench)) >= 6
+    close(bench, sent)
+    rest(bench)
+    segments = bench.shard._bodies.segments
+    assert len(segments.free) == KEPT_FREE
+    kept = len(segments.free) + len(segments.table) + (segments.spare is not None)
+    assert len(files_of(bench)) == kept <= KEPT_FREE + 2
+    (again,) = send(bench)
+    assert bench.shard.body(again.message) == again.message.body
+
+
+def test_files_that_nobody_needs_go_after_a_restart(bench: SpoolBench) -> None:
+    sent = send(bench, 6 * FULL)
+    for one in sent:
+        bench.shard.close(one, b"end")
+    bench.commit()
+    again = crashed(bench)
+    while not again.shard._bodies.segments.counted:
+        again.loop.advance(0.1, again.shard)
+    rest(again)
+    assert len(files_of(again)) <= KEPT_FREE + 1
+    again.close()
+
+
+def test_a_descriptor_is_closed_with_its_file(bench: SpoolBench) -> None:
+    sent = send(bench, 6 * FULL)
+    before = descriptors()
+    gone = len(files_of(bench))
+    close(bench, sent)
+    rest(bench)
+    rest(bench)  # they are closed by the reader, when the loop knows
+    gone -= len(files_of(bench))
+    assert gone > 0
+    assert descriptors() == before - gone
+
+
+def test_bodies_are_read_while_a_segment_is_prepared(
+    bench: SpoolBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = send(bench)
+    gate = threading.Event()
+    make = zeros.make
+    monkeypatch.setattr(zeros, "make", lambda *how: gate.wait(180) and make(*how))
+    bench.shard._reclaim._prepare()
+    answers: list[object] = []
+    bench.shard.read_bodies([one.message], lambda *answer: answers.append(answer))
+    bench.loop.wait()
+    assert answers == [({one.message.id: one.message.body}, None)]
+    gate.set()
+    rest(bench)
+
+
+class Ended(threading.Event):
+    """Notes how long it is waited for, instead of waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return self.is_set()
+
+
+def test_a_preparation_leaves_the_disk_to_others_unless_mail_waits_for_it(
+    bench: SpoolBench,
+) -> None:
+    reclaim, segments = bench.shard._reclaim, bench.shard._bodies.segments
+    ended = Ended()
+    assert segments.active is None
+    reclaim._ended = ended
+    reclaim._rest(0.9, 0.1)
+    assert ended.waits == []  # there is none at all
+    reclaim._ended = threading.Event()
+    send(bench, FULL // 2 + 1)
+    assert segments.active is not None
+    assert 0.0 < segments.due() < 0.5
+    reclaim._ended = ended
+    reclaim._rest(0.5, 0.1)
+    reclaim._rest(0.5, 100.0)
+    assert ended.waits == [pytest.approx(0.3), 1.0]
+    send(bench, FULL // 2 - 2)
+    assert segments.due() > 0.5
+    reclaim._rest(0.5, 0.1)
+    assert len(ended.waits) == 2
+
+
+def test_a_shard_that_closes_does_not_wait_for_a_preparation(tmp_path: Path) -> None:
+    bench = SpoolBench(tmp_path, options=replace(OPTIONS, segment_bytes=64 << 20))
+    bench.shard._reclaim._prepare()
+    bench.shard._reclaim.stop()
+    assert bench.close() is None
+    assert files_of(bench) == []
 
 
 def test_a_dsn_lies_in_a_segment_too(bench: SpoolBench) -> None:
