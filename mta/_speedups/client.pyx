@@ -443,7 +443,7 @@ cdef class ClientCore:
             tx._fill((552, "5.3.4", text, "MAIL"))  # RFC 1870 6.1
         elif tx.flags & FLAG_BINARYMIME and not self._takes_binary():
             # RFC 3030 3
-            tx._fill((554, "5.6.1", "binary content, and the server has no BINARYMIME", "MAIL"))
+            tx._fill((554, "5.6.3", "binary content, and the server has no BINARYMIME", "MAIL"))
         elif tx.flags & (FLAG_EIGHT_BIT | FLAG_BINARYMIME) == FLAG_EIGHT_BIT \
                 and not self.capabilities & CAN_8BITMIME:
             # RFC 6152 3

@@ -233,7 +233,7 @@ class Delivery(Section, frozen=True):
     ] = ""
     convert_binary: Annotated[
         Literal["bounce", "convert"],
-        doc("BINARYMIME content for a server without it: bounce with 5.6.1, or convert it"),
+        doc("BINARYMIME content for a server without it: bounce with 5.6.3, or convert it"),
     ] = "convert"
     chunking: Annotated[
         Literal["never", "needed", "always", "eager"],

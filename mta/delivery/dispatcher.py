@@ -223,9 +223,17 @@ class Dispatcher(Feeder):
         return min((d.until for d in dead if d), default=self.clock.monotonic() + REST)
 
     def _release(self, pool: Pool) -> None:
+        """Give a connection's lease back once its socket is closed: in the loop's next turn.
+
+        Until then the server still counts it: whoever got the lease would be one too many there.
+        """
+        self.loop.call_soon(self._released, pool)
+
+    def _released(self, pool: Pool) -> None:
         self.gate.disconnected(pool.ready.name)
         if self.denied:
             self.released(pool.ready.name)
+        self._wake_pool(pool)  # behind those who have waited for the lease
 
     # ------------------------------------------------------------------ the Feeder
 
@@ -262,7 +270,6 @@ class Dispatcher(Feeder):
             del pool.connections[connection]
             pool.idle.pop(connection, None)
             self._release(pool)
-            self._wake_pool(pool)
             return
         if self.draining:  # it was cut off by us, which says nothing of its host
             pool.dialling -= 1

@@ -1,7 +1,9 @@
 """Transfer encodings for raw octets: 8-bit content for a server without 8BITMIME (RFC 6152 3),
 binary content for one without BINARYMIME (RFC 3030 3).
 
-Only what has to be is touched; all else stays byte for byte.
+Only what has to be is touched; all else stays byte for byte. What is not understood for certain
+(a line that is no field, a field given twice, a boundary that never comes) is not converted at all:
+a bounce tells the sender, a message that was changed by mistake tells nobody.
 """
 
 from __future__ import annotations
@@ -10,21 +12,21 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
-from email.parser import BytesHeaderParser
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from email.message import Message
+from mta._speedups.headers import scan
+from mta.delivery.mimetype import MimeType, NotUnderstoodError, parse_type, without_comments
 
 __all__ = ["to_seven_bit", "to_text"]
 
 Clean = Callable[[bytes], bool]  # whether octets may stay as they are
 
-ENCODING_FIELD = re.compile(
-    rb"^content-transfer-encoding:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n", re.I | re.M
-)
+FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)\r\n")  # RFC 5322 2.2, 4.5
 NO_TEXT = re.compile(rb"\0|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")  # RFC 2045 2.7
-UNLABELLED = b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\n"  # RFC 1428
+PLAIN_ENCODINGS = ("7bit", "8bit", "binary")
+MIME_VERSION = b"MIME-Version: 1.0\r\n"
+UNLABELLED = b"Content-Type: text/plain; charset=unknown-8bit\r\n"  # RFC 1428
+TEXT, MESSAGE = MimeType("text", "plain", None), MimeType("message", "rfc822", None)
 MAX_DEPTH = 20
 HIGH_OCTETS = bytes(range(128, 256))
 TO_ASCII = bytes.maketrans(HIGH_OCTETS, b"?" * 128)
@@ -33,19 +35,21 @@ TO_ASCII = bytes.maketrans(HIGH_OCTETS, b"?" * 128)
 def to_seven_bit(content: bytes) -> bytes | None:
     """The message with 7-bit content only; None if that would take more than transfer encodings.
 
-    So it is with 8-bit octets in a header, signed parts, and parts that are labelled wrongly.
+    So it is with 8-bit octets in a header, signed parts, and whatever is labelled wrongly or in a
+    way that is not understood.
     """
-    try:
-        return _entity(content, 0, bytes.isascii)
-    except _NotConvertibleError:
-        return None
+    return _converted(content, bytes.isascii)
 
 
 def to_text(content: bytes) -> bytes | None:
     """Binary content as 7-bit lines; None as for `to_seven_bit`."""
+    return _converted(content, _is_text)
+
+
+def _converted(content: bytes, clean: Clean) -> bytes | None:
     try:
-        return _entity(content, 0, _is_text)
-    except _NotConvertibleError:
+        return _entity(content, TEXT, 0, clean)
+    except NotUnderstoodError:
         return None
 
 
@@ -54,87 +58,126 @@ def _is_text(content: bytes) -> bool:
     return content.isascii() and NO_TEXT.search(content) is None
 
 
-class _NotConvertibleError(Exception):
-    """Some part cannot be converted without changing what it says."""
+class _Header(NamedTuple):
+    """The fields of an entity, each with its CRLF, and what MIME says of its body."""
+
+    octets: bytes
+    type: MimeType | None  # None: there is no Content-Type
+    encoding: str  # as it stands there, "" without the field
+    encoding_at: tuple[int, int]  # where that field is in `octets`
+    versioned: bool  # it has MIME-Version
+
+    def labelled(self, encoding: str, more: bytes = b"") -> bytes:
+        """The header and the empty line, with this Content-Transfer-Encoding and more fields."""
+        if encoding == (self.encoding or "7bit"):
+            return self.octets + more + b"\r\n"
+        field = b"Content-Transfer-Encoding: %b\r\n" % encoding.encode()
+        if not self.encoding:
+            return self.octets + more + field + b"\r\n"
+        start, end = self.encoding_at
+        return self.octets[:start] + field + self.octets[end:] + more + b"\r\n"
 
 
-def _entity(content: bytes, depth: int, clean: Clean) -> bytes:
-    """A header and body, converted."""
+def _entity(content: bytes, default: MimeType, depth: int, clean: Clean) -> bytes:
+    """A header and body, converted; `default` is its type if it names none."""
     if clean(content):
         return _relabelled(content)
-    header, body = _split(content)
-    if depth > MAX_DEPTH or not clean(header):
-        raise _NotConvertibleError
-    fields = BytesHeaderParser().parsebytes(header)
-    kind = fields.get_content_type()
-    if kind == "multipart/signed":
-        raise _NotConvertibleError
-    boundary = fields.get_boundary() if kind.startswith("multipart/") else None
-    if boundary:
-        return _labelled(header, b"7bit") + b"\r\n" + _multipart(body, boundary, depth, clean)
-    if kind == "message/rfc822":
-        return _labelled(header, b"7bit") + b"\r\n" + _entity(body, depth + 1, clean)
-    return _leaf(header, body, fields, depth, clean)
+    octets, body = _split(content)
+    if depth > MAX_DEPTH or not clean(octets):
+        raise NotUnderstoodError
+    header = _parsed(octets)
+    if header.encoding not in ("", *PLAIN_ENCODINGS):
+        raise NotUnderstoodError
+    kind = header.type or default
+    more = b"" if depth or header.versioned else MIME_VERSION
+    if kind.main == "multipart":
+        return header.labelled("7bit", more) + _multipart(body, kind, depth, clean)
+    if kind == MESSAGE:
+        return header.labelled("7bit", more) + _entity(body, TEXT, depth + 1, clean)
+    if kind.main == "message":
+        raise NotUnderstoodError
+    if depth == 0 and header.type is None:
+        more += UNLABELLED
+    encoding, encoded = _leaf(body, kind)
+    return header.labelled(encoding, more) + encoded
 
 
 def _relabelled(content: bytes) -> bytes:
     """Content that needs no encoding: "binary" would say too much of it where lines are meant."""
     if b"binary" not in content and b"BINARY" not in content:
         return content
-    header, body = _split(content)
-    found = ENCODING_FIELD.search(header)
-    if found is None or found[0].split(b":", 1)[1].strip().lower() != b"binary":
+    try:
+        octets, body = _split(content)
+        header = _parsed(octets)
+    except NotUnderstoodError:
         return content
-    return _labelled(header, b"7bit") + b"\r\n" + body
+    return header.labelled("7bit") + body if header.encoding == "binary" else content
 
 
 def _split(content: bytes) -> tuple[bytes, bytes]:
     """Header fields with their final CRLF, and what follows the empty line."""
-    if content.startswith(b"\r\n"):
-        return b"", content[2:]
-    header, empty, body = content.partition(b"\r\n\r\n")
-    return (header + b"\r\n", body) if empty else (content, b"")
+    end = scan(content).header_end
+    if content.startswith(b"\r\n", end):
+        return content[:end], content[end + 2 :]
+    raise NotUnderstoodError  # a line that is no field, or no empty line
 
 
-def _labelled(header: bytes, encoding: bytes) -> bytes:
-    """The header with this Content-Transfer-Encoding, in the place of the old one."""
-    field = b"Content-Transfer-Encoding: " + encoding + b"\r\n"
-    replaced, found = ENCODING_FIELD.subn(field, header, count=1)
-    return replaced if found else header + field
+def _parsed(octets: bytes) -> _Header:
+    """The fields that MIME is about; each may be there once."""
+    found: dict[bytes, tuple[int, int, str]] = {}
+    at = 0
+    while at < len(octets):
+        field = FIELD.match(octets, at)
+        if field is None:
+            raise NotUnderstoodError  # a bare CR or LF
+        name, at = field[1].lower(), field.end()
+        if name == b"mime-version" or name.startswith(b"content-"):
+            if name in found:
+                raise NotUnderstoodError
+            found[name] = field.start(), at, without_comments(field[2])
+    version = found.get(b"mime-version")
+    if version and version[2] != "1.0":
+        raise NotUnderstoodError
+    kind, encoding = found.get(b"content-type"), found.get(b"content-transfer-encoding")
+    return _Header(
+        octets,
+        parse_type(kind[2]) if kind else None,
+        encoding[2].lower() if encoding else "",
+        encoding[:2] if encoding else (0, 0),
+        version is not None,
+    )
 
 
-def _multipart(body: bytes, boundary: str, depth: int, clean: Clean) -> bytes:
+def _multipart(body: bytes, kind: MimeType, depth: int, clean: Clean) -> bytes:
     """The parts converted; preamble and epilogue say nothing, so their octets become `?`."""
-    mark = re.escape(boundary.encode("ascii", "replace"))
-    pattern = re.compile(rb"(?:\A|\r\n)--" + mark + rb"(--)?[ \t]*(?=\r\n|\Z)")
+    if kind.sub == "signed" or kind.boundary is None:
+        raise NotUnderstoodError
+    pattern = re.compile(rb"(?:\A|\r\n)--" + re.escape(kind.boundary) + rb"(--)?[ \t]*(?=\r\n|\Z)")
+    default = MESSAGE if kind.sub == "digest" else TEXT  # RFC 2046 5.1.5
     out, at, lead, inside = [], 0, b"", False
     for delimiter in pattern.finditer(body):
         if delimiter.start() >= at:  # else two delimiters share their CRLF: an empty part
-            out += [lead, _piece(body[at : delimiter.start()], inside, depth, clean)]
+            piece = body[at : delimiter.start()]
+            out += [lead, _piece(piece, inside, default, depth, clean)]
         out.append(delimiter[0])
         lead = body[delimiter.end() : delimiter.end() + 2]
         at, inside = delimiter.end() + len(lead), delimiter[1] is None
         if not inside:
             break
-    return b"".join([*out, lead, _piece(body[at:], inside, depth, clean)])
+    if not out:
+        raise NotUnderstoodError
+    return b"".join([*out, lead, _piece(body[at:], inside, default, depth, clean)])
 
 
-def _piece(content: bytes, inside: bool, depth: int, clean: Clean) -> bytes:
+def _piece(content: bytes, inside: bool, default: MimeType, depth: int, clean: Clean) -> bytes:
     if inside:
-        return _entity(content, depth + 1, clean)
+        return _entity(content, default, depth + 1, clean)
     return content if clean(content) else NO_TEXT.sub(b"?", content.translate(TO_ASCII))
 
 
-def _leaf(header: bytes, body: bytes, fields: Message, depth: int, clean: Clean) -> bytes:
+def _leaf(body: bytes, kind: MimeType) -> tuple[str, bytes]:
     """A part without parts: text becomes quoted-printable, all else base64."""
-    kind = fields.get_content_maintype()
-    encoding = str(fields.get("content-transfer-encoding", "8bit")).strip().lower()
-    if encoding not in ("7bit", "8bit", "binary") or kind in ("message", "multipart"):
-        raise _NotConvertibleError
-    if depth == 0 and "content-type" not in fields:
-        header += UNLABELLED
-    if kind == "text" and NO_TEXT.search(body) is None:
-        encoded = binascii.b2a_qp(body, istext=True)
-        return _labelled(header, b"quoted-printable") + b"\r\n" + encoded
-    encoded = base64.encodebytes(body).replace(b"\n", b"\r\n")
-    return _labelled(header, b"base64") + b"\r\n" + encoded
+    if kind.main == "text" and NO_TEXT.search(body) is None:
+        # With its newlines the last line gets soft breaks of CRLF; without any they would be LF.
+        return "quoted-printable", binascii.b2a_qp(body + b"\r\n", istext=True)[:-2]
+    return "base64", base64.encodebytes(body).replace(b"\n", b"\r\n")

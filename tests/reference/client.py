@@ -212,7 +212,7 @@ class ClientTwin:
             results = [(552, "5.3.4", text, "MAIL")] * len(results)
         elif tx.flags & 32 and not self._takes_binary():
             text = "binary content, and the server has no BINARYMIME"
-            results = [(554, "5.6.1", text, "MAIL")] * len(results)
+            results = [(554, "5.6.3", text, "MAIL")] * len(results)
         elif tx.flags & 1 and not tx.flags & 32 and "8BITMIME" not in self.keywords:
             text = "8-bit content, and the server has no 8BITMIME"
             results = [(554, "5.6.3", text, "MAIL")] * len(results)

@@ -84,7 +84,7 @@ class SmtpConnection(Connection):
         "_loop", "_timeouts", "_deadlines", "_max_messages", "_idle_timeout", "_buffer",
         "_transport", "_now", "_began", "_taken", "_local", "_mark_replies", "_mark_kind",
         "_unsent", "_latest", "_sent_at", "_watched", "_pumping", "_kicked", "_closing", "_paused",
-        "_ended",
+        "_ended", "_lost", "_told", "_why",
     )  # fmt: skip
 
     core: ClientCore
@@ -126,7 +126,9 @@ class SmtpConnection(Connection):
         self._sent_at = 0.0  # loop time at which the last content left
         self._watched = False  # the feeder looks whether its reply takes long
         self._unsent = 0  # octets unwritten when the writing deadline was set
-        self._pumping = self._kicked = self._closing = self._paused = self._ended = False
+        self._pumping = self._kicked = self._closing = self._paused = False
+        self._ended = self._lost = self._told = False  # session, connection; the feeder knows
+        self._why: Outcome | None = None  # what the feeder will be told
 
     def __repr__(self) -> str:
         state, peer = self.core.state, self.peer
@@ -144,7 +146,7 @@ class SmtpConnection(Connection):
     @property
     def closed(self) -> bool:
         """The feeder was told of its end."""
-        return self._ended
+        return self._told
 
     async def connect(
         self, host: str, port: int, local_addr: tuple[str, int] | None = None
@@ -204,8 +206,8 @@ class SmtpConnection(Connection):
         self._transport = cast("asyncio.Transport", transport)
         self._now = self._loop.time()
         if self._closing or self._ended:
+            self._ended = True
             self._transport.abort()
-            self._tell_closed(None)
         else:
             self._pump()
 
@@ -225,7 +227,11 @@ class SmtpConnection(Connection):
         self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """The connection is gone, and its socket closed in a moment."""
+        self._lost = True
+        if self._ended:
+            self._tell_closed(self._why)
+            return
         self.core.connection_lost("" if exc is None else str(exc))
         self._pump()
 
@@ -245,6 +251,10 @@ class SmtpConnection(Connection):
         """The deadline has passed (from the wheel)."""
         self._now = self._loop.time()
         core = self.core
+        if self._ended:
+            if self._transport is not None:
+                self._transport.abort()  # the server does not take our last words
+            return
         if self._paused and self._drains():
             self._watch_writing()
         elif core.idle:
@@ -441,21 +451,29 @@ class SmtpConnection(Connection):
         self._feeder.attempt_done(self, attempt, found)
 
     def _end(self) -> None:
-        """The session has ended: close the connection and tell the feeder, once."""
-        failure = self.core.failure
-        transport = self._transport
-        if transport is not None:
-            # With a failure nobody waits for what is unwritten, and close() could wait for ever.
-            if failure is not None and (failure[0] == 0 or self._paused):
-                transport.abort()
-            else:
-                transport.close()
-        self._tell_closed(None if failure is None else outcome(failure))
+        """The session has ended: close the connection, then tell the feeder, once."""
+        failure, transport = self.core.failure, self._transport
+        self._ended, self._why = True, None if failure is None else outcome(failure)
+        if transport is None or self._lost:
+            self._tell_closed(self._why)
+            return
+        self.deadline = self._now + self._timeouts.quit
+        self._deadlines.add(self)
+        # With a failure nobody waits for what is unwritten.
+        if failure is not None and (failure[0] == 0 or self._paused):
+            transport.abort()
+        else:
+            transport.close()
 
     def _tell_closed(self, why: Outcome | None) -> None:
-        if self._ended:
+        """Tell the feeder, who may then open another connection in place of this one.
+
+        So not before the server can know that this one is gone.
+        """
+        if self._told:
             return
-        self._ended, self.overlap_failed = True, self.core.overlap_failed
+        self._told = self._ended = True
+        self.overlap_failed = self.core.overlap_failed
         self._deadlines.remove(self)
         self._feeder.connection_closed(self, why)
 

@@ -61,12 +61,13 @@ class FakeLoop:
 
 
 class FakeTransport:
-    """Keeps each write as one entry."""
+    """Keeps each write as one entry; closes at once unless `lost` is taken away from it."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.end = ""
         self.unsent = 0
+        self.lost: Callable[[Exception | None], None] | None = None  # its protocol's
 
     def write(self, data: bytes) -> None:
         self.writes.append(bytes(data))
@@ -78,10 +79,15 @@ class FakeTransport:
         return self.unsent
 
     def close(self) -> None:
-        self.end = self.end or "closed"
+        self._end("closed")
 
     def abort(self) -> None:
-        self.end = self.end or "aborted"
+        self._end("aborted")
+
+    def _end(self, how: str) -> None:
+        first, self.end = not self.end, self.end or how
+        if first and self.lost is not None:
+            self.lost(None)
 
 
 class FakeFeeder(Feeder):

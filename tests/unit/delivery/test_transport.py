@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiosmtpd.smtp import SMTP
 
 from mta.delivery.deadlines import Deadlines
 from mta.delivery.transports.smtp import SmtpConnection, Timeouts
-from mta.model import Flag, Kind, Notify
+from mta.model import Flag, Kind, Notify, Outcome
 from mta.smtp.client import KIND_NAMES, ClientOptions
 from tests.unit.delivery.fakes import FakeFeeder, FakeLoop, FakeTransport, attempt
 from tests.waiting import PATIENCE
@@ -42,6 +43,7 @@ class Rig:
             60,
             self.buffer,
         )
+        self.transport.lost = self.conn.connection_lost
         self.conn.connection_made(self.transport)  # type: ignore[arg-type]
 
     def open(self, ehlo: bytes = EHLO) -> Rig:
@@ -514,7 +516,7 @@ def test_binary_content_is_sent_as_it_is_or_converted() -> None:
     assert b"Content-Transfer-Encoding: base64\r\n\r\nAAo=\r\n.\r\n" in out
     rig = Rig(FakeFeeder(attempt(**odd))).open()
     [(_, [outcome])] = rig.feeder.done
-    assert (outcome.kind, outcome.enhanced) == (Kind.BOUNCED, "5.6.1")
+    assert (outcome.kind, outcome.enhanced) == (Kind.BOUNCED, "5.6.3")
 
 
 def test_an_internationalized_domain_is_sent_as_a_labels_where_that_is_enough() -> None:
@@ -529,3 +531,67 @@ def test_an_internationalized_domain_is_sent_as_a_labels_where_that_is_enough() 
     rig = Rig(FakeFeeder(attempt(*to, sender="a@\u00e9", flags=Flag.SMTPUTF8)))
     rig.open(b"250-mx\r\n250-PIPELINING\r\n250 SMTPUTF8\r\n")
     assert rig.transport.writes[0].startswith("MAIL FROM:<a@\u00e9> SMTPUTF8\r\n".encode())
+
+
+def test_the_end_is_told_when_the_connection_is_gone() -> None:
+    """Whoever opens another one in its place is not one too many for the server."""
+    rig = Rig(FakeFeeder()).open()
+    rig.transport.lost = None
+    rig.conn.close()
+    rig.read(b"221 2.0.0 bye\r\n")
+    assert rig.transport.end == "closed"
+    assert "closed" not in rig.feeder.told and not rig.conn.closed
+    rig.conn.kick()
+    rig.read(b"250 late\r\n")
+    rig.conn.connection_lost(None)
+    assert rig.feeder.told.count("closed") == 1 and rig.conn.closed
+    assert len(rig.deadlines) == 0
+
+
+def test_last_words_that_are_not_taken_are_given_up() -> None:
+    rig = Rig(FakeFeeder())
+    rig.transport.lost = None
+    assert rig.read(b"554 5.7.1 no\r\n") == [b"QUIT\r\n"]
+    assert rig.transport.end == "closed"
+    rig.transport.end = ""
+    rig.loop.advance(Timeouts().quit + 2)
+    assert rig.feeder.told == [] and rig.transport.end == "aborted"
+    rig.conn.connection_lost(None)
+    assert rig.feeder.told == ["closed"]
+    assert rig.feeder.end is not None and rig.feeder.end.code == 554
+
+
+@pytest.mark.parametrize("ends", [b"221 2.0.0 bye\r\n", b""])
+def test_a_turn_after_the_end_was_told_the_socket_is_closed(ends: bytes) -> None:
+    """The dispatcher gives the lease back then (uvloop closes behind `connection_lost`)."""
+
+    async def run() -> int:
+        loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+        class Told(FakeFeeder):
+            def connection_closed(self, conn: Any, outcome: Outcome | None) -> None:
+                loop.call_soon(closed.set)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 hi\r\n")
+            await reader.readuntil(b"\n")
+            writer.write(EHLO)
+            await reader.readuntil(b"\n")
+            writer.write(ends)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        conn = SmtpConnection(
+            Told(), loop, ClientOptions("me"), Timeouts(), Deadlines(loop), "mx", "", "", 0, 60,
+            memoryview(bytearray(4096)),
+        )  # fmt: skip
+        await conn.connect(*server.sockets[0].getsockname())
+        descriptor: int = conn._transport.get_extra_info("socket").fileno()
+        conn.close()
+        await closed.wait()
+        with pytest.raises(OSError):
+            os.fstat(descriptor)
+        server.close()
+        return descriptor
+
+    assert uvloop.run(run()) > 0
