@@ -37,6 +37,10 @@ class SpoolBusyError(SpoolError):
     """RocksDB stalls writes, or the disk is full: answer 452 and try again."""
 
 
+class SpoolUnknownError(SpoolError):
+    """Whether a message was stored is unknown: nobody may be told that it was, or was not."""
+
+
 class RecordError(MailraceError):
     """Bytes that are not a record of a version we know."""
 

@@ -47,6 +47,6 @@ FIELDS = {
     "shard": "spool shard",
     "session": "the SMTP session that brought the message",
     "message_id": "the Message-ID header field",
-    "reason": "why an operator acted, or reception refused",
+    "reason": "why an operator acted, or reception refused (unknown: nobody knows what was stored)",
     "act": "number of the operator's act",
 }

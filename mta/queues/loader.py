@@ -225,7 +225,10 @@ class Loader:
         for key in over:
             recipient = manager.memory.get(key)
             if recipient is None and key[0] not in manager.arriving:
-                recipient = self.shard.get(*key)
+                try:
+                    recipient = self.shard.get(*key)
+                except SpoolError:  # its row is passed: nobody else will come to it
+                    self._too_early.append(key)
             if recipient is not None and not recipient.flying:
                 manager.expire(recipient)
         if len(found) == SLICE:

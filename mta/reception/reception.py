@@ -12,7 +12,7 @@ import msgspec
 from mta._speedups.dots import headed
 from mta._speedups.headers import HeaderScan, Names, scan
 from mta.clock import Clock
-from mta.errors import SpoolBusyError
+from mta.errors import SpoolBusyError, SpoolUnknownError
 from mta.model import Flag, IdGenerator, Kind, Message, Outcome
 from mta.reception.budget import FIRST
 from mta.reception.client import Client, Transaction
@@ -214,6 +214,7 @@ class Reception:
     ) -> None:
         """Judge the content and hand the message on; `done` gets the reply, now or later.
 
+        b"" instead of a reply: whether the message is stored is unknown, the connection has to end.
         The content is what `body` has behind `ahead`; where that is not 0, `body` is given away.
         """
         found = scan(body, self._names, ahead)
@@ -336,6 +337,19 @@ class Reception:
             added.append(b"Message-ID: <%b@%b>\r\n" % (digits, self._hostname.encode()))
         return added
 
+    def unanswered(self, session: Client, message: Message, error: BaseException) -> None:
+        """Take down that a client learns nothing of its message."""
+        record = self._records.rejection(
+            Outcome(Kind.DEFERRED, 0, "", str(error), "."),
+            reason="unknown",
+            sender=message.sender,
+            peer_name=session.name,
+            peer_address=session.address,
+            session=session.id,
+            size=message.size,
+        )
+        self._log(record)
+
     def _refuse(
         self,
         session: Client,
@@ -385,9 +399,13 @@ class Stored:
             self.failed(error)
 
     def failed(self, error: BaseException) -> None:
-        """Nothing is stored."""
-        answer = NO_STORAGE if isinstance(error, SpoolBusyError) else LOCAL_ERROR
+        """Nothing is stored, or nobody knows: then no reply may say so."""
         refuse, message = self.reception._refuse, self.message
+        if isinstance(error, SpoolUnknownError):
+            self.reception.unanswered(self.session, message, error)
+            self.done(b"")
+            return
+        answer = NO_STORAGE if isinstance(error, SpoolBusyError) else LOCAL_ERROR
         self.done(refuse(self.session, answer, ".", message.sender, size=message.size))
 
 

@@ -244,8 +244,14 @@ class Session(Client):
     # Verdicts.
 
     def stored(self, reply: bytes) -> None:
-        """The verdict on the message in hand; the client may have gone meanwhile."""
+        """The verdict on the message in hand; the client may have gone meanwhile.
+
+        Without a reply the connection ends: nobody knows whether the message is stored.
+        """
         if self.transport is None:
+            return
+        if not reply:  # no client may be told that what may be stored is not
+            self.abort()
             return
         self.core.verdict(reply)
         if not self.turning:

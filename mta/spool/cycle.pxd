@@ -22,9 +22,9 @@ cdef class Cycle:
     cdef public list incoming
     cdef public bint closed
     cdef object _frozen, _logged, _timer, _retry, _write_error, _stalled_since, _closing
-    cdef list _again, _again_frames
+    cdef list _again, _again_frames, _doubtful
     cdef Job _job
-    cdef bint _gathering, _busy, _frame_due, _kicked, _reopen
+    cdef bint _gathering, _busy, _frame_due, _kicked, _reopen, _halted, _stale
     cdef double _retry_delay
     cdef int _attempts_left
 

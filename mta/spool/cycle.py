@@ -6,19 +6,22 @@ after the one that synced the frame. docs/design.md, "The two commits".
 
 After a failure new mail is refused, outcomes are kept, and the cycle is tried again with back-off:
 a write stall waits, a full or failing disk has the database reopened by the thread. What had been
-written but not synced is written again, and mail that was refused meanwhile is taken out.
+written but not synced is written again. Mail whose batch or sync failed may be on the disk: it is
+taken out, and refused once that is synced. Where this takes too long nobody learns what became of
+it, as if the connection had been lost.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from rocksdict import WriteBatch
 
-from mta.errors import SpoolBusyError, SpoolError
+from mta.errors import SpoolBusyError, SpoolError, SpoolUnknownError
 from mta.metrics import COMMIT_TIMES
 from mta.spool import keys
 from mta.spool.changes import Changes, Frame, Stored, apply, undo
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
     Wake = Callable[[Callable[[], None]], None]
 
 GATHER = 0.001  # s that a cycle waits for company
+PATIENCE = 30.0  # s in which mail that may be on the disk is to be taken out
 FIRST_RETRY, LAST_RETRY = 0.01, 5.0  # s between attempts after a failure
+UNKNOWN = "the spool failed while it stored a message; whether it has it is not known: {}"
 CLOSE_ATTEMPTS = 5  # failures after which a closing shard leaves the rest to recovery
 
 
@@ -97,7 +102,7 @@ class Cycle:
         )
         self._stall_patience = options.stall_patience
         self._committer = Committer(store, bodies, log, clock, wake, self._finished)
-        self.problem: str | None = None
+        self.problem: str | None = None  # why new mail is refused; until all is synced again
         self.stats = ShardStats()
         self.frame = Frame()  # takes records and the changes that follow from them
         self.moves = Changes()  # changes that need no record
@@ -118,7 +123,10 @@ class Cycle:
         self._kicked = False
         self._retry: Timer | None = None
         self._retry_delay = FIRST_RETRY
+        self._halted = False  # no cycle before the next attempt
         self._reopen = False
+        self._stale = False  # the database lacks what `_again` has: nobody may read it
+        self._doubtful: list[list[Stored]] = []  # refused, not taken out yet, not told
         self._write_error: SpoolError | None = None  # of a write while a job was under way
         self._stalled_since: float | None = None
         self._closing: Done | None = None
@@ -134,7 +142,7 @@ class Cycle:
 
     def kick(self) -> None:
         """Start a cycle with the loop's next turn, so that this turn's calls share it."""
-        if not (self._kicked or self._busy or self.problem):
+        if not (self._kicked or self._busy or self._halted):
             self._kicked = True
             self._call_later(0, self._kick)
 
@@ -174,12 +182,17 @@ class Cycle:
         """Whether a job is under way or about to begin."""
         return self._busy or self._kicked
 
+    @property
+    def readable(self) -> bool:
+        """Whether the database has what it should have."""
+        return self._store.is_open and not self._stale
+
     def settle(self) -> bool:
         """Write what may be written, for a read to see it; False when the spool cannot be read."""
-        if not self.problem and (self.moves or self.incoming):
+        if not self._halted and (self.moves or self.incoming):
             self._write()
             self.kick()
-        return self._store.is_open
+        return self.readable
 
     def count(self) -> int:
         """Messages and records that wait for a commit."""
@@ -204,7 +217,7 @@ class Cycle:
 
     def _turn(self) -> None:
         """Begin a cycle if the last one has ended and something waits."""
-        if self._busy or self.problem or self.closed or self._gathers():
+        if self._busy or self._halted or self.closed or self._gathers():
             return
         if not self._write():
             return
@@ -213,6 +226,7 @@ class Cycle:
         job = self._job
         job.frame = self._frozen[0] if self._frozen else None
         if not job.written and job.frame is None:
+            self._well()
             if self._closing:
                 self._submit_special(Job(close=True))
             return
@@ -283,6 +297,7 @@ class Cycle:
             ready.append(frame.changes)
             position = frame.position or position
         if not (ready or self.incoming):
+            self._stale = False
             return True
         if position:
             last = Changes()
@@ -305,10 +320,11 @@ class Cycle:
             self._stalled(error)
             return False
         except SpoolError as error:
+            self._stale = True
             if self._busy:  # what the job has written comes first in `_again`
-                self._write_error, self.problem = error, str(error)
+                self._write_error, self.problem, self._halted = error, str(error), True
             else:
-                self._broken(error, None)
+                self._broken(error, None, written=True)
             return False
         self._stalled_since = None
         return True
@@ -319,6 +335,7 @@ class Cycle:
         self._job.frames += [*self._again_frames, *frames]
         self._job.accepted += self.incoming
         self._again, self._again_frames = [], []
+        self._stale = False
         self.moves, self.incoming = Changes(), []
         for _ in frames:
             self._logged.popleft()
@@ -328,6 +345,8 @@ class Cycle:
         self._busy = False
         if job.close:
             self.closed = True
+            for messages in self._doubtful:
+                self._give_up(messages)
         elif job.reopen:
             self._reopened(job)
         else:
@@ -354,11 +373,12 @@ class Cycle:
             self._frame_logged(job)
         error = job.error or self._write_error
         if error:
-            self._broken(error, job if job.error else None)
+            written = self._write_error is not None
+            self._broken(error, job if job.error else None, written=written)
         elif job.frame_error:
             self._fail(job.frame_error, reopen=False)
-        elif not self.problem:
-            self._retry_delay = FIRST_RETRY
+        elif job.written:
+            self._well()
 
     def _frame_logged(self, job: Job) -> None:
         frame = self._frozen.popleft()
@@ -412,15 +432,12 @@ class Cycle:
         if self._stalled_since is None:
             self._stalled_since = now
         if now - self._stalled_since >= self._stall_patience:
-            for one in self.incoming:
-                self._bodies.release(one.message.place, one.message.size)
-            self._tell(self.incoming, error)
-            self.incoming = []
+            self._refuse(error)
         self._fail(error, reopen=False)
 
     def _fail(self, error: Exception, *, reopen: bool) -> None:
         """Stop cycles until the next attempt."""
-        self.problem = str(error)
+        self.problem, self._halted = str(error), True
         self.stats.failures += 1
         self._reopen = self._reopen or reopen
         if self._closing:
@@ -438,36 +455,75 @@ class Cycle:
             self._store.is_open = False  # nobody reads while the thread reopens it
             self._submit_special(Job(reopen=True))
         else:
-            self.problem = None
+            self._halted = False
             self._turn()
 
-    def _broken(self, error: Exception, job: Job | None) -> None:
-        """The database failed: keep what must be written again, refuse new mail, reopen."""
+    def _well(self) -> None:
+        """Everything that was written is synced."""
+        self.problem, self._retry_delay = None, FIRST_RETRY
+
+    def _broken(self, error: Exception, job: Job | None, *, written: bool) -> None:
+        """The database failed: keep what must be written again, refuse new mail, reopen.
+
+        `written`: it was a batch with `incoming` that failed.
+        """
         self._write_error = None
         early, self._job = self._job, Job()
-        refused = []
+        doubtful = []
         for one in (job, early) if job is not None else (early,):
             self._again += one.changes
             self._again_frames += one.frames
-            refused += one.accepted
-        refused += self.incoming
-        self.incoming = []
-        if refused:  # they may be on the disk
-            self._again.append(undo(refused))
+            doubtful += one.accepted
+        if written:
+            doubtful += self.incoming
+            self.incoming = []
+        if doubtful:
+            self._take_out(doubtful, error)
+        self._refuse(error)
         self._fail(error, reopen=True)
-        self._tell(refused, error)
 
     def _reopened(self, job: Job) -> None:
         if job.error:
             self._fail(job.error, reopen=True)
         else:
-            self._reopen, self.problem = False, None
+            self._reopen = self._halted = False
 
-    def _tell(self, messages: list[Stored], error: Exception) -> None:
-        refusal = SpoolBusyError(f"the spool cannot store mail now: {error}")
-        refusal.__cause__ = error
-        self.stats.refused += len(messages)
-        for one in messages:
+    def _refuse(self, error: Exception) -> None:
+        """Refuse what was not written."""
+        for one in self.incoming:
+            self._bodies.release(one.message.place, one.message.size)
             self.unlogged.pop(one.message.id, None)
+        self._tell(self.incoming, _busy(error))
+
+    def _take_out(self, messages: list[Stored], error: Exception) -> None:
+        """Delete messages that may be on the disk; they are refused when that is synced."""
+        gone = undo(messages)
+        ids = [one.message.id for one in messages]
+        gone.after.append(partial(self._taken_out, messages, ids, error))
+        self._again.append(gone)
+        self._doubtful.append(messages)
+        self._call_later(PATIENCE, partial(self._give_up, messages))
+
+    def _taken_out(self, messages: list[Stored], ids: list[bytes], error: Exception) -> None:
+        for id in ids:
+            self.unlogged.pop(id, None)
+        self._doubtful.remove(messages)
+        self._tell(messages, _busy(error))
+
+    def _give_up(self, messages: list[Stored]) -> None:
+        """Nobody waits longer; a crash from now on may still leave a message in the spool."""
+        self._tell(messages, SpoolUnknownError(UNKNOWN.format(self.problem)))
+
+    def _tell(self, messages: list[Stored], error: SpoolError) -> None:
+        """Give those who wait the error; the list is empty then."""
+        told, messages[:] = list(messages), []
+        self.stats.refused += len(told)
+        for one in told:
             if one.done is not None:
-                one.done(refusal)
+                one.done(error)
+
+
+def _busy(error: Exception) -> SpoolBusyError:
+    refusal = SpoolBusyError(f"the spool cannot store mail now: {error}")
+    refusal.__cause__ = error
+    return refusal

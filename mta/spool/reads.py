@@ -2,7 +2,7 @@
 
 Reads see every change that was called before them: changes that need no record are written first,
 and recipients whose changes wait for a frame are given back as the objects they are in memory.
-While the database is being reopened (`readable` is False) every read raises SpoolBusyError; a
+While a failed database is being mended (`readable` is False) every read raises SpoolBusyError; a
 damaged block of an index raises SpoolDamagedError, it does not look like the index's end.
 
 A watermark is the last key that was read. No row is ever put behind one: a recipient that would
@@ -43,8 +43,8 @@ class Reads(Writes):
 
     @property
     def readable(self) -> bool:
-        """Whether reads are possible: not while a failed database is being reopened."""
-        return self._store.is_open
+        """Whether reads are possible: not while a failed database is being mended."""
+        return self._cycle.readable
 
     @property
     def damage(self) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from mta._speedups.stuff import needs_stuffing
 from mta.bounce import dsn
 from mta.bounce.deadletters import DeadLetters
-from mta.errors import ControlError
+from mta.errors import ControlError, SpoolUnknownError
 from mta.model import Class, Flag, Message, Notify, id_shard, id_text
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Failures:
             if error is None:
                 stored.set_result(None)
             else:
-                stored.set_exception(ControlError(f"the spool took nothing: {error}"))
+                stored.set_exception(ControlError(_not_taken(error)))
 
         submit(message, [letter.recipient], done)
         await stored
@@ -176,3 +176,9 @@ class Failures:
 
     async def _purge(self) -> None:
         await asyncio.to_thread(self.dead.purge)
+
+
+def _not_taken(error: BaseException) -> str:
+    if isinstance(error, SpoolUnknownError):
+        return f"{error}; look for it with `mta queue list` before you try again"
+    return f"the spool took nothing: {error}"

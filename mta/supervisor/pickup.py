@@ -113,7 +113,7 @@ class Pickup:
         answer: asyncio.Future[bytes] = self._loop.create_future()
         reception.content(client, client, drop.body, drop.flags, answer.set_result)
         reply = await answer
-        if reply[:1] == b"4":
+        if not reply or reply[:1] == b"4":
             return None
         if reply[:1] != b"2":
             return _text([reply])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mta.errors import SpoolBusyError
+from mta.errors import SpoolBusyError, SpoolUnknownError
 from mta.maillog.records import RecordWriter, decode
 from mta.model import Class, Flag, IdGenerator, Kind, Message, Notify, Wish, id_shard
 from mta.reception.client import Client
@@ -124,6 +124,16 @@ def test_a_commit_that_fails(error, code):
     desk.finish[0](error)
     assert desk.replies[0].startswith(code)
     assert desk.rejections[0]["code"] == int(code[:3])
+
+
+def test_a_commit_of_which_nobody_knows_what_became():
+    desk = Desk()
+    desk.message(PLAIN)
+    desk.finish[0](SpoolUnknownError("the spool failed"))
+    assert desk.replies == [b""]
+    [record] = desk.rejections
+    assert (record["reason"], record["text"]) == ("unknown", "the spool failed")
+    assert "code" not in record
 
 
 def test_busy_at_once():

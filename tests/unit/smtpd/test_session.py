@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mta.errors import SpoolBusyError
+from mta.errors import SpoolBusyError, SpoolUnknownError
 from mta.smtpd.timeouts import Timeouts
 
 from .desk import Desk
@@ -53,6 +53,17 @@ def test_a_late_verdict_goes_on_with_what_waits():
     assert len(desk.messages) == 2
     desk.pending.pop()(SpoolBusyError("full"))
     assert [line[:3] for line in talk.replies().splitlines()] == [b"452", b"250"]
+
+
+def test_what_nobody_knows_is_not_answered():
+    desk = Desk(at_once=False)
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + BODY + b"NOOP\r\n")
+    talk.replies()
+    desk.pending.pop()(SpoolUnknownError("the spool failed"))
+    assert talk.replies() == b""
+    assert talk.transport.aborted
+    assert desk.log[-1]["reason"] == "unknown"
 
 
 def test_connection_lost_before_the_verdict_keeps_the_message():

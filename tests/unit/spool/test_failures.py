@@ -87,13 +87,14 @@ def test_a_failing_disk_refuses_mail_keeps_outcomes_and_heals(
     bench.shard.accept(recipients[0].message, recipients, answers.append)
     for _ in range(3):
         bench.loop.advance(1, bench.shard)
-    assert isinstance(answers[0], SpoolBusyError)
-    assert "No space left" in str(answers[0])
+    assert answers == []  # it may be on the disk
     assert bench.shard.stats().failures >= 2
     assert busy(bench)
     fault.on = False
     for _ in range(3):
         bench.loop.advance(10, bench.shard)
+    assert isinstance(answers[0], SpoolBusyError)
+    assert "No space left" in str(answers[0])
     assert bench.shard.healthy
     assert bench.memory_log.lines == [b"delivered", b"deferred"]
     assert [(r.address, r.due_us) for r in bench.shard.scan(b"", 9)[0]] == [("b@x", due)]
@@ -103,10 +104,10 @@ def test_a_failing_disk_refuses_mail_keeps_outcomes_and_heals(
 def test_mail_that_was_written_but_not_synced_is_taken_out(bench: SpoolBench) -> None:
     fault = Fault(bench.shard._store, "sync", SpoolError("I/O error"))
     recipients = bench.message("a@x")
-    (answer,) = bench.accept(recipients)
-    assert isinstance(answer, SpoolBusyError)
+    answers = bench.accept(recipients)
     fault.on = False
     bench.loop.advance(1, bench.shard)
+    assert isinstance(answers[0], SpoolBusyError)
     store = bench.shard._store
     assert store.rows(b"", b"\xff", 9) == []
     assert store.records(b"", b"\xff" * 21, 9) == []
@@ -119,7 +120,8 @@ def test_a_write_that_fails_while_a_sync_is_under_way(bench: SpoolBench) -> None
     bench.loop._run_timer()  # the sync is in the thread
     fault = Fault(bench.shard._store, "write", SpoolError("I/O error"))
     bench.shard.move(one, Where.DUE, 99)
-    bench.shard.held(b"", 10)  # writes the move
+    with pytest.raises(SpoolBusyError):
+        bench.shard.held(b"", 10)  # writes the move
     assert fault.calls == 1
     bench.run()
     fault.on = False
