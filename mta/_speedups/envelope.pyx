@@ -41,7 +41,7 @@ cdef class Envelope:
         if problem is None and path.after < n:
             problem = self._parameters(p, n, path.after, mail)
         if problem is None and self.wide and not self.declared & F8_SMTPUTF8:
-            problem = say.UNDECLARED  # RFC 6531 3.4
+            problem = say.UNDECLARED if self.options.smtputf8 else say.NON_ASCII  # RFC 6531 3.4
         if problem is None:
             self.address = PyUnicode_DecodeUTF8(
                 <const char*> p + path.start, path.end - path.start, NULL
@@ -52,7 +52,7 @@ cdef class Envelope:
         self, const unsigned char** p, Py_ssize_t* n, bint recipient, Path* path
     ):
         """Find the path; `p` and `n` move to it. The reply to what is wrong, or None."""
-        cdef Py_ssize_t at = skip_word(p[0], n[0], b"TO:", 3) if recipient \
+        cdef Py_ssize_t size, at = skip_word(p[0], n[0], b"TO:", 3) if recipient \
             else skip_word(p[0], n[0], b"FROM:", 5)
         cdef PathError error
         if at < 0:
@@ -61,11 +61,13 @@ cdef class Envelope:
         p[0] += at
         n[0] -= at
         self.wide = not is_ascii(p[0], n[0])
-        if self.wide and not self.options.smtputf8:
-            return say.NON_ASCII  # RFC 6531 3.5
-        if self.wide and not is_utf8(p[0], n[0]):
-            return say.NOT_UTF8
         error = parse_path(p[0], n[0], recipient, path)
+        size = path.after if error == P_OK else n[0]
+        if self.wide and not is_ascii(p[0], size):  # else a parameter's value is
+            if not self.options.smtputf8:
+                return say.NON_ASCII  # RFC 6531 3.5
+            if not is_utf8(p[0], size):
+                return say.NOT_UTF8
         if error == P_OK:
             return None
         if recipient:
@@ -85,7 +87,8 @@ cdef class Envelope:
             if more < 0:
                 return say.BAD_PARAM
             key = p[one.key:one.key_end].decode("ascii").upper()
-            value = None if one.value < 0 else p[one.value:one.value_end].decode()
+            value = None if one.value < 0 \
+                else p[one.value:one.value_end].decode("utf-8", "surrogateescape")
             if seen is None:
                 seen = set()
             if key in seen:
@@ -98,10 +101,8 @@ cdef class Envelope:
 
     cdef bytes _parameter(self, str key, str value, bint mail):
         """Take one parameter; the reply to it if it cannot be taken, or None."""
-        if value is not None and key != "ORCPT" and not value.isascii():  # RFC 6533 3
-            return say.BAD_PARAM
         if mail and key == "SIZE":  # RFC 1870 3
-            if value is None or not value.isdecimal() or len(value) > 18:
+            if value is None or not (value.isascii() and value.isdecimal()) or len(value) > 18:
                 return say.BAD_SIZE
             self.size = int(value)
             if self.options.max_size and self.size > self.options.max_size:
@@ -112,8 +113,9 @@ cdef class Envelope:
         if mail and key == "SMTPUTF8" and self.options.smtputf8:  # RFC 6531 3.4
             self.declared |= F8_SMTPUTF8
             return None if value is None else say.NO_VALUE
-        if mail and key == "AUTH" and value is not None \
-                or key in (self.options.mail_parameters if mail else self.options.rcpt_parameters):
+        if key in (self.options.mail_parameters if mail else self.options.rcpt_parameters):
+            if value is not None and not value.isascii() and (key != "ORCPT" or not is_text(value)):
+                return say.BAD_PARAM  # RFC 6533 3: UTF-8 in ORCPT alone
             if self.params is None:
                 self.params = {}
             self.params[key] = value
@@ -129,6 +131,15 @@ cdef class Envelope:
         elif value != "7BIT":
             return say.BAD_BODY
         return None
+
+
+cdef bint is_text(str value):
+    """Whether no octet of it was kept as a surrogate."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 cdef bint is_utf8(const unsigned char* p, Py_ssize_t n):

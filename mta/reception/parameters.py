@@ -14,7 +14,7 @@ import msgspec
 
 from mta.model import Class, Notify, Wish
 from mta.smtp.replies import reply
-from mta.smtp.xtext import is_xtext
+from mta.smtp.xtext import is_plain_xtext, plain_utf8
 
 Params = Mapping[str, str | None]
 
@@ -26,7 +26,6 @@ NOTIFY = {name: Notify[name] for name in ("SUCCESS", "FAILURE", "DELAY")}
 CHANGED = reply(250, "2.3.6", "Ok, but MT-PRIORITY is not granted here")  # RFC 6710 4.1
 
 _ORCPT = re.compile(r"[A-Za-z0-9!#$%&'*/?^_`{|}~.-]+;(.+)", re.S)
-_EMBEDDED = re.compile(r"\\x\{(?:[0-9A-F]{2}|[1-9A-F][0-9A-F]{2,5})\}")  # RFC 6533 3
 
 
 class Asked(msgspec.Struct):
@@ -59,6 +58,7 @@ def of_mail(params: Params, options: ParameterOptions, now_us: int, trusted: boo
     try:
         asked.ret = _ret(params)
         asked.envid = _envid(params)
+        _judge_auth(params)
         asked.priority = _priority(params) if trusted else 0
         for name in HOLD:
             if name in params and not (trusted and options.max_hold):
@@ -97,9 +97,17 @@ def _envid(params: Params) -> str:
     if "ENVID" not in params:
         return ""
     value = params["ENVID"] or ""
-    if not value or len(value) > LONGEST_ENVID or not is_xtext(value):
-        raise ValueError(f"ENVID is xtext (RFC 3461 4) of at most {LONGEST_ENVID} characters")
+    if not value or len(value) > LONGEST_ENVID or not is_plain_xtext(value):
+        raise ValueError(
+            f"ENVID is printable text as xtext (RFC 3461 4.4), {LONGEST_ENVID} characters at most"
+        )
     return value
+
+
+def _judge_auth(params: Params) -> None:
+    """AUTH= is taken and not believed (RFC 4954 5)."""
+    if "AUTH" in params and not is_plain_xtext(params["AUTH"] or "+"):
+        raise ValueError("AUTH= is a mailbox as xtext, or <> (RFC 4954 5)")
 
 
 def _notify(params: Params) -> int:
@@ -124,11 +132,10 @@ def _orcpt(params: Params) -> str:
     if found is None or len(value) > LONGEST_ORCPT:
         raise ValueError(f"ORCPT is type;address of at most {LONGEST_ORCPT} characters")
     if value[:6].lower() == "utf-8;":  # RFC 6533 3: its own escapes; UTF-8 if MAIL says SMTPUTF8
-        plain = _EMBEDDED.sub("", found[1])
-        if "\\" in plain or not plain.isprintable():
-            raise ValueError("ORCPT: a character of the utf-8 address is not encoded")
-    elif not is_xtext(found[1]):
-        raise ValueError("ORCPT: the address is not xtext (RFC 3461 4)")
+        if not plain_utf8(found[1]):
+            raise ValueError("ORCPT: a character of the utf-8 address is not encoded, or a control")
+    elif not is_plain_xtext(found[1]):
+        raise ValueError("ORCPT: the address is not printable text as xtext (RFC 3461 4.2)")
     return value
 
 

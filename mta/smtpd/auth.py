@@ -90,6 +90,8 @@ class Auth:
         if await self.check_helo_needed("EHLO"):
             return
         args = (arg or "").split()
+        if args:
+            args[0] = self._mechanism(args[0])
         refusal = self._auth_refusal(args)
         if refusal is not None:
             await self.push(refusal)
@@ -102,6 +104,13 @@ class Auth:
             status = self._conclude(await settled(mechanism.method(self, args)))
         if status is not None:
             await self.push(status)
+
+    def _mechanism(self, name: str) -> str:
+        """The mechanism as it is known here; its name counts in any case (RFC 4954 8)."""
+        if name in self._auth_methods:
+            return name
+        wanted = name.upper()
+        return next((known for known in self._auth_methods if known.upper() == wanted), name)
 
     def _auth_refusal(self, args: list[str]) -> str | None:
         """Why this AUTH cannot begin."""
@@ -195,7 +204,7 @@ class Auth:
         if len(args) == 1:
             blob = await self.challenge_auth("")
         else:
-            blob = await self._decoded(args[1].encode())
+            blob = await self._decoded(_octets(args[1]))
         if blob is MISSING:
             return AuthResult(success=False)
         parts = blob.split(b"\x00")
@@ -209,10 +218,15 @@ class Auth:
         if len(args) == 1:
             login = await self.challenge_auth(self.AuthLoginUsernameChallenge)
         else:
-            login = await self._decoded(args[1].encode())
+            login = await self._decoded(_octets(args[1]))
         if login is MISSING:
             return AuthResult(success=False)
         password = await self.challenge_auth(self.AuthLoginPasswordChallenge)
         if password is MISSING:
             return AuthResult(success=False)
         return await settled(self._authenticate("LOGIN", LoginPassword(login, password)))
+
+
+def _octets(argument: str) -> bytes:
+    """An argument as the client sent it."""
+    return argument.encode("utf-8", "surrogateescape")

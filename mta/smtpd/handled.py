@@ -141,13 +141,16 @@ class HandledSession(Session):
             self._start(self._failed(error, then))
             return
         if hasattr(said, "__await__"):
-            self._start(self._answered(said, then))
+            task = self._start(self._answered(said, then))
+            if asyncio.iscoroutine(said):  # a client that goes at once has it never begin
+                task.add_done_callback(lambda _: said.close())
         else:
             self._take(said, then)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a hook while the core waits."""
         self.task = self.server.loop.create_task(work)
+        return self.task
 
     async def _answered(self, said: Any, then: Callable[[Any], None]) -> None:
         try:
@@ -400,6 +403,12 @@ def commands(handler: Any) -> set[str]:
     if any(hasattr(handler, name) for name in names) or _mechanisms(handler):
         found.add("AUTH")
     return found
+
+
+def mail_parameters(handler: Any) -> tuple[str, ...]:
+    """The parameters of MAIL that come with what this handler has the listener offer."""
+    offered = "AUTH" in commands(handler) and not getattr(handler, "auth_require_tls", True)
+    return ("AUTH",) if offered else ()  # RFC 4954 5
 
 
 def _mechanisms(handler: Any) -> bool:

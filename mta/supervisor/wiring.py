@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mta.config.schema import Listener
 from mta.delivery.transports.smtp import Timeouts as DeliveryTimeouts
@@ -35,6 +35,16 @@ if TYPE_CHECKING:
 
 SMALLEST_SEGMENT = 65_536  # octets, of the log
 SPOOL_SHARE = 0.25  # of the memory cap, for RocksDB
+
+
+class Answers(NamedTuple):
+    """What a listener's handler takes from the client by itself."""
+
+    verbs: frozenset[str] = frozenset()
+    parameters: tuple[str, ...] = ()  # of MAIL
+
+
+NO_HANDLER = Answers()
 
 
 def retry_policy(retry: Retry) -> RetryPolicy:
@@ -91,11 +101,11 @@ def log_sizes(config: Config, shards: int) -> tuple[int, int]:
 
 
 def server_options(
-    config: Config, listener: Listener, *, xclient: bool = False, verbs: Iterable[str] = ()
+    config: Config, listener: Listener, *, xclient: bool = False, answers: Answers = NO_HANDLER
 ) -> ServerOptions:
     """The SMTP server core's, for one listener.
 
-    `xclient` is for the proxies that may use it, `verbs` are those that the handler answers.
+    `xclient` is for the proxies that may use it, `answers` are the handler's.
     """
     smtpd = config.smtpd
     return ServerOptions(
@@ -108,17 +118,19 @@ def server_options(
         max_messages=smtpd.max_messages,
         pipeline_limit=smtpd.pipeline_limit,
         bare_newlines=listener.bare_newlines,
-        commands=(*verbs, "XCLIENT") if xclient else verbs,
-        **extensions(config, listener, xclient=xclient),
+        commands=(*answers.verbs, "XCLIENT") if xclient else answers.verbs,
+        **extensions(config, listener, answers.parameters, xclient=xclient),
     )
 
 
-def extensions(config: Config, listener: Listener, *, xclient: bool) -> dict[str, Any]:
+def extensions(
+    config: Config, listener: Listener, parameters_of_mail: Iterable[str], *, xclient: bool
+) -> dict[str, Any]:
     """What the server core offers beyond plain SMTP."""
     smtpd = config.smtpd
     off = {name.upper() for name in smtpd.disable}
     keywords = [XCLIENT] if xclient else []
-    mail: list[str] = []
+    mail = list(parameters_of_mail)
     if "DSN" not in off:
         keywords.append("DSN")
         mail += parameters.DSN_MAIL
@@ -154,27 +166,28 @@ def listener_options(config: Config, listener: Listener) -> ListenerOptions:
         header=smtpd.proxy_timeout,
     )
     xclient = listener.xclient_from
-    session, verbs = sessions(listener)
+    session, answers = sessions(listener)
     return ListenerOptions(
-        server_options(config, listener, verbs=verbs),
+        server_options(config, listener, answers=answers),
         timeouts,
         session=session,
         proxies=Clients(listener.proxy_from) if listener.proxy_from else None,
         xclient=Clients(xclient) if xclient else None,
-        server_xclient=server_options(config, listener, xclient=True, verbs=verbs)
+        server_xclient=server_options(config, listener, xclient=True, answers=answers)
         if xclient
         else None,
     )
 
 
-def sessions(listener: Listener) -> tuple[Callable[..., Session], Iterable[str]]:
-    """What serves a connection, and the commands that its handler answers."""
+def sessions(listener: Listener) -> tuple[Callable[..., Session], Answers]:
+    """What serves a connection, and what its handler answers."""
     if not listener.handler:
-        return Session, ()
+        return Session, NO_HANDLER
     from mta.smtpd import handled, handlers  # with a handler alone: they import aiosmtpd
 
     handler = handlers.load(listener.handler)
-    return partial(handled.HandledSession, handler), handled.commands(handler)
+    answers = Answers(frozenset(handled.commands(handler)), handled.mail_parameters(handler))
+    return partial(handled.HandledSession, handler), answers
 
 
 def reception_options(config: Config, listener: Listener) -> ReceptionOptions:

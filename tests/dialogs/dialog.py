@@ -4,6 +4,7 @@
     : max_size = 1000                     a setting of the listener; [A, B] is a list
     : refuse RCPT nobody@b 550 5.1.1 No   the policy (MAIL, RCPT, DATA, or "." for the content);
                                           everything else is accepted, relaying too
+    : live                                a flag: against a live worker alone
     S: 220 *                              a line of the server; * stands for anything
     S+ 250*                               a whole reply, each of its lines
     S: <closed>                           the server closes
@@ -41,6 +42,7 @@ class Dialog:
 
     name: str
     settings: dict[str, str | int | list[str]] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
     refusals: dict[tuple[str, str], bytes] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -108,6 +110,8 @@ def _option(dialog: Dialog, text: str) -> None:
     if text.startswith("refuse "):
         _, command, address, reply = text.split(" ", 3)
         dialog.refusals[command, address] = reply.encode() + b"\r\n"
+    elif "=" not in text:
+        dialog.flags.add(text)
     else:
         name, _, value = (part.strip() for part in text.partition("="))
         if value.startswith("["):
@@ -134,3 +138,4 @@ def check(expected: list[tuple[str, str]], output: bytes) -> None:
 
 
 DIALOGS = sorted(Path(__file__).parent.glob("*.smtp"))
+FOR_THE_CORE = [path for path in DIALOGS if "live" not in load(path).flags]

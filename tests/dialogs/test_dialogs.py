@@ -18,11 +18,11 @@ from mta.smtp.server import (
     ServerCore,
     ServerOptions,
 )
-from tests.dialogs.dialog import DIALOGS, Dialog, check, load, octets
+from tests.dialogs.dialog import DIALOGS, FOR_THE_CORE, Dialog, check, load, octets
 
 __all__ = ["DIALOGS", "load"]
 
-every_dialog = pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
+every_dialog = pytest.mark.parametrize("path", FOR_THE_CORE, ids=lambda path: path.stem)
 
 
 class Session:

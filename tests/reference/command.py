@@ -75,10 +75,8 @@ def judged(text: bytes) -> list[tuple[str, str | None]]:
     found: list[tuple[str, str | None]] = []
     at = 0
     while one := PARAM.match(text, at):
-        try:
-            found.append((one[1].decode().upper(), one[2].decode() if one[2] else None))
-        except UnicodeDecodeError:
-            return [*found, (MALFORMED, None)]
+        value = one[2].decode("utf-8", "surrogateescape") if one[2] else None
+        found.append((one[1].decode().upper(), value))
         at = one.end()
     return [*found, (MALFORMED, None)] if text[at:].strip(b" ") else found
 

@@ -305,9 +305,10 @@ class Server:
         if argument[: len(prefix)].upper() != prefix:
             return (501, "5.5.4"), "", []
         text = argument[len(prefix) :].lstrip(b" ")
-        if not text.isascii() and not (self.options.smtputf8 and _is_utf8(text)):
-            return (553, "5.6.7"), "", []
         found = command.path(text, recipient)
+        path = text if found is None else text[: found[1]]
+        if not path.isascii() and not (self.options.smtputf8 and _is_utf8(path)):
+            return (553, "5.6.7"), "", []
         if found is None:
             return (501, "5.1.3" if recipient else "5.1.7"), "", []
         return None, found[0], command.judged(text[found[1] :])
@@ -317,11 +318,11 @@ class Server:
         for place, (key, value) in enumerate(given):
             if key == command.MALFORMED or key in dict(given[:place]):
                 return 501, "5.5.4"
-            if key != "ORCPT" and not (value or "").isascii():
-                return 501, "5.5.4"
             if not mail:
                 if key not in options.rcpt_parameters:
                     return 555, "5.5.4"
+                if not _is_value(key, value or ""):
+                    return 501, "5.5.4"
             elif key == "SIZE":
                 if not re.fullmatch(r"[0-9]{1,18}", value or ""):
                     return 501, "5.5.4"
@@ -334,8 +335,10 @@ class Server:
             elif key == "SMTPUTF8" and options.smtputf8:
                 if value is not None:
                     return 501, "5.5.4"
-            elif not (key == "AUTH" and value or key in self.options.mail_parameters):
+            elif key not in options.mail_parameters:
                 return 555, "5.5.4"
+            elif not _is_value(key, value or ""):
+                return 501, "5.5.4"
         return None
 
     def _data(self, argument: bytes) -> None:
@@ -380,6 +383,10 @@ class Server:
 
     def _unknown(self, argument: bytes) -> None:
         self._error(500, "5.5.2")
+
+
+def _is_value(key: str, value: str) -> bool:
+    return value.isascii() or key == "ORCPT" and not re.search("[\udc80-\udcff]", value)
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -52,7 +52,7 @@ def kinds(events: Iterable[Event]) -> list[type]:
 
 
 def test_the_events_of_a_message() -> None:
-    core = session()
+    core = session(mail_parameters=["AUTH"])
     events = run(
         core, b"EHLO c.example\r\nMAIL FROM:<a@b> SIZE=9 BODY=8bitmime AUTH=<>\r\n",
         b"RCPT TO:<@x:c@d>\r\nDATA\r\n..\xe9\r\n.\r\nQUIT\r\n",

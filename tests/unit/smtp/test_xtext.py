@@ -13,7 +13,8 @@ texts = st.text(st.characters(exclude_categories=("Cs",)))
 @given(texts)
 def test_xtext_comes_back(text: str) -> None:
     encoded = xtext.encode(text)
-    assert xtext.is_xtext(encoded) and encoded.isascii()
+    assert encoded.isascii() and encoded.isprintable() and not set(" =") & set(encoded)
+    assert xtext.is_plain_xtext(encoded) is all(" " <= character <= "~" for character in text)
     assert xtext.decode(encoded) == text
 
 
@@ -25,8 +26,9 @@ def test_utf8_addresses_come_back(text: str) -> None:
 
 
 def test_what_is_no_xtext() -> None:
-    assert not any(map(xtext.is_xtext, ["a b", "a=b", "a+b", "a+2b", "\u00e9", "a\r\n"]))
-    assert xtext.is_xtext("a+2B") and xtext.decode("a+C3+A9") == "a\u00e9"
+    bad = ["a b", "a=b", "a+b", "a+2b", "\u00e9", "a\r\n", "a+0D", "+7F", "+80", "+1F"]
+    assert not any(map(xtext.is_plain_xtext, bad))
+    assert xtext.is_plain_xtext("a+2B+20+7E") and xtext.decode("a+C3+A9") == "a\u00e9"
 
 
 def test_escapes_of_no_character() -> None:

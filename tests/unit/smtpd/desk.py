@@ -11,7 +11,7 @@ from mta.model import IdGenerator, Message
 from mta.reception.policy import Policy
 from mta.reception.reception import Reception, ReceptionOptions
 from mta.smtp.server import ServerOptions
-from mta.smtpd.handled import HandledSession, commands
+from mta.smtpd.handled import HandledSession, commands, mail_parameters
 from mta.smtpd.limits import SessionLimits
 from mta.smtpd.listener import Listener, ListenerOptions
 from mta.smtpd.service import Service
@@ -107,6 +107,7 @@ class Desk:
         if handler is not None:
             self.session = partial(HandledSession, handler)
             server["commands"] = {*commands(handler), *(["XCLIENT"] if xclient else [])}
+            server["mail_parameters"] = mail_parameters(handler)
         options = ListenerOptions(ServerOptions(HOST, **server), timeouts or Timeouts())
         self.listener = Listener(
             options, [], reception=self.reception, service=self.service, loop=cast(Any, self.loop)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from aiosmtpd.smtp import AuthResult, Envelope
+from aiosmtpd.smtp import MISSING, AuthResult, Envelope
 
 from mta.errors import ConfigError
 from mta.smtp.server import Content, ServerCore, ServerOptions
@@ -245,6 +247,83 @@ async def test_xclient_begins_anew_with_the_client_that_it_names() -> None:
     assert talk.codes(HELLO + b"XCLIENT ADDR=192.0.2.1\r\n") == [220, 250, 220]
     assert (server.session.peer, server.session.host_name) == (("192.0.2.1", 0), None)
     assert talk.codes(HELLO + MAIL + RCPT) == [250, 250, 250]
+
+
+@pytest.mark.parametrize("octets", [b"\xff", b"\xc3\xa9", b"AAAA\x80", b"A\xed\xa0\x80"])
+@pytest.mark.parametrize("verb", [b"AUTH PLAIN ", b"AUTH LOGIN "])
+def test_octets_that_are_no_base64_are_no_error_of_ours(
+    octets: bytes, verb: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        with pytest.warns(UserWarning, match="Requiring AUTH while not requiring TLS"):
+            talk = Desk(handler=Guard()).open()
+        talk.say(HELLO)
+        talk.send(verb + octets + b"\r\n")
+        assert (await settled(talk)).splitlines()[0].startswith(b"501 5.5.2 ")
+        talk.send(b"AUTH PLAIN\r\n")
+        assert (await settled_line(talk)) == b"334 "
+        talk.send(octets + b"\r\n")
+        assert (await settled(talk)).splitlines()[0].startswith(b"501 5.5.2 ")
+
+    asyncio.run(main())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@live
+async def test_mechanisms_in_any_case() -> None:
+    class Own(Guard):
+        auth_required = False
+        seen: ClassVar[list[Any]] = []
+
+        def handle_AUTH(self, server: Any, session: Any, envelope: Any, args: list[str]) -> Any:
+            self.seen.append(args[0])
+            return MISSING
+
+        async def auth_Own__Way(self, server: Any, args: list[str]) -> Any:
+            self.seen.append(args[0])
+            return AuthResult(success=True)
+
+    desk = Desk(handler=Own())
+    for name in (b"plain", b"Plain", b"PLAIN"):
+        talk = desk.open()
+        talk.say(HELLO)
+        talk.send(b"auth " + name + b" " + base64.b64encode(b"\0me\0right") + b"\r\n")
+        assert (await settled(talk)).startswith(b"235 ")
+    talk = desk.open()
+    talk.say(HELLO)
+    talk.send(b"AUTH OWN-WAY\r\n")
+    assert (await settled(talk)).startswith(b"235 ")
+    assert Own.seen == ["PLAIN", "PLAIN", "PLAIN", "Own-Way", "Own-Way"]
+
+
+@pytest.mark.parametrize(("tls", "codes"), [(False, [250, 501, 250]), (True, [555, 555, 250])])
+def test_the_parameter_auth_is_taken_where_auth_is_offered(tls: bool, codes: list[int]) -> None:
+    class Known(Guard):
+        auth_required, auth_require_tls = False, tls
+
+    async def main() -> None:
+        talk = Desk(handler=Known()).open()
+        assert (b"AUTH" in talk.say(HELLO)) is not tls
+        for parameter, code in zip([b" AUTH=<>", b" AUTH=+00", b""], codes, strict=True):
+            command = b"RSET\r\nMAIL FROM:<a@c.example>" + parameter + b"\r\n"
+            assert talk.codes(command) == [250, code]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("sent", [HELLO, HELLO + MAIL + RCPT, b"NOOP\r\n", b"QUIT\r\n"])
+def test_a_client_that_goes_at_once_leaves_no_coroutine_behind(sent: bytes) -> None:
+    async def main() -> None:
+        talk = Desk(handler=Slow()).open()
+        talk.send(sent)
+        talk.lost()  # before the hook has begun
+        await asyncio.wait([talk.session.task])  # type: ignore[attr-defined]
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+        gc.collect()
+    assert not [str(one.message) for one in seen]
 
 
 def test_auth_is_not_offered_without_tls() -> None:
