@@ -51,6 +51,7 @@ cdef class ServerCore:
     cdef list _more               # those behind it, None for none
     cdef Py_ssize_t _error_run    # errors since the last accepted content
     cdef bint _pardon             # MAIL was refused: RCPT and DATA sent behind it are no errors
+    cdef bint _rebuffed           # the last command was a DATA that was refused
     cdef bint _skipping           # within an overlong command line
     cdef bint _skipped_cr         # its last octet so far was a CR
     cdef bint _line_due           # the next line is the shell's, whatever it says
@@ -67,6 +68,7 @@ cdef class ServerCore:
     cdef Py_ssize_t _room
 
     cpdef int status(self) noexcept
+    cpdef bint pending(self) noexcept
     cpdef bytes output(self)
     cpdef int read(self, bytearray buffer, Py_ssize_t n) except -1
     cpdef int next_kind(self) except -1
@@ -84,6 +86,8 @@ cdef class ServerCore:
     cdef int _forget(self, int state) except -1
     cdef int _count_error(self) except -1
     cdef int _error(self, bytes reply) except -1
+    cdef int _no_command(self, bytes reply) except -1
+    cdef int _close_behind(self) except -1
     cdef int _close(self, bytes reply) except -1
     cdef int _boundary(self) except -1
     cdef bint _wants_read(self) noexcept
@@ -94,11 +98,12 @@ cdef class ServerCore:
     cdef int _parse_kept(self) except -1
     cdef Py_ssize_t _parse(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _end_content(self) except -1
+    cdef int _refuse_content(self, bytes reply, int fault) except -1
     cdef int _bdat(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _open_chunks(self) except -1
     cdef Py_ssize_t _chunk(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _end_chunk(self) except -1
-    cdef int _end_chunks(self, bytes reply) except -1
+    cdef int _end_chunks(self, bytes reply, int fault) except -1
     cdef int _reset(self, bytes reply) except -1
     cdef int _tell(self, int kind, int waiting) except -1
     cdef Py_ssize_t _skip(self, const unsigned char* p, Py_ssize_t n) except -1

@@ -88,6 +88,9 @@ class ServerCore:
     def time_out(self, text: str = "Timeout, closing") -> None:
         """421 4.4.2 now, or behind the verdict that is outstanding."""
 
+    def pending(self) -> bool:
+        """Whether octets were fed that are not yet parsed."""
+
     def output(self) -> bytes:
         """The replies since the last call, to be sent in this order; b"" if there are none."""
 

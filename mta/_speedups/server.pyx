@@ -13,7 +13,7 @@ from mta._speedups.command cimport (
     V_BDAT, V_DATA, V_EHLO, V_HELO, V_HELP, V_HTTP, V_MAIL, V_NOOP, V_QUIT, V_RCPT, V_RSET,
     V_UNKNOWN, V_VRFY, Verb, parse_name, parse_verb, skip_word,
 )
-from mta._speedups.dots cimport ContentReader
+from mta._speedups.dots cimport F_BARE_CR, F_BARE_LF, F_SIZE, ContentReader
 from mta._speedups.envelope cimport F8_BINARYMIME, Envelope, is_ascii
 from mta._speedups.lines cimport (
     LINE_BARE_LF,
@@ -110,6 +110,9 @@ cdef class ServerCore:
             | (B_IN_CONTENT if self._in_content() else 0)
             | (B_WANTS_READ if self._wants_read() else 0)
         )
+
+    cpdef bint pending(self) noexcept:
+        return self._last > self._first
 
     cpdef bytes output(self):
         cdef bytes reply = self._reply
@@ -273,6 +276,10 @@ cdef class ServerCore:
             self._forget(S_READY)
             self._reset(b"")
             self._pardon = True
+        elif what == C_DATA:
+            self._rebuffed = True
+            if self.pending():
+                self._close_behind()
         self._pardon |= what == C_MAIL
         if reply[0] == 53:
             self._count_error()
@@ -299,6 +306,15 @@ cdef class ServerCore:
         """Answer a command that gets no further than here."""
         self._queue(reply)
         return self._count_error()
+
+    cdef int _no_command(self, bytes reply) except -1:
+        """Answer a line that is no command: behind a refused DATA it is content."""
+        return self._close_behind() if self._rebuffed else self._error(reply)
+
+    cdef int _close_behind(self) except -1:
+        """Content came though DATA was refused: none of it may become a command."""
+        self.errors += 1
+        return self._close(say.BEHIND_DATA)
 
     cdef int _close(self, bytes reply) except -1:
         """Say the last words; nothing is parsed any more."""
@@ -391,6 +407,8 @@ cdef class ServerCore:
             if step == 0:
                 break
             used += step
+            if self._rebuffed and used < n:  # RFC 2920 3.1: DATA ends a group
+                self._close_behind()
         return used
 
     cdef int _end_content(self) except -1:
@@ -402,13 +420,20 @@ cdef class ServerCore:
             if self.options.raw:
                 self._waiting = W_SHELL
                 return self._reset(reply)
-            self._forget(S_READY)
-            self._reset(reply)
-            self._error(reply)
-            return self._boundary()
+            return self._refuse_content(reply, content.fault)
         self._body, self._size = content.finish(), content.size
         self.flags = content.flags | self.envelope.declared
         return self._tell(K_CONTENT, W_SHELL if self.options.raw else W_CONTENT)
+
+    cdef int _refuse_content(self, bytes reply, int fault) except -1:
+        """Content had a fault; behind a bare newline we and the client may disagree on its end."""
+        self._forget(S_READY)
+        self._reset(reply)
+        if fault == F_BARE_CR or fault == F_BARE_LF:
+            self.errors += 1
+            return self._close(reply)
+        self._error(reply)
+        return self._boundary()
 
     # --- Chunks (RFC 3030) ----------------------------------------------------------------------
 
@@ -429,7 +454,7 @@ cdef class ServerCore:
         elif self._state != S_CHUNKS:
             return self._out_of_order(V_BDAT)
         if self.options.max_size and size > self.options.max_size - self.content_size:
-            return self._end_chunks(self.options.oversize)
+            return self._end_chunks(self.options.oversize, F_SIZE)
         if self._state == S_RCPT:
             return self._tell(K_DATA, C_DATA)
         if size == 0:
@@ -466,19 +491,18 @@ cdef class ServerCore:
         if self._final:
             self._content.end()
         if self._content.fault:
-            return self._end_chunks(content_reply(self._content, self.options))
+            return self._end_chunks(
+                content_reply(self._content, self.options), self._content.fault
+            )
         if self._final:
             return self._end_content()
         self._queue(say.OK)
         return 0
 
-    cdef int _end_chunks(self, bytes reply) except -1:
+    cdef int _end_chunks(self, bytes reply, int fault) except -1:
         """The message is given up; what was sent behind this chunk is no error."""
-        self._forget(S_READY)
-        self._reset(reply)
         self._pardon = True
-        self._error(reply)
-        return self._boundary()
+        return self._refuse_content(reply, fault)
 
     cdef int _reset(self, bytes reply) except -1:
         self.reset_by = reply
@@ -499,7 +523,7 @@ cdef class ServerCore:
                 if self._line_due or self.options.raw:
                     self._to_shell("", None)
                 else:
-                    self._error(self.options.oversize_line)
+                    self._no_command(self.options.oversize_line)
                 return i + 1
             self._skipped_cr = p[i] == 13
         return n
@@ -562,12 +586,17 @@ cdef class ServerCore:
         if self.options.commands:
             name = verb_of(p, n)
             if name in self.options.commands:
+                self._rebuffed = False
                 return self._to_shell(name, p[:n])
         if has_nul(p, n):
-            return self._error(say.NUL_LINE)
+            return self._no_command(say.NUL_LINE)
         while n and (p[n - 1] == 32 or p[n - 1] == 9):  # RFC 5321 4.1.1
             n -= 1
         verb = parse_verb(p, n, &at)
+        if verb == V_UNKNOWN:
+            self._pardon = False
+            return self._no_command(say.UNKNOWN)
+        self._rebuffed = False
         next_state = NEXT[self._state][<int> column_of(verb)]
         if next_state == BAD:
             return self._out_of_order(verb)
@@ -582,6 +611,7 @@ cdef class ServerCore:
             return self._hello(p + at, n - at, verb == V_EHLO)
         if verb == V_DATA or verb == V_RSET or verb == V_QUIT:
             if at < n:
+                self._rebuffed = verb == V_DATA
                 return self._error(say.NO_ARGUMENT)
             return self._plain(verb, next_state)
         return self._aside(verb, p + at, n - at)
@@ -590,6 +620,7 @@ cdef class ServerCore:
         """503; not an error where it only follows from a refused MAIL of the same group."""
         cdef bytes reply = say.ORDER[3] if verb == V_MAIL and S_READY < self._state < S_CHUNKS \
             else say.ORDER[<int> self._state]
+        self._rebuffed = verb == V_DATA
         if self._pardon and verb != V_MAIL:
             self._queue(reply)
             return 0
@@ -599,6 +630,7 @@ cdef class ServerCore:
         """DATA, RSET and QUIT."""
         if verb == V_DATA:
             if self.envelope.declared & F8_BINARYMIME:
+                self._rebuffed = True
                 return self._error(say.BINARY_DATA)
             return self._tell(K_DATA, C_DATA)
         if verb == V_QUIT:
@@ -609,7 +641,7 @@ cdef class ServerCore:
         return self._boundary()
 
     cdef int _aside(self, Verb verb, const unsigned char* p, Py_ssize_t n) except -1:
-        """The commands that change nothing, and those that are none."""
+        """The commands that change nothing, and those that are not offered."""
         if verb == V_NOOP or verb == V_HELP:
             self._queue(say.OK if verb == V_NOOP else say.HELP)
         elif verb == V_VRFY and n and self.options.smtputf8 and not is_ascii(p, n) \
@@ -623,7 +655,7 @@ cdef class ServerCore:
         elif verb == V_VRFY:
             self._error(say.ARGUMENT)
         else:
-            self._error(say.UNKNOWN if verb == V_UNKNOWN else say.NOT_OFFERED)
+            self._error(say.NOT_OFFERED)
         return 0
 
     cdef int _hello(self, const unsigned char* p, Py_ssize_t n, bint extended) except -1:

@@ -24,6 +24,7 @@ cdef bytes UNDECLARED
 cdef bytes NOT_UTF8
 cdef bytes NO_VALUE
 cdef bytes BAD_PARAM
+cdef bytes BEHIND_DATA
 cdef tuple ORDER
 
 cdef bytes content_reply(ContentReader content, ServerOptions options)

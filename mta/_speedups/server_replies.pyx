@@ -33,6 +33,10 @@ NOT_UTF8 = b"553 5.6.7 The address is not UTF-8\r\n"
 NO_VALUE = b"501 5.5.4 SMTPUTF8 takes no value\r\n"
 BAD_PARAM = b"501 5.5.4 A parameter is malformed; a blank and KEYWORD=value is right\r\n"
 
+BEHIND_DATA = (
+    b"503 5.5.1 Content came though DATA was refused (RFC 2920 3.1), closing\r\n"
+)
+
 ORDER = (  # 503 by state
     b"503 5.5.1 EHLO or HELO comes first\r\n",
     b"503 5.5.1 MAIL comes first\r\n",
@@ -57,7 +61,7 @@ cdef bytes content_reply(ContentReader content, ServerOptions options):
     what = "<CR>" if content.fault == F_BARE_CR else "<LF>"
     return wire(
         f"550 5.5.2 Line {line} of the message has a bare {what}; only <CR><LF> ends a line "
-        "(setting bare_newlines)"
+        "(setting bare_newlines), closing"
     )
 
 

@@ -86,7 +86,7 @@ class Listener(Section, frozen=True):
     ] = False
     bare_newlines: Annotated[
         Literal["reject", "fix"],
-        doc("a CR or LF that stands alone: refuse the message, or mend it to CRLF"),
+        doc("a CR or LF that stands alone: refuse it and end the session, or mend it to CRLF"),
     ] = "reject"
     handler: Annotated[
         str | None,

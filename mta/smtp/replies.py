@@ -44,3 +44,4 @@ def _fold(line: str, room: int) -> list[str]:
 
 NO_STORAGE = reply(452, "4.3.1", "Not enough storage now, try again later")
 LOCAL_ERROR = reply(451, "4.3.0", "A local error, try again later")
+EARLY = reply(503, "5.5.1", "Content came before the 354 (RFC 2920 3.1)")

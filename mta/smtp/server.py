@@ -1,7 +1,8 @@
 """The SMTP server core: what it promises and how a shell drives it.
 
 The core is a function of the octets it was fed and the verdicts it was given. It sees no socket,
-clock or log, and how the octets were cut into pieces makes no difference to what it says.
+clock or log, and how the octets were cut into pieces makes no difference to what it says: but for
+what waits behind a DATA that is refused, which a client sends only on its reply (RFC 2920 3.1).
 
 Three things make up a session's state (docs/design.md has the table,
 `mta/_speedups/server_states.pyx` holds it as data):
@@ -35,6 +36,10 @@ is wanted after all. `read` and `status` are `feed` and the three questions behi
 Transitions that follow from a verdict: a refused MAIL leaves READY (and the RCPT and DATA that a
 pipelining client sent behind it get 503 without being counted as errors), a refused RCPT is not
 counted, a refused DATA leaves the transaction open, content ends it either way.
+
+Content must not become commands. Where octets wait behind a DATA that is refused, or a line comes
+that is no command, the session ends; `pending` tells a shell of octets that came before its 354.
+Content with a bare newline is refused at its final dot, and the session ends with that reply.
 
 Commands that the core does not know, or that the shell wants to answer itself (ServerOptions,
 `commands`), come as Command events. The shell queues its reply by `say`, as often as it needs, and

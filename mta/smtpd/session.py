@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mta._speedups import server
 from mta._speedups.server import ServerCore
 from mta.reception.client import Client
+from mta.smtp.replies import EARLY
 from mta.smtpd import xclient
 from mta.smtpd.timeouts import NEVER
 
@@ -298,6 +299,10 @@ class Session(Client):
 
     def _data(self) -> None:
         core, terms = self.core, self.terms
+        if not self.relay and core.pending():
+            terms.reception.refused(self, EARLY, "DATA", reason="pipelining")
+            core.verdict(EARLY)
+            return
         refusal = terms.reception.data(self)
         if refusal is None:
             # Each piece extends the deadline, drips beyond this do not.

@@ -5,6 +5,8 @@
     : refuse RCPT nobody@b 550 5.1.1 No   the policy (MAIL, RCPT, DATA, or "." for the content);
                                           everything else is accepted, relaying too
     : live                                a flag: against a live worker alone
+    : stranger                            the client may not relay, its recipients are ours
+    : whole                               each step comes in one piece
     S: 220 *                              a line of the server; * stands for anything
     S+ 250*                               a whole reply, each of its lines
     S: <closed>                           the server closes
@@ -46,6 +48,17 @@ class Dialog:
     refusals: dict[tuple[str, str], bytes] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+
+    def groups(self) -> list[list[Step]]:
+        """Steps that may come at once: a client sends nothing behind DATA that is refused, and a
+        stranger nothing behind any (RFC 2920 3.1)."""
+        found: list[list[Step]] = [[]]
+        for step in self.steps:
+            found[-1].append(step)
+            asks = step.sent.upper().endswith((b"DATA\r\n", b"DATA NOW\r\n"))
+            if asks and ("stranger" in self.flags or step.expected[-1][1][:3] != "354"):
+                found.append([])
+        return [steps for steps in found if steps]
 
     @property
     def closes(self) -> bool:
@@ -138,4 +151,3 @@ def check(expected: list[tuple[str, str]], output: bytes) -> None:
 
 
 DIALOGS = sorted(Path(__file__).parent.glob("*.smtp"))
-FOR_THE_CORE = [path for path in DIALOGS if "live" not in load(path).flags]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mta.smtp.replies import EARLY
 from mta.smtp.server import (
     Closed,
     Content,
@@ -18,11 +19,18 @@ from mta.smtp.server import (
     ServerCore,
     ServerOptions,
 )
-from tests.dialogs.dialog import DIALOGS, FOR_THE_CORE, Dialog, check, load, octets
+from tests.dialogs.dialog import DIALOGS, Dialog, check, load, octets
 
 __all__ = ["DIALOGS", "load"]
 
-every_dialog = pytest.mark.parametrize("path", FOR_THE_CORE, ids=lambda path: path.stem)
+
+def dialogs(*without: str) -> pytest.MarkDecorator:
+    """All for the core, but those with such a flag."""
+    paths = [path for path in DIALOGS if not load(path).flags & {"live", *without}]
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
+every_dialog = dialogs()
 
 
 class Session:
@@ -58,7 +66,8 @@ class Session:
             case Rcpt():
                 return self.dialog.refusal("RCPT", event.recipient)
             case Data():
-                return self.dialog.refusal("DATA")
+                early = "stranger" in self.dialog.flags and self.core.pending()
+                return EARLY if early else self.dialog.refusal("DATA")
             case Content():
                 return self.dialog.refusal(".")
         return None
@@ -82,7 +91,7 @@ def test_step_by_step(path: Path) -> None:
     session.finish()
 
 
-@every_dialog
+@dialogs("whole")
 def test_octet_by_octet(path: Path) -> None:
     session = Session(load(path))
     for step in session.dialog.steps:
@@ -93,7 +102,7 @@ def test_octet_by_octet(path: Path) -> None:
     session.finish()
 
 
-@every_dialog
+@dialogs("whole")
 @pytest.mark.parametrize("seed", range(4))
 def test_in_random_pieces(path: Path, seed: int) -> None:
     session, rng = Session(load(path)), random.Random(f"{path.stem} {seed}")
@@ -104,23 +113,27 @@ def test_in_random_pieces(path: Path, seed: int) -> None:
     session.finish()
 
 
-@every_dialog
+@dialogs("whole")
 def test_with_all_that_follows_behind_each_step(path: Path) -> None:
     dialog = load(path)
     for at in range(len(dialog.steps)):
-        session = Session(dialog)
-        output = b"".join(session.feed(step.sent) for step in dialog.steps[:at])
-        output += session.feed(b"".join(step.sent for step in dialog.steps[at:]))
+        session, output, left = Session(dialog), b"", at
+        for steps in dialog.groups():
+            alone, together = steps[:left], steps[left:]
+            left -= len(alone)
+            output += b"".join(session.feed(step.sent) for step in alone)
+            output += session.feed(b"".join(step.sent for step in together))
         check([wanted for step in dialog.steps for wanted in step.expected], output)
         session.finish()
 
 
-@every_dialog
+@dialogs("whole")
 @pytest.mark.parametrize("seed", range(4))
 def test_with_late_verdicts(path: Path, seed: int) -> None:
     session, rng = Session(load(path)), random.Random(f"{path.stem} late {seed}")
     dialog, core, output = session.dialog, session.core, b""
-    for data in pieces(b"".join(step.sent for step in dialog.steps), rng):
+    groups = [b"".join(step.sent for step in steps) for steps in dialog.groups()]
+    for data in (piece for group in groups for piece in pieces(group, rng)):
         core.feed(data[: len(data) // 2])
         rest = data[len(data) // 2 :]
         while (event := core.next_event()) is not None or rest:

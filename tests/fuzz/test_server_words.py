@@ -99,7 +99,10 @@ def test_a_fault_of_content_is_told_with_its_line(
                 core.verdict()
     expected = server_words.refusal(found, most, longest) if found.fault else b"250 2.0.0 Ok\r\n"
     assert core.output() == expected
-    assert [type(event).__name__ for event in events] == ["Reset" if found.fault else "Content"]
+    kinds = (
+        ["Reset", *(["Closed"] if "bare" in found.fault else [])] if found.fault else ["Content"]
+    )
+    assert [type(event).__name__ for event in events] == kinds
 
 
 REPLY = st.sampled_from([b"250 ok\r\n", b"354 go\r\n", b"450 x\r\n", b"\r\n", b"550", b""])

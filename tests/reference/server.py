@@ -44,6 +44,7 @@ class Server:
         self.waiting, self.skipping, self.closing = "", False, False
         self.recipients = self.messages = self.error_run = 0
         self.mail_refused, self.declared = False, 0
+        self.rebuffed = False  # the last command was a DATA that was refused
         self.left: int | None = None  # octets of the chunk that comes
         self.final, self.chunks = False, b""
         self.farewell: Reply | None = None
@@ -57,11 +58,15 @@ class Server:
 
     def feed(self, data: bytes) -> None:
         self.buffer += data
+        self._parse()
 
     def next_event(self) -> tuple[Any, ...] | None:
+        self._parse()
+        return self.events.pop(0) if self.events else None
+
+    def _parse(self) -> None:
         while not (self.events or self.waiting or self.closing) and self._step():
             pass
-        return self.events.pop(0) if self.events else None
 
     def verdict(self, reply: Reply | None = None) -> None:
         what, self.waiting = self.waiting, ""
@@ -101,11 +106,22 @@ class Server:
         if what == "content":
             self.state, self.recipients = "ready", 0
         self.mail_refused = what == "mail"
+        if what == "data" and self.left is None:
+            self.rebuffed = True
+            self._ward_off()
         if what == "data" and self.left is not None:
             self.state, self.recipients, self.mail_refused = "ready", 0, True
             self.events.append(("reset", None))
         if reply[0] >= 500:
             self._count()
+
+    def _ward_off(self) -> None:
+        """Content waits behind a DATA that was refused."""
+        if self.rebuffed and self.buffer:
+            self._close((503, "5.5.1"))
+
+    def _no_command(self) -> None:
+        self._close((503, "5.5.1")) if self.rebuffed else self._error(500, "5.5.2")
 
     def _error(self, code: int, enhanced: str) -> None:
         self.replies.append((code, enhanced))
@@ -156,6 +172,7 @@ class Server:
             return True
         line, self.buffer = window[:at], self.buffer[at + (2 if end == b"\r\n" else 1) :]
         self._command(line)
+        self._ward_off()
         return True
 
     @property
@@ -168,7 +185,8 @@ class Server:
         if not found:
             return False
         self.skipping, self.buffer = False, rest
-        self._error(500, "5.5.2")
+        self._no_command()
+        self._ward_off()
         return True
 
     def _chunk(self) -> bool:
@@ -185,18 +203,21 @@ class Server:
         keep = binary or options.bare_newlines == "keep"
         found = content.read_chunks(self.chunks, self.final, options.max_size, max_line, mend, keep)
         if found.fault:
-            self._give_up(FAULTS[found.fault])
+            self.mail_refused = True
+            self._give_up(found.fault)
         elif self.final:
             self._ask("content", found.body, found.flags | self.declared)
         else:
             self.replies.append((250, "2.0.0"))
         return True
 
-    def _give_up(self, reply: Reply) -> None:
-        self.state, self.recipients, self.mail_refused = "ready", 0, True
-        self.events.append(("reset", reply))
-        self._error(*reply)
-        self._boundary()
+    def _give_up(self, fault: str) -> None:
+        self.state, self.recipients = "ready", 0
+        self.events.append(("reset", FAULTS[fault]))
+        if fault in ("bare_cr", "bare_lf"):
+            return self._close(FAULTS[fault])
+        self._error(*FAULTS[fault])
+        return self._boundary()
 
     def _bdat(self, argument: bytes) -> None:
         found = re.fullmatch(rb"([0-9]{1,18})( +LAST)?", argument, re.I)
@@ -212,7 +233,8 @@ class Server:
         self.chunks = self.chunks if self.state == "chunks" else b""
         most = self.options.max_size
         if most and len(self.chunks) + self.left > most:
-            return self._give_up((552, "5.3.4"))
+            self.mail_refused = True
+            return self._give_up("size")
         return self._ask("data") if self.state == "rcpt" else None
 
     def _content(self) -> bool:
@@ -225,19 +247,20 @@ class Server:
         if not found.fault:
             self._ask("content", found.body, found.flags | self.declared)
             return True
-        self.state, self.recipients = "ready", 0
-        self.events.append(("reset", FAULTS[found.fault]))
-        self._error(*FAULTS[found.fault])
-        self._boundary()
+        self._give_up(found.fault)
         return True
 
     # commands
 
     def _command(self, line: bytes) -> None:
         if b"\0" in line:
-            return self._error(500, "5.5.2")
+            return self._no_command()
         line = line.rstrip(b" \t")
         verb, after = command.verb(line)
+        if not verb:
+            self.mail_refused = False
+            return self._no_command()
+        self.rebuffed = verb == "DATA" and (not self._in_order("DATA") or after < len(line))
         if verb == "BDAT":
             return self._bdat(line[after:]) if self.options.chunking else self._unoffered()
         if verb in ("MAIL", "RCPT", "DATA") and not self._in_order(verb):
@@ -248,7 +271,7 @@ class Server:
             return None
         if verb != "RCPT":
             self.mail_refused = False
-        handler = getattr(self, f"_{verb.lower() or 'unknown'}")
+        handler = getattr(self, f"_{verb.lower()}")
         return handler(line[after:])  # type: ignore[no-any-return]
 
     def _unoffered(self) -> None:
@@ -345,6 +368,7 @@ class Server:
         if argument:
             self._error(501, "5.5.4")
         elif self.declared & 32:
+            self.rebuffed = True
             self._error(503, "5.5.1")
         else:
             self._ask("data")
@@ -380,9 +404,6 @@ class Server:
 
     def _http(self, argument: bytes) -> None:
         self._close((500, "5.5.1"))
-
-    def _unknown(self, argument: bytes) -> None:
-        self._error(500, "5.5.2")
 
 
 def _is_value(key: str, value: str) -> bool:

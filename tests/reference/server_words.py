@@ -14,9 +14,9 @@ FAULTS = {
     "line": "500 5.6.0 Line {line} of the message is longer than {longest} octets "
     "(setting max_text_line)",
     "bare_cr": "550 5.5.2 Line {line} of the message has a bare <CR>; only <CR><LF> ends a line "
-    "(setting bare_newlines)",
+    "(setting bare_newlines), closing",
     "bare_lf": "550 5.5.2 Line {line} of the message has a bare <LF>; only <CR><LF> ends a line "
-    "(setting bare_newlines)",
+    "(setting bare_newlines), closing",
 }
 
 

@@ -426,3 +426,41 @@ def test_the_room_ahead_is_for_one_transaction():
         else:
             core.verdict()
     assert bodies == [b"x\r\n"]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n.\r", b"\r.\n",
+     b"\r\r\n.\r\n", b"\r\n.\r\r\n"],
+)  # fmt: skip
+def test_a_bare_newline_ends_the_session_with_the_content(end: bytes, cut: bool) -> None:
+    core = session()
+    evil = b"MAIL FROM:<evil@b>\r\nRCPT TO:<x@y>\r\nDATA\r\ntwo\r\n.\r\n"
+    sent = b"EHLO c\r\n" + ENVELOPE + b"one" + end + evil + evil
+    pieces = [sent[at : at + 1] for at in range(len(sent))] if cut else [sent]
+    assert kinds(run(core, *pieces)) == [Hello, Mail, Rcpt, Data, Reset, Closed]
+    *_, last = core.output().splitlines()
+    assert last.startswith(b"550 5.5.2 ") and last.endswith(b", closing") and core.closing
+    assert core.messages == 0
+
+
+def test_what_waits_behind_a_refused_data_is_never_parsed() -> None:
+    refuse = {Data: b"451 4.3.0 Not now\r\n"}
+    evil = b"RSET\r\nMAIL FROM:<evil@b>\r\n"
+    for first in (ENVELOPE, b"DATA\r\n", b"MAIL FROM:<a@b>\r\nDATA\r\n", b"DATA now\r\n"):
+        core = session()
+        events = run(core, b"EHLO c\r\n" + first + evil, refuse=refuse)
+        assert kinds(events)[-1] is Closed and Reset not in kinds(events)
+        assert core.output().splitlines()[-1].startswith(b"503 5.5.1 Content came ")
+        assert core.closing and not core.pending()
+    core = session()
+    run(core, b"EHLO c\r\n" + ENVELOPE, evil, refuse=refuse)
+    assert not core.closing and core.state == "mail", "a client may go on when it has the reply"
+    core = session(chunking=True)
+    run(
+        core,
+        b"EHLO c\r\n" + ENVELOPE[:-6] + b"BDAT 4\r\nRSETBDAT 4 LAST\r\nRSETNOOP\r\n",
+        refuse=refuse,
+    )
+    assert not core.closing, "the octets of a chunk are counted"

@@ -287,6 +287,32 @@ def test_relaying_denied_is_logged():
     assert len(desk.log) == 1
 
 
+def test_a_stranger_that_sends_content_before_the_354_is_let_go():
+    desk = Desk(rule={"relay_from": ["192.0.2.1"], "relay_domains": ["example.com"]})
+    talk = desk.open("198.51.100.1")
+    talk.replies()
+    assert talk.codes(b"EHLO c\r\n" + ENVELOPE + BODY + b"NOOP\r\n") == [250, 250, 250, 503, 503]
+    assert talk.transport.eof and desk.messages == []
+    assert [(r["command"], r["reason"]) for r in desk.log] == [("DATA", "pipelining")]
+    for address, step in (("198.51.100.1", True), ("192.0.2.1", False)):
+        talk = desk.open(address)
+        talk.replies()
+        if step:
+            assert talk.codes(b"EHLO c\r\n" + ENVELOPE) == [250, 250, 250, 354]
+            assert talk.codes(BODY) == [250]
+        else:
+            assert talk.codes(b"EHLO c\r\n" + ENVELOPE + BODY) == [250, 250, 250, 354, 250]
+
+
+def test_content_behind_a_refused_data_becomes_no_command():
+    talk = (desk := Desk()).open()
+    desk.room.open = False
+    talk.replies()
+    text = b"MAIL FROM:<evil@c>\r\nRCPT TO:<b@example.com>\r\n.\r\n"
+    assert talk.codes(b"EHLO c\r\n" + ENVELOPE + text) == [250, 250, 250, 452, 503]
+    assert talk.transport.eof and talk.session.sender is None
+
+
 def test_messages_too_large_are_logged_once():
     talk = (desk := Desk(max_size=1000)).open()
     talk.replies()
