@@ -89,18 +89,24 @@ class Committer:
     ) -> None:
         self._store, self._bodies, self._log, self._clock = store, bodies, log, clock
         self._wake, self._finished = wake, finished
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         name = f"mta-commit-{store.number}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin to take jobs; RuntimeError where no thread can be had."""
         self._thread.start()
+
+    def abandon(self) -> None:
+        """End without having closed anything; no job may follow."""
+        self._jobs.put(None)
 
     def submit(self, job: Job) -> None:
         """Have a job done; `finished(job)` follows on the loop."""
         self._jobs.put(job)
 
     def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
+        while (job := self._jobs.get()) is not None:
             began = self._clock.monotonic()
             self._do(job)
             job.seconds = self._clock.monotonic() - began

@@ -199,6 +199,15 @@ class Cycle:
         waiting = len(self.incoming) + len(self._job.accepted) + len(self.moves.ops)
         return waiting + sum(len(frame.lines) for frame in self.frames())
 
+    def start(self) -> None:
+        """Let cycles run; RuntimeError where no thread can be had."""
+        self._committer.start()
+
+    def abandon(self) -> None:
+        """Run no cycle any more; what is open stays so."""
+        self.closed = True
+        self._committer.abandon()
+
     def close(self, done: Done) -> None:
         """Commit everything, then close database and log."""
         self._closing = done

@@ -94,8 +94,12 @@ class Segments:
         self.counted = True  # whether the bits of old segments are complete
         self.on_free: Callable[[], None] | None = None  # a file has become free
         self._last = 0
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            self._take_up(path)
+        try:
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
+                self._take_up(path)
+        except BaseException:
+            self.close()
+            raise
 
     def _take_up(self, path: Path) -> None:
         """A file of an earlier run: full, until it is found to be empty."""

@@ -4,6 +4,7 @@ read in `reads`.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from rocksdict import WriteBatch
@@ -40,6 +41,7 @@ class Shard(Reads):
     def __init__(
         self,
         store: Store,
+        bodies: BodyStore,
         log: FrameLog,
         options: ShardOptions,
         clock: Clock,
@@ -53,11 +55,14 @@ class Shard(Reads):
         self._store, self._clock, self._wake, self._reader = store, clock, wake, reader
         self._own_reader: BodyReader | None = None
         self._file_thread: Aside | None = None
-        self._bodies = BodyStore(store, options)
+        self._bodies = bodies
         self._cycle = Cycle(store, self._bodies, log, options, clock, wake, call_later)
         self._space = Space(store.folder, options.min_free_bytes, clock)
         corrupt = options.corrupt_folder or store.folder.parent.parent / "corrupt"
         self._corrupt = Corrupt(store, self._bodies, self._cycle, corrupt)
+        self._load_logged()
+        self._young = Young(store, self._cycle, call_later, self._expires_ahead)
+        # What may fail comes before what begins to run.
         self._reclaim = Reclaim(
             store,
             self._bodies,
@@ -68,8 +73,7 @@ class Shard(Reads):
             wake,
             call_later,
         )
-        self._load_logged()
-        self._young = Young(store, self._cycle, call_later, self._expires_ahead)
+        self._cycle.start()
 
     @classmethod
     def open(
@@ -91,7 +95,13 @@ class Shard(Reads):
         the shard has a thread of its own for bodies.
         """
         store = Store(folder, number, options)
-        return cls(store, log, options, clock, wake, call_later, reader)
+        with contextlib.ExitStack() as stack:
+            stack.callback(store.close)
+            bodies = BodyStore(store, options)
+            stack.callback(bodies.close)
+            shard = cls(store, bodies, log, options, clock, wake, call_later, reader)
+            stack.pop_all()
+        return shard
 
     def __repr__(self) -> str:
         state = self.problem or ("closing" if self._closing else "healthy")
@@ -227,6 +237,19 @@ class Shard(Reads):
         """Commit everything that waits, close database and log, then `done(error or None)`."""
         self._closing = True
         self._young.close()
+        self._stop_reading()
+        self._cycle.close(done)
+
+    def abandon(self) -> None:
+        """Close a shard that could not be recovered, so that it can be opened anew."""
+        self._closing = True
+        self._cycle.abandon()
+        self._stop_reading()
+        self._store.close()
+        self._bodies.close()
+        self.log_end.close()
+
+    def _stop_reading(self) -> None:
         self._reclaim.stop()
         if self._file_thread is not None:
             self._file_thread.close()
@@ -234,7 +257,6 @@ class Shard(Reads):
         if self._own_reader is not None:
             self._own_reader.close()
             self._own_reader = self._reader = None
-        self._cycle.close(done)
 
     def _load_logged(self) -> None:
         """Take up the row `logged`: the newest id, then older ones that have no record yet."""

@@ -278,6 +278,7 @@ def _lock(path: Path) -> int:
         raise SpoolLockedError(
             f"{path.parent} is in use by process {holder}: stop it, or use another spool"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
