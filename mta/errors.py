@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
+# What may pass by itself, so that trying again is better than giving up.
+PASSING = frozenset((
+    errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    errno.EAGAIN, errno.EBUSY, errno.ENOBUFS, errno.ESTALE, errno.ETIMEDOUT,
+))  # fmt: skip
+
 
 class MailraceError(Exception):
     """The base of every error that a command prints without a traceback."""

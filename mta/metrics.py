@@ -116,6 +116,12 @@ METRICS: tuple[Metric, ...] = (
         {"": "alarm"},
         "alarms: 0 while all is well, else how many recipients, files or processes it is about",
     ),
+    _labelled(
+        "shards",
+        "state",
+        {"serving": "shards_serving", "refused": "shards_refused"},
+        "shards of the spool: serving, refused (they cannot be opened: `mta status` says why)",
+    ),
     _gauge("uptime_seconds", "uptime", "since the start of the supervisor"),
     _labelled(
         "memory_pss_bytes", "process", {"": "pss"}, "memory, shared pages divided by their users"

@@ -63,6 +63,7 @@ figures. They are at most a second old. Counters are of the node since the start
 a worker that is restarted takes nothing of them with it but, if it was killed, its last second.
 
 `/healthz` says 200 while every worker answers, `/readyz` while new mail is taken; else 503 and why.
+Lines of `/readyz` that begin with `degraded:` name parts of the node that do not serve.
 """
 
 ALARMED = """\

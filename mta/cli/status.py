@@ -28,6 +28,7 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
         return
     totals, workers = found.pop("totals", {}), found.pop("workers", [])
     reasons = found.pop("not_ready", [])
+    reasons += found.pop("degraded", [])
     problems = reasons + [worker["problem"] for worker in workers if worker.get("problem")]
     found["alarms"] = raised(found.get("alarms", []))
     common.print_facts(found | ({"problems": problems} if problems else {}))

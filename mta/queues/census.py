@@ -32,7 +32,6 @@ class Census:
         self, manager: QueueManager, call_later: Callable[[float, Callable[[], None]], object]
     ) -> None:
         self._manager, self._call_later = manager, call_later
-        self._shards = list(manager.shards.values())
         self._left: list[tuple[Shard, Places]] = []
         self._marks: dict[int, int] = {}  # by shard: no message is older, milliseconds
         self._again = self._stopped = False
@@ -43,7 +42,10 @@ class Census:
         self.complete = self._again = False
         self._manager.recount()
         self._marks.clear()
-        self._left = [(shard, shard.places()) for shard in self._shards]
+        try:
+            self._left = [(shard, shard.places()) for shard in self._manager.shards.values()]
+        except SpoolError:
+            self._again = True
         self._call_later(0, self._tick)
 
     def stop(self) -> None:
@@ -71,7 +73,8 @@ class Census:
 
     def _restart(self) -> None:
         self._left.clear()
-        if any(shard.stats().pending or not shard.readable for shard in self._shards):
+        shards = self._manager.shards.values()
+        if any(shard.stats().pending or not shard.readable for shard in shards):
             self._call_later(AGAIN, self._tick)
         else:
             self.begin()
@@ -93,11 +96,9 @@ class Census:
     def oldest_us(self) -> int:
         """When the oldest message that is queued was accepted, 0 if there is none."""
         found = 0
-        for shard in self._shards:
-            if not shard.readable:
-                continue
+        for shard in self._manager.shards.values():
             # Ids begin with their millisecond and rise, so reading goes on where it last ended.
-            oldest = shard.oldest(self._marks.get(shard.number, 0).to_bytes(6, "big"))
+            oldest = _oldest(shard, self._marks.get(shard.number, 0).to_bytes(6, "big"))
             if oldest:
                 ms = int.from_bytes(oldest[:6], "big")
                 self._marks[shard.number] = max(0, ms - LATE)
@@ -116,3 +117,11 @@ class Census:
             "queued_held": held,
             "counting": int(not self.complete),
         }
+
+
+def _oldest(shard: Shard, after: bytes) -> bytes:
+    """The oldest message of a shard, b"" if there is none or it cannot be read now."""
+    try:
+        return shard.oldest(after) if shard.readable else b""
+    except SpoolError:
+        return b""

@@ -36,7 +36,7 @@ cdef class QueueManager:
     cdef public object acts
     cdef public dict ready, memory
     cdef public object unrouted
-    cdef public set arriving
+    cdef public set arriving, missing
     cdef public long long body_bytes, plans
     cdef public Counters counters
     cdef public list waiting

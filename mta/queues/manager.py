@@ -108,6 +108,7 @@ class QueueManager:
         self.shards = {shard.number: shard for shard in shards}
         self.home = shards[0]  # takes the new mail
         self._lines = {shard.number: writer for shard, writer in zip(shards, lines, strict=True)}
+        self.missing: set[int] = set()  # shards that may be added later: they cannot be opened now
         self._home_lines = lines[0]
         self.settings, self.ports, self.acts = settings, ports, acts
         self.ready: dict[object, ReadyQueue] = {}
@@ -125,6 +126,13 @@ class QueueManager:
         self.behind: Sequence[Container[tuple[int, str, str, str]]] = ((), (), ())
         self.on_record: Callable[[bytes, bytes], None] | None = None  # message id, line
         self._stamp = 0
+
+    def add_shard(self, shard: Shard, lines: RecordWriter) -> None:
+        """Take in a shard that could not be opened before; the home stays what it is."""
+        # Whoever goes through the shards now goes on without it.
+        self.shards = {**self.shards, shard.number: shard}
+        self._lines[shard.number] = lines
+        self.missing.discard(shard.number)
 
     # ------------------------------------------------------------------ acceptance
 

@@ -8,6 +8,7 @@ will be what waits for its commit. An act is reported as swept when all that it 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from mta.errors import SpoolBusyError
@@ -59,18 +60,29 @@ class Sweeper:
     ) -> None:
         self.manager = manager
         self._site_of, self._learn_site, self._swept = site_of, learn_site, swept
-        self._sweeps: dict[int, asyncio.Task[None]] = {}
+        self._sweeps: set[asyncio.Task[None]] = set()
+        self._left: Counter[int] = Counter()  # by act: sweeps that have not ended
 
     def begin(self, acts: list[Act]) -> None:
         """Sweep for acts that are new to this worker, one after another by sequence."""
         for act in acts:
-            before = list(self._sweeps.values())
-            task = asyncio.get_running_loop().create_task(self._sweep(act, before))
-            self._sweeps[act.sequence] = task
+            self._begin(act, list(self.manager.shards.values()))
+
+    def extend(self, shard: Shard) -> None:
+        """Sweep a shard that was added for all acts that are under way or wait for it."""
+        for act in self.manager.acts.active:
+            self._begin(act, [shard])
+
+    def _begin(self, act: Act, shards: list[Shard]) -> None:
+        self._left[act.sequence] += 1
+        work = self._sweep(act, shards, list(self._sweeps))
+        task = asyncio.get_running_loop().create_task(work)
+        self._sweeps.add(task)
+        task.add_done_callback(self._sweeps.discard)
 
     def stop(self) -> None:
         """Leave the sweeps where they are; their cursors are stored."""
-        for task in self._sweeps.values():
+        for task in self._sweeps:
             task.cancel()
 
     async def count(self, acts: list[Act]) -> int:
@@ -85,18 +97,21 @@ class Sweeper:
                 await pace.rest()
         return found
 
-    async def _sweep(self, act: Act, before: list[asyncio.Task[None]]) -> None:
+    async def _sweep(self, act: Act, shards: list[Shard], before: list[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)
         job = _Job(act, Pace(self.manager.ports.clock))
         await self._sweep_memory(job)
-        for shard in self.manager.shards.values():
+        for shard in shards:
             await self._sweep_shard(job, shard)
         await self._outcomes(job)
-        for shard in self.manager.shards.values():
+        for shard in shards:
             await self._durable(act, shard)
-        del self._sweeps[act.sequence]
-        self._swept(act.sequence)
+        self._left[act.sequence] -= 1
+        if not self._left[act.sequence]:
+            del self._left[act.sequence]
+            if not self.manager.missing:  # else it stays in force until those have been swept
+                self._swept(act.sequence)
 
     async def _sweep_memory(self, job: _Job) -> None:
         manager = self.manager

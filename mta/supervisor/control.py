@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mta.errors import ConfigError, MailraceError
+from mta.errors import PASSING, ConfigError, MailraceError
 from mta.supervisor.channel import report_error
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REQUEST_LIMIT = 1 << 20  # octets of a request line
+AGAIN = 30.0  # seconds until a disk that was full is asked for a socket again
 LAST = 30.0  # seconds for the answer to a client that has closed its end
 
 
@@ -31,12 +32,16 @@ class ControlServer:
         self,
         path: Path,
         answer: Callable[[str, dict[str, Any], Callable[[Any], None]], Awaitable[Any]],
+        say: Callable[[str], None],
     ) -> None:
-        self.path, self._answer = path, answer
+        self.path, self._answer, self._say = path, answer, say
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen; the home's lock is held, so a socket file that is there is stale."""
+        """Listen, or say why that is not possible now; MailraceError where it never will be.
+
+        The home's lock is held, so a socket file that is there is stale.
+        """
         try:
             self.path.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(
@@ -44,10 +49,18 @@ class ControlServer:
             )
             self.path.chmod(0o600)
         except OSError as error:  # a path that is too long has no strerror
-            why = error.strerror or error
-            raise MailraceError(
-                f"cannot listen on {self.path}: {why}; choose another with -o control.socket=PATH"
-            ) from None
+            self.close()
+            text = f"cannot listen on {self.path}: {error.strerror or error}"
+            if error.errno not in PASSING:
+                hint = "choose another with -o control.socket=PATH"
+                raise MailraceError(f"{text}; {hint}") from None
+            self._say(f"{text}; tried again every {AGAIN:g} s")
+
+    async def keep(self) -> None:
+        """Try again until it listens."""
+        while self._server is None:
+            await asyncio.sleep(AGAIN)
+            await self.start()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.LimitOverrunError, ValueError):
@@ -92,4 +105,6 @@ class ControlServer:
         """Stop listening and remove the socket."""
         if self._server is not None:
             self._server.close()
-        self.path.unlink(missing_ok=True)
+            self._server = None
+        with contextlib.suppress(OSError):  # the next start removes it
+            self.path.unlink(missing_ok=True)

@@ -136,13 +136,14 @@ class Failures:
     async def requeue(
         self,
         id: str,
+        home: int,
         submit: Callable[[Message, list[str], Callable[[BaseException | None], None]], None],
     ) -> dict[str, str]:
-        """Queue a dead letter anew, under a new id; the letter goes when that is stored."""
+        """Queue a dead letter anew, under a new id of the shard `home`; then the letter goes."""
         letter = await asyncio.to_thread(self.dead.load, id)
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         message = Message(
-            next(iter(self._ids.values())).next(),
+            self._ids[home].next(),
             "",
             tenant=letter.tenant,
             campaign=letter.campaign,

@@ -56,7 +56,9 @@ class Followers:
         self, id: bytes, queue: asyncio.Queue[bytes], part: Callable[[Any], None]
     ) -> Any:
         """What was logged before we looked, each record once, then what comes."""
-        shard = self._manager.shards[id_shard(id)]
+        shard = self._manager.shards.get(id_shard(id))
+        if shard is None:
+            raise ControlError(f"shard {id_shard(id)}, which {id_text(id)} names, is refused")
         message = shard.message(id)
         await _settled(shard)
         seen: set[tuple[str, int, int]] = set()

@@ -27,7 +27,8 @@ class Health:
     def __init__(self, master: Supervisor) -> None:
         self._master = master
         self.alarms = Alarms(SystemClock(), say)
-        self.alarms.checks.append(self._silent)
+        self.alarms.checks += [self._silent, self._refused]
+        self._told = ""  # to the service manager
         self.server = HttpServer(
             {"/metrics": self.metrics, "/healthz": self.healthz, "/readyz": self.readyz}
         )
@@ -47,33 +48,70 @@ class Health:
         for pid in self._master.ledger.silent(time.monotonic()):
             yield Trouble("silent_worker", f"worker process {pid} does not answer")
 
+    def _refused(self) -> Iterator[Trouble]:
+        refused = len(self._master.refusals.lines())
+        if refused:
+            all_of_them = sum(map(len, self._master.shards))
+            reason = f"{refused} of {all_of_them} shards cannot be opened: `mta status` says why"
+            yield Trouble("refused_shard", reason, refused)
+
     async def readyz(self) -> Answer:
-        """503 while new mail would be refused or nobody is there to take it."""
-        return _verdict(self.reasons())
+        """503 while new mail would be refused or nobody is there to take it.
+
+        A node of which a part does not serve takes mail, and a restart would not mend it: 200,
+        and what is missing.
+        """
+        return _verdict(self.reasons(), self.missing())
 
     def reasons(self) -> list[str]:
         """Why the node does not take mail; none when it does."""
         master = self._master
         if master.stopping:
             return ["stopping"]
-        missing = [w.number for w in master.workers if not w.ready.is_set()]
-        return [f"worker {number} is not ready" for number in missing] + master.ledger.problems()
+        if not any(worker.ready.is_set() for worker in master.workers):
+            return self.missing()
+        return master.ledger.problems()
+
+    def missing(self) -> list[str]:
+        """Which parts of the node do not serve."""
+        workers, refusals = self._master.workers, self._master.refusals
+        idle = [
+            worker.number for worker in workers if not (worker.ready.is_set() or worker.waiting)
+        ]
+        return [f"worker {number} is not ready" for number in idle] + refusals.lines()
+
+    def summary(self) -> str:
+        """One line for the service manager."""
+        workers = self._master.workers
+        ready = sum(worker.ready.is_set() for worker in workers)
+        if ready == len(workers):
+            return "; ".join([f"taking mail, {ready} workers", *self.missing()])
+        return "; ".join([f"taking mail, {ready} of {len(workers)} workers", *self.missing()])
 
     async def watch(self) -> None:
         """Tell when workers begin to refuse all mail and when they take it again, and of alarms."""
         told = False
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
+        while not self._master.stopping:
             self.alarms.look()
+            self._tell_manager()
             problems = self._master.ledger.problems()
             if problems and not told:
                 say("new mail is refused: " + "; ".join(dict.fromkeys(problems)))
             elif told and not problems:
                 print("new mail is taken again", flush=True)
             told = bool(problems)
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _tell_manager(self) -> None:
+        """Keep the service manager's line true."""
+        summary = self.summary()
+        if self._master.announced and summary != self._told:
+            self._told = summary
+            self._master.notifier.status(summary)
 
 
-def _verdict(reasons: list[str]) -> Answer:
+def _verdict(reasons: list[str], missing: list[str] | None = None) -> Answer:
     if reasons:
         return Answer(503, "".join(f"{reason}\n" for reason in reasons).encode())
-    return Answer(200, b"ok\n")
+    degraded = "".join(f"degraded: {part}\n" for part in missing or ())
+    return Answer(200, f"ok\n{degraded}".encode())

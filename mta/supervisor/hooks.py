@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mta.model import Recipient
     from mta.queues.retry import RetryPolicy
     from mta.routing.rules import Envelope
+    from mta.spool.shard import Shard
     from mta.supervisor.worker import Worker
 
 _name = lru_cache(4096)(format_name)
@@ -224,6 +225,14 @@ class WorkerHooks:
             self._pumps = [EventPump(shard, log, folder, hooks) for shard in shards]
             for pump in self._pumps:
                 pump.start()
+
+    def joined(self, shard: Shard) -> None:
+        """The worker serves another shard."""
+        if self.hooks is not None and "event" in self.hooks:
+            config = self._worker.config
+            pump = EventPump(shard, Path(config.log_dir), Path(config.home) / "hooks", self.hooks)
+            self._pumps.append(pump)
+            pump.start()
 
     async def close(self) -> None:
         """The end: what waits for a hook stays as it is in the spool."""

@@ -1,24 +1,29 @@
 """The workers' inboxes for connections, as the supervisor keeps them (`mta.smtpd.handover`).
 
 What waits for a worker that is gone, or hangs, is passed on to the others: what its inbox holds,
-and what the kernel gave to its listening sockets.
+and what the kernel gave to its listening sockets. Where no worker serves, it gets 421.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mta.smtp.replies import reply
 from mta.smtpd.handover import SESSIONS, STOPPED, accept, pair, receive, send, turn_away
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from mta._speedups.sharedtable import SharedTable
     from mta.clock import Clock
 
+UNAVAILABLE = reply(421, "4.3.0", "Mail cannot be taken now, try again later")
+RELIEF = 1.0, 0.05  # seconds between looks at what waits for a worker that hangs: none, some
+PATIENCE = 10.0  # seconds without a worker until those who wait are refused
 ROUND = 128  # connections passed on from one place before the loop does something else
 
 
@@ -47,6 +52,37 @@ class Inboxes:
             for number, sockets in enumerate(listeners):
                 passed += self._pass_on(worker, partial(accept, number, sockets[worker]), ROUND)
         return passed
+
+    async def watch(
+        self,
+        listeners: Sequence[Sequence[socket.socket]],
+        waiting: Callable[[], int],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Relieve workers for ever; refuse what waits while no worker serves.
+
+        `waiting()` is how many workers live but have no shard: if all, none is about to serve.
+        """
+        deserted = 0.0  # seconds, in looks: after a suspension the workers get theirs
+        while True:
+            moved, idle = self.relieve(listeners), waiting()
+            if not any(self._table.living(self._clock.monotonic())):
+                if deserted >= PATIENCE or idle == len(self._out):
+                    moved += self.turn_away(listeners)
+            else:
+                deserted = 0.0
+            pause = RELIEF[moved > 0 or idle > 0]
+            await sleep(pause)
+            deserted += pause
+
+    def turn_away(self, listeners: Sequence[Sequence[socket.socket]]) -> int:
+        """Refuse for now whatever waits: nobody serves; how much that was."""
+        refused = 0
+        for worker in range(len(self._out)):
+            refused += _refuse(partial(self._take_out, worker))
+            for number, sockets in enumerate(listeners):
+                refused += _refuse(partial(accept, number, sockets[worker]))
+        return refused
 
     def _take_out(self, worker: int) -> tuple[bytes, int] | None:
         found = receive(self._out[worker])
@@ -81,3 +117,14 @@ class Inboxes:
             out.close()
         for to in self._to:
             to.close()
+
+
+def _refuse(take: Callable[[], tuple[bytes, int] | None]) -> int:
+    """Turn away what `take` gives, some at a time; how many there were."""
+    for count in range(ROUND):
+        found = take()
+        if found is None:
+            return count
+        if found[1] >= 0:
+            turn_away(found[1], UNAVAILABLE)
+    return ROUND

@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,18 +35,20 @@ from mta.supervisor.hookfile import HookFile
 from mta.supervisor.inboxes import Inboxes
 from mta.supervisor.notify import Notifier
 from mta.supervisor.questions import Questions
+from mta.supervisor.refusals import Refusals
+from mta.supervisor.shards import Cause, Refused
 from mta.supervisor.sockets import open_all
+from mta.supervisor.starting import TELL_EVERY, first_ready
 from mta.supervisor.state import NodeState
 from mta.supervisor.workers import Orders, WorkerProcess, say
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Coroutine, Iterator, Sequence
 
     from mta.config.schema import Config
 
 REPAIR = 0.1  # seconds between attempts to mend the shared table
-RELIEF = 1.0, 0.05  # seconds between looks at what waits for a worker that hangs: none, some
 HOOKS_EVERY = 1.0  # seconds between looks at the hook file
 TABLE_SLOTS = 65_536  # destinations that have limits at the same time
 
@@ -68,7 +71,10 @@ class Supervisor:
         self.notifier = Notifier(os.environ)
         self.hook_file = HookFile(config.hooks.file)
         self.hooks = ""  # its text as the workers have it
+        self.refusals = Refusals(say, partial(print, flush=True))
         self.stopping = False
+        self.announced = False  # it has said that it is ready
+        self._code = 0  # what it ends with
         self._stop = asyncio.Event()
         self._replacing = asyncio.Lock()
         self._stops = 0
@@ -95,26 +101,21 @@ class Supervisor:
 
     async def _serve(self) -> int:
         self._prepare()
-        control = ControlServer(Path(self.config.control.socket), self.questions.answer)
-        try:
-            started = await self._start_workers()
-            if started:
-                await control.start()
-        except MailraceError:
-            await self._give_up()
-            raise
-        if not started:
-            await self._give_up()
-            return 0 if self._stop.is_set() else 1
         loop = asyncio.get_running_loop()
-        keepers = [loop.create_task(worker.keep()) for worker in self.workers]
-        keepers.append(loop.create_task(self._watch_hooks()))
-        keepers.append(loop.create_task(self._relieve()))
-        keepers.append(loop.create_task(self.health.watch()))
-        self._announce()
-        if self.notifier.watchdog:
-            keepers.append(loop.create_task(self._tell_watchdog()))
-        await self._stop.wait()
+        control = ControlServer(Path(self.config.control.socket), self.questions.answer, say)
+        await control.start()
+        works: list[Coroutine[Any, Any, None]] = [control.keep()]
+        if self.http is not None:
+            await self.health.server.start(self.http)
+        works += [worker.keep() for worker in self.workers]
+        works += [self._watch_hooks(), self.health.watch()]
+        works.append(self.inboxes.watch(self.sockets, self._waiting))
+        keepers = [loop.create_task(work) for work in works]
+        if await first_ready(self.workers, self._stop, self._tell_starting):
+            self._announce()
+            if self.notifier.watchdog:
+                keepers.append(loop.create_task(self._tell_watchdog()))
+            await self._stop.wait()
         self.stopping = True
         self.notifier.stopping()
         control.close()
@@ -124,7 +125,7 @@ class Supervisor:
             keeper.cancel()
         self.inboxes.close()
         self.state.close()
-        return 0
+        return self._code
 
     def _prepare(self) -> None:
         """All that workers share, and the signals."""
@@ -149,31 +150,24 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._on_hangup()))
         loop.add_signal_handler(signal.SIGUSR2, lambda: loop.create_task(self._on_replace()))
 
-    async def _start_workers(self) -> bool:
-        """True when all are ready; False when one has ended, or too late after a signal."""
-        if self.http is not None:
-            await self.health.server.start(self.http)
-        for worker in self.workers:
-            await worker.start()
-        ready = asyncio.gather(*(worker.wait_ready() for worker in self.workers))
-        stop = asyncio.ensure_future(self._stop.wait())
-        both: list[asyncio.Future[Any]] = [ready, stop]
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        await asyncio.wait([ready], timeout=self.config.grace)
-        if not ready.done():
-            ready.cancel()
-            return False
-        return all(ready.result())
+    def _tell_starting(self) -> None:
+        """For the service manager: why it is not ready."""
+        self.notifier.starting("; ".join(self.health.reasons()), 3 * TELL_EVERY)
 
-    async def _give_up(self) -> None:
-        """End workers that have not served: there is nothing to drain."""
-        for worker in self.workers:
-            worker.signal(signal.SIGTERM)
-        await self._end()
+    def _give_up(self) -> None:
+        """End a start that cannot come to anything before somebody has changed something."""
+        if not self.announced:
+            self._code = 1
+            for worker in self.workers:
+                worker.stopping = True
+            self._stop.set()
+
+    def _waiting(self) -> int:
+        return sum(worker.waiting for worker in self.workers)
 
     def _announce(self) -> None:
         """The first lines: where it listens and keeps things."""
+        self.announced = True
         for listener, sockets in zip(self.config.listener, self.sockets, strict=True):
             name = sockets[0].getsockname()
             spec = listener.listen
@@ -185,8 +179,10 @@ class Supervisor:
         print(f"control socket {self.config.control.socket}")
         if self.http is not None:
             print(f"metrics http://{address_of(self.http)}/metrics")
-        print(f"ready, {self.count} workers", flush=True)
-        self.notifier.ready(f"taking mail, {self.count} workers")
+        ready = sum(worker.ready.is_set() for worker in self.workers)
+        of = "" if ready == self.count else f" of {self.count}"
+        print(f"ready, {ready}{of} workers", flush=True)
+        self.notifier.ready(self.health.summary())
 
     async def _tell_watchdog(self) -> None:
         """Keep the watchdog quiet while every worker reports."""
@@ -208,12 +204,13 @@ class Supervisor:
             inboxes=self.inboxes.to,
             inbox=self.inboxes.out[number],
             config=msgspec.Raw(to_json(self.config)),
-            acts=msgspec.Raw(msgspec.json.encode(self.state.acts())),
-            poison=self.state.poison(poison.CRASHES),
             hooks=self.hooks,
         )
 
-    async def _notice(self, number: int, op: str, args: dict[str, Any]) -> None:
+    async def _notice(self, number: int, op: str, args: dict[str, Any]) -> Any:
+        if op == "news":
+            acts, poisonous = self.state.acts(), self.state.poison(poison.CRASHES)
+            return {"acts": msgspec.to_builtins(acts), "poison": poisonous}
         if op == "swept":
             await self.questions.swept(number, args["act"])
         elif op == "figures":
@@ -222,8 +219,18 @@ class Supervisor:
             await self._set_aside(args["done"], args["failed"])
         elif op == "ready":
             await self._catch_up(number)
+        elif op == "shards":
+            self._take_shards(args["serving"], msgspec.convert(args["refused"], list[Refused]))
         elif op in ("fatal", "fault"):
             say(args["text"])
+            if args.get("wrong"):
+                self._give_up()
+        return None
+
+    def _take_shards(self, serving: list[int], refused: list[Refused]) -> None:
+        self.refusals.take(serving, refused)
+        if any(one.cause is Cause.VERSION for one in refused):
+            self._give_up()
 
     async def _catch_up(self, number: int) -> None:
         """Tell a worker what has changed since its orders were written."""
@@ -272,12 +279,6 @@ class Supervisor:
     def _began(self, number: int, pid: int) -> None:
         self.ledger.began(pid)
 
-    async def _relieve(self) -> None:
-        """Pass on connections that wait for a worker that hangs, or is not there yet."""
-        while not self.stopping:
-            passed = self.inboxes.relieve(self.sockets)
-            await asyncio.sleep(RELIEF[passed > 0])
-
     def processes(self) -> Iterator[tuple[str, int]]:
         """Name and id of every process of the server."""
         yield "supervisor", os.getpid()
@@ -286,9 +287,10 @@ class Supervisor:
                 yield f"worker {worker.number}", worker.process.pid
 
     async def ask(self, op: str, args: dict[str, Any] | None = None, part: Any = None) -> list[Any]:
-        """The answers of all workers, by number; ControlError while one is restarting."""
-        asked = [w.channel.request(op, args, part) for w in self.workers if w.channel is not None]
-        return await asyncio.gather(*asked)
+        """The answers of the workers that have a shard; ControlError while one is restarting."""
+        asked = [w for w in self.workers if w.channel is not None and not w.waiting]
+        answers = (w.channel.request(op, args, part) for w in asked if w.channel is not None)
+        return await asyncio.gather(*answers)
 
     async def tell(self, op: str, args: dict[str, Any]) -> list[Any]:
         """The answers of the workers that are ready; one that starts is told when it is."""
@@ -354,12 +356,14 @@ class Supervisor:
             say(f"reload refused, the old settings stay: {error}")
         else:
             print("reloaded", flush=True)
-        self.notifier.ready(f"taking mail, {self.count} workers")
+        self.notifier.ready(self.health.summary())
 
     async def _watch_hooks(self) -> None:
         """Use a hook file that was changed, once every worker has found it good."""
         while True:
             await asyncio.sleep(HOOKS_EVERY)
+            if not any(worker.ready.is_set() for worker in self.workers):
+                continue  # there is nobody to say whether they are good
             if not self.hook_file.changed():
                 continue
             try:
@@ -380,7 +384,8 @@ class Supervisor:
         self._stop.set()
 
     async def _drain(self) -> None:
-        print(f"stopping, at most {self.config.grace:g} s for what is in flight", flush=True)
+        if self.announced:
+            print(f"stopping, at most {self.config.grace:g} s for what is in flight", flush=True)
         for worker in self.workers:
             worker.stopping = True
             if worker.channel is not None:

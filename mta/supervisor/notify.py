@@ -34,6 +34,10 @@ class Notifier:
             except OSError:
                 pass  # the service manager is restarting: it will see us by other means
 
+    def starting(self, status: str, seconds: float) -> None:
+        """Not yet; more is heard within so many seconds, which the start may take longer."""
+        self._tell(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}", f"STATUS={status}")
+
     def ready(self, status: str) -> None:
         """Mail is taken from now on (also after `reloading`)."""
         self._tell("READY=1", f"STATUS={status}")

@@ -50,9 +50,12 @@ def set_aside(
     for text, crashes in poison.items():
         id = bytes.fromhex(text)
         for shard in manager.shards.values():
-            if (recipients := shard.recipients(id)) and not _save(
-                shard, recipients, folder, with_body=crashes < NO_COPY
-            ):
+            try:
+                recipients = shard.recipients(id)
+            except SpoolError:
+                failed.append(text)
+                continue
+            if recipients and not _save(shard, recipients, folder, with_body=crashes < NO_COPY):
                 failed.append(text)
                 continue
             for recipient in recipients:

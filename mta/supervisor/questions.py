@@ -77,6 +77,7 @@ class Questions:
             "log_dir": master.config.log_dir,
             "ready": not (reasons := master.health.reasons()),
             "not_ready": reasons,
+            "degraded": [] if reasons else master.health.missing(),
             "alarms": msgspec.to_builtins(master.health.alarms.report()) + master.ledger.alarms(),
             "totals": await asyncio.to_thread(figures.gather, master),
             "workers": workers,
@@ -121,10 +122,19 @@ class Questions:
     def _owner(self, text: str) -> int:
         """The worker that holds the shard which an id names."""
         shard = id_shard(_check_id(text))
+        if why := self._master.refusals.of(shard):
+            raise ControlError(f"{text} is not to be seen now: {why}")
         for number, shards in enumerate(self._master.shards):
             if shard in shards:
                 return number
         raise ControlError(f"{text} names shard {shard}, which this server does not have")
+
+    def _serving(self) -> int:
+        """A worker that takes mail."""
+        for worker in self._master.workers:
+            if worker.ready.is_set():
+                return worker.number
+        raise ControlError("no worker serves: " + "; ".join(self._master.health.missing()))
 
     async def _request(
         self, worker: int, op: str, args: dict[str, Any], part: Callable[[Any], None] | None = None
@@ -198,7 +208,7 @@ class Questions:
                 raise ControlError(f"there is no dead letter {wanted!r}")
             names = [wanted]
         for name in names:
-            await self._request(0, "dead.requeue", {"id": name})
+            await self._request(self._serving(), "dead.requeue", {"id": name})
         return {"requeued": names}
 
     # ------------------------------------------------------------------ workers

@@ -1,11 +1,21 @@
-"""Opening a worker's shards: log, database, recovery."""
+"""The shards of a worker: opened and recovered, or refused and tried again.
+
+A shard that cannot be opened is *refused*: the worker's others serve, and it is tried again with
+back-off until it opens. So a disk that was full or failed for a while, or a shard that an operator
+has repaired, needs no restart.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import enum
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from mta.errors import MailraceError, RecordError, SpoolDamagedError, SpoolVersionError
 from mta.maillog import reader
 from mta.maillog.records import TERMINAL, RecordWriter
 from mta.maillog.writer import LogWriter
@@ -15,7 +25,7 @@ from mta.spool.shard import Shard
 from mta.supervisor import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from mta.clock import Clock
     from mta.config.schema import Config
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
     MakeDsn = Callable[[Message, Recipient, Outcome, Peer | None, BodyOf], Message | None]
 
 WITH_DSN = {"Bounce", "Expiration", "AdminBounce"}
+BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # seconds before the n-th attempt to open a shard
 
 
 class Opened(NamedTuple):
@@ -32,27 +43,129 @@ class Opened(NamedTuple):
 
     shard: Shard
     lines: RecordWriter
-    unlogged: list[Message]  # stored, but their Reception is not in the log
+    newest: bytes  # the largest id it knows, b"" if none
+    receptions: list[tuple[bytes, bytes]]  # of messages without one in the log: id, line
     torn: list[Message]  # without content: they were being stored
 
 
-async def open_shards(
-    config: Config,
-    numbers: list[int],
-    workers: int,
-    clock: Clock,
-    loop: asyncio.AbstractEventLoop,
-    make_dsn: MakeDsn,
-) -> list[Opened]:
-    """Open and recover in a thread each, so that a slow disk costs its own time only."""
+class Cause(enum.StrEnum):
+    """What refuses a shard."""
 
-    def one(number: int) -> Opened:
-        return _open(config, number, len(numbers) * workers, clock, loop, make_dsn)
-
-    return list(await asyncio.gather(*(asyncio.to_thread(one, number) for number in numbers)))
+    TROUBLE = "trouble"  # disk, memory, descriptors, a lock: may pass by itself
+    DAMAGE = "damage"  # somebody must look at it
+    VERSION = "version"  # another version of the program wrote it
 
 
-def _open(
+class Refused(msgspec.Struct, frozen=True):
+    """A shard that does not serve, and why."""
+
+    shard: int
+    cause: Cause
+    problem: str  # for people
+
+
+def refusal(number: int, error: Exception) -> Refused:
+    """What an error says of a shard that was being opened."""
+    cause = Cause.TROUBLE
+    if isinstance(error, SpoolVersionError):
+        cause = Cause.VERSION
+    elif isinstance(error, SpoolDamagedError | RecordError) or not expected(error):
+        cause = Cause.DAMAGE
+    return Refused(number, cause, _told(error))
+
+
+def expected(error: Exception) -> bool:
+    """Whether an error tells of the machine or the disk, not of content that nobody foresaw."""
+    # RuntimeError: no thread can be started.
+    return isinstance(error, MailraceError | OSError | MemoryError | RuntimeError)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MailraceError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+class Shards:
+    """Opens a worker's shards, by `open_shard(number)` in a thread each.
+
+    `tell()` is called whenever `serving` or `refused` has changed, `fault(error)` for an error
+    that nobody foresaw.
+    """
+
+    def __init__(
+        self,
+        numbers: Sequence[int],
+        open_shard: Callable[[int], Opened],
+        tell: Callable[[], None],
+        fault: Callable[[Exception], object],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.serving: list[int] = []
+        self.refused: dict[int, Refused] = {}
+        self._numbers, self._open, self._sleep = list(numbers), open_shard, sleep
+        self._tell, self._fault = tell, fault
+        self._arrived: asyncio.Queue[Opened] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def first(self) -> list[Opened]:
+        """Those that open at once; else the first that does, however long that takes."""
+        found = await asyncio.gather(*(self._try(number) for number in self._numbers))
+        for number in self.refused:
+            self._spawn(self._again(number))
+        self._tell()
+        opened = [one for one in found if one is not None]
+        return opened or [await self._arrived.get()]
+
+    def join(self, take: Callable[[Opened], None]) -> None:
+        """Give those that open later to `take`."""
+        if self.refused or not self._arrived.empty():
+            self._spawn(self._join(take))
+
+    def stop(self) -> None:
+        """Open none any more."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _join(self, take: Callable[[Opened], None]) -> None:
+        while self.refused or not self._arrived.empty():
+            take(await self._arrived.get())
+
+    async def _try(self, number: int) -> Opened | None:
+        """The shard, or None: it is among the refused."""
+        try:
+            opened = await asyncio.to_thread(self._open, number)
+        except Exception as error:  # noqa: BLE001 - others must serve whatever is wrong with one
+            refused = refusal(number, error)
+            if not expected(error) and refused != self.refused.get(number):
+                self._fault(error)
+            self.refused[number] = refused
+            return None
+        self.refused.pop(number, None)
+        self.serving.append(number)
+        return opened
+
+    async def _again(self, number: int) -> None:
+        opened = None
+        for pause in chain(BACKOFF, repeat(BACKOFF[-1])):
+            await self._sleep(pause)
+            opened = await self._try(number)
+            if opened is not None:
+                break
+            self._tell()
+        assert opened is not None
+        self._arrived.put_nowait(opened)
+        self._tell()
+
+
+def open_shard(
     config: Config,
     number: int,
     shards: int,
@@ -60,6 +173,10 @@ def _open(
     loop: asyncio.AbstractEventLoop,
     make_dsn: MakeDsn,
 ) -> Opened:
+    """Open and recover one of the node's `shards` shards; not on the loop: it waits for the disk.
+
+    What fails leaves nothing open, so that it can be called again.
+    """
     segment_bytes, retain_bytes = wiring.log_sizes(config, shards)
     log = LogWriter(
         Path(config.log_dir) / f"shard-{number:04}",
@@ -74,15 +191,29 @@ def _open(
     def wake(callback: Callable[[], None]) -> None:
         loop.call_soon_threadsafe(callback)
 
-    shard = Shard.open(
-        Path(config.spool) / f"shard-{number:04}",
-        number,
-        log,
-        wiring.shard_options(config, shards),
-        clock,
-        wake,
-        loop.call_later,
-    )
+    try:
+        shard = Shard.open(
+            Path(config.spool) / f"shard-{number:04}",
+            number,
+            log,
+            wiring.shard_options(config, shards),
+            clock,
+            wake,
+            loop.call_later,
+        )
+    except BaseException:
+        log.close()
+        raise
+    try:
+        return _recovered(config, shard, clock, make_dsn)
+    except BaseException:
+        shard.abandon()
+        raise
+
+
+def _recovered(config: Config, shard: Shard, clock: Clock, make_dsn: MakeDsn) -> Opened:
+    """Apply the log to a shard that was opened."""
+    number = shard.number
 
     def body_of(message: Message) -> bytes | None:
         try:
@@ -101,7 +232,11 @@ def _open(
 
     result = recover(shard, _behind(Path(config.log_dir), number, shard.position), dsn)
     lines = RecordWriter(config.hostname, number, clock)
-    return Opened(shard, lines, result.unlogged, result.torn)
+    receptions = [
+        (message.id, lines.reception(message, shard.recipients(message.id)))
+        for message in result.unlogged
+    ]
+    return Opened(shard, lines, shard.newest_id(), receptions, result.torn)
 
 
 def _behind(log_dir: Path, number: int, position: tuple[int, int]) -> Iterator[RecoveredRecord]:

@@ -25,7 +25,7 @@ from mta.alarms import LOOK_EVERY, Alarms, Trouble
 from mta.clock import SystemClock
 from mta.config.load import from_json
 from mta.delivery.dispatcher import Dispatcher
-from mta.errors import ControlError, MailraceError, SpoolError
+from mta.errors import ConfigError, ControlError, MailraceError, SpoolError
 from mta.metrics import MAXIMA
 from mta.model import IdGenerator, id_shard
 from mta.queues.acts import Act, Acts, Select, Verb
@@ -51,7 +51,7 @@ from mta.supervisor.hooks import Loader as HookLoader
 from mta.supervisor.hooks import WorkerHooks
 from mta.supervisor.paths import Paths
 from mta.supervisor.pickup import Pickup
-from mta.supervisor.shards import open_shards
+from mta.supervisor.shards import Opened, Shards, open_shard
 from mta.supervisor.workers import Orders
 
 if TYPE_CHECKING:
@@ -88,11 +88,14 @@ class Worker:
         self.listeners: list[Listener] = []
         self.hook_loader = HookLoader(self.clock)
         self.prepared: tuple[str, Hooks | None] = "", None  # text of a hook file, and its hooks
+        self.shards = Shards(orders.shards, self._open_shard, self._tell_shards, self._fault)
+        self.opened: list[Opened] = []  # those that serve, the home first
         self.serving = False  # wired, so that it can be asked
 
     async def start(self) -> None:
-        """Open the shards, recover, wire, accept."""
+        """Open the shards, recover, wire, accept; where no shard opens, wait for one."""
         config, orders = self.config, self.orders
+        self._report()
         hooks = await self.hook_loader.load(config, orders.hooks)
         self.table = sharedmem.attach(orders.table)
         self.gate = Gate(
@@ -106,9 +109,8 @@ class Worker:
         )
         self.ids = {number: IdGenerator(number, self.clock) for number in orders.shards}
         self.failures = Failures(config, self.ids, self.clock, self._body_of)
-        self.opened = await open_shards(
-            config, orders.shards, orders.workers, self.clock, self.loop, self.failures.failed_with
-        )
+        self.opened = await self.shards.first()
+        news = await self.channel.request("news")  # as they are now, however long that took
         self.manager = QueueManager(
             [opened.shard for opened in self.opened],
             [opened.lines for opened in self.opened],
@@ -129,14 +131,15 @@ class Worker:
             ),
             self.acts,
         )
+        self.manager.missing.update(self.shards.refused)
         self._wire_delivery()
-        self._wire_queues()
+        self._wire_queues(news["poison"])
         self.alarms.checks.append(self._troubles_of_shards)
         self.hooks = WorkerHooks(self)
         self.hooks.use(hooks, config)  # before the loop's next turn, in which loaders read
         self._wire_reception()
-        acts = msgspec.json.decode(orders.acts, type=list[Act])
-        self.sweeper.begin(self.acts.replace(acts))
+        self.sweeper.begin(self.acts.replace(msgspec.convert(news["acts"], list[Act])))
+        self.shards.join(self._join)
         self.loop.add_reader(orders.wakers[orders.number], self._woken)
         self.loop.call_later(SWEEP_POOLS, self._housekeeping)
         self.loop.call_later(LOOK_EVERY, self._look_for_troubles)
@@ -145,7 +148,6 @@ class Worker:
         gc.freeze()
         self.serving = True
         self.channel.notify("ready")
-        self._report()
 
     def _wire_delivery(self) -> None:
         self.dispatcher = Dispatcher(
@@ -162,19 +164,11 @@ class Worker:
         )
         self.manager.ports.wake = self.dispatcher.wake
 
-    def _wire_queues(self) -> None:
+    def _wire_queues(self, poisonous: dict[str, int]) -> None:
+        self.poison = poisonous
         self.loaders: dict[int, Loader] = {}
         for opened in self.opened:
-            shard = opened.shard
-            ids = self.ids[shard.number]
-            if newest := shard.newest_id():
-                ids.resume_after(newest)
-            loader = Loader(shard, self.manager, self.loop.call_later, ids.next())
-            self.loaders[shard.number] = loader
-            for message in opened.unlogged:
-                line = opened.lines.reception(message, shard.recipients(message.id))
-                shard.log(line, logged=message.id)
-            shard.on_corrupt = self._log_corrupt(shard, opened.lines)
+            self._wire_shard(opened)
         self.manager.on_backlog = self._backlogged
         self.manager.behind = self.loaders[self.manager.home.number].lanes
         self.followers = Followers(self.manager, Path(self.config.log_dir))
@@ -184,10 +178,38 @@ class Worker:
         self.census.begin()
         self._set_aside()
         for opened in self.opened:
-            for message in opened.torn:
+            self._load(opened)
+
+    def _wire_shard(self, opened: Opened) -> None:
+        """Its loader, and the records that recovery found missing."""
+        shard = opened.shard
+        ids = self.ids[shard.number]
+        if opened.newest:
+            ids.resume_after(opened.newest)
+        loader = Loader(shard, self.manager, self.loop.call_later, ids.next())
+        self.loaders[shard.number] = loader
+        for id, line in opened.receptions:
+            shard.log(line, logged=id)
+        shard.on_corrupt = self._log_corrupt(shard, opened.lines)
+
+    def _load(self, opened: Opened) -> None:
+        """Set aside what is torn, then bring in the rest."""
+        for message in opened.torn:
+            with contextlib.suppress(SpoolError):  # the loader meets it again
                 opened.shard.set_aside(message, "its content is torn: stored half at a crash")
-        for loader in self.loaders.values():
-            loader.start()
+        self.loaders[opened.shard.number].start()
+
+    def _join(self, opened: Opened) -> None:
+        """Serve a shard that could not be opened at the start."""
+        opened.shard.require_free(self.config.disk.min_free)
+        self.opened.append(opened)
+        self.manager.add_shard(opened.shard, opened.lines)
+        self._wire_shard(opened)
+        self._set_aside()
+        self.sweeper.extend(opened.shard)
+        self.census.recount()
+        self.hooks.joined(opened.shard)
+        self._load(opened)
 
     def _wire_reception(self) -> None:
         number = self.orders.number
@@ -238,6 +260,22 @@ class Worker:
             hand=self.hands[poison.RECEIVE],
         )
 
+    # ------------------------------------------------------------------ shards
+
+    def _open_shard(self, number: int) -> Opened:
+        """In a thread."""
+        count = len(self.orders.shards) * self.orders.workers
+        return open_shard(
+            self.config, number, count, self.clock, self.loop, self.failures.failed_with
+        )
+
+    def _tell_shards(self) -> None:
+        refused = msgspec.to_builtins(list(self.shards.refused.values()))
+        self.channel.notify("shards", serving=self.shards.serving, refused=refused)
+
+    def _fault(self, error: Exception) -> None:
+        self.channel.notify("fault", text=self.faults.record(error, "opening a shard"))
+
     # ------------------------------------------------------------------ between the parts
 
     def _sender_of(self, id: bytes) -> str:
@@ -247,7 +285,7 @@ class Worker:
     def _set_aside(self) -> None:
         """Take messages out of the queue that ended their worker twice."""
         folder = Path(self.config.home) / "corrupt"
-        done, failed = poison.set_aside(self.manager, folder, self.orders.poison)
+        done, failed = poison.set_aside(self.manager, folder, self.poison)
         if done or failed:
             self.census.recount()
             self.channel.notify("set_aside", done=done, failed=failed)
@@ -299,9 +337,10 @@ class Worker:
     def _report(self) -> None:
         """Tell the supervisor what was counted: it keeps this when we are gone."""
         if not self.stopped.is_set():
-            self.handover.sign()
-            self.channel.notify("figures", figures=self.status())
             self.loop.call_later(REPORT_EVERY, self._report)
+            if self.serving:
+                self.handover.sign()
+            self.channel.notify("figures", figures=self.status())
 
     def _log_corrupt(self, shard: Shard, lines: RecordWriter) -> Callable[[bytes, int, str], None]:
         """What to do when a record was set aside: the recipient is logged as Removed."""
@@ -350,13 +389,23 @@ class Worker:
         if op == "message.follow":
             return await self.followers.follow(args["id"], part)
         if op == "dead.requeue":
-            return await self.failures.requeue(args["id"], self.manager.submit)
+            home = self.manager.home.number
+            return await self.failures.requeue(args["id"], home, self.manager.submit)
         if op == "drain":
             return await self._drain(args["grace"], away=args.get("away", False))
         raise ControlError(f"a worker knows no request {op!r}")
 
     def status(self) -> dict[str, Any]:
         """This worker's figures; numbers are summed over workers by the supervisor."""
+        about = {
+            "number": self.orders.number,
+            "pid": os.getpid(),
+            "shards_serving": len(self.opened),
+            "shards_refused": len(self.shards.refused),
+        }
+        return about | self._figures() if self.serving else about
+
+    def _figures(self) -> dict[str, Any]:
         shards: dict[str, Any] = {}
         for opened in self.opened:
             stats, number = msgspec.to_builtins(opened.shard.stats()), opened.shard.number
@@ -369,8 +418,6 @@ class Worker:
                 opened.shard.log_end.position
             )
         return {
-            "number": self.orders.number,
-            "pid": os.getpid(),
             "sessions": sum(len(listener.sessions) for listener in self.listeners),
             "sessions_accepted": self.service.accepted,
             "sessions_refused": self.service.refused,
@@ -455,6 +502,7 @@ class Worker:
         `away`: this worker alone ends, and passes connections on to the others meanwhile.
         """
         deadline = self.loop.time() + grace
+        self.shards.stop()
         if away:
             self.handover.retire(self.loop)
         for listener in self.listeners:
@@ -495,28 +543,27 @@ async def main(fd: int) -> int:
         if op == "orders":
             orders.set_result(msgspec.json.decode(msgspec.json.encode(args), type=Orders))
             return None
-        if worker is None or not worker.serving:
-            if op == "drain":
-                os._exit(0)  # nothing is in flight, and the spool may be left at any moment
-            raise ControlError("the worker is starting: try again in a moment")
-        return await worker.answer(op, args, part)
+        if worker is not None and (worker.serving or op == "status"):
+            return await worker.answer(op, args, part)
+        if op == "drain":
+            os._exit(0)  # nothing is in flight, and the spool may be left at any moment
+        raise ControlError("the worker is starting: try again in a moment")
 
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     channel = await Channel.over(sock, answer)
-    starting = Worker(await orders, channel)
+    worker = Worker(await orders, channel)
     try:
-        await starting.start()
-        worker = starting  # who asks before is told that it is starting
+        await worker.start()
     except Exception as error:  # noqa: BLE001 - the supervisor says it in one line
         if isinstance(error, MailraceError):
-            text = f"worker {starting.orders.number}: {error}"
+            text = f"worker {worker.orders.number}: {error}"
         else:
-            text = starting.faults.record(error, "starting")
-        await channel.request("fatal", {"text": text})
+            text = worker.faults.record(error, "starting")
+        await channel.request("fatal", {"text": text, "wrong": isinstance(error, ConfigError)})
         return 1
     gone = asyncio.ensure_future(channel.closed.wait())
-    done = asyncio.ensure_future(starting.stopped.wait())
+    done = asyncio.ensure_future(worker.stopped.wait())
     await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
     if not done.done():
         # The supervisor has died: end like it, before the committer finds a loop that is closed.

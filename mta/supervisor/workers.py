@@ -38,8 +38,6 @@ class Orders(msgspec.Struct):
     inboxes: list[int]  # where connections are handed to, by worker
     inbox: int  # where this one takes them out
     config: msgspec.Raw
-    acts: msgspec.Raw
-    poison: dict[str, int]  # message ids that were in hand at so many crashes
     hooks: str = ""  # the text of the hook file
 
 
@@ -59,16 +57,17 @@ class WorkerProcess:
         self._began = began
         self.process: asyncio.subprocess.Process | None = None
         self.channel: Channel | None = None
-        self.ready = asyncio.Event()
+        self.ready = asyncio.Event()  # it serves
+        self.settled = asyncio.Event()  # its start has come to something: see `settle`
+        self.waiting = False  # it lives, but all of its shards are refused
         self.restarts = 0
         self.stopping = False
-        self.told = False  # it said itself why it ends
         self._began_anew = asyncio.Event()
         self._starts = asyncio.Lock()
         self.leaving = False  # it was asked to end, to be replaced
 
     async def start(self) -> None:
-        """Start a process and hand it its descriptors; `wait_ready` waits for its word."""
+        """Start a process and hand it its descriptors; `settle` waits for its word."""
         async with self._starts:
             channel = await self._start()
             if self.is_stopping():  # the stop came meanwhile, and told the one before
@@ -76,16 +75,21 @@ class WorkerProcess:
         self._began_anew.set()
 
     async def _start(self) -> Channel:
-        ours, theirs = socket.socketpair()
         orders = self._orders(self.number)
+        ours, theirs = socket.socketpair()
         passed = [theirs.fileno(), orders.table, *orders.listeners, *orders.wakers]
         passed += [*orders.inboxes, orders.inbox]
-        self.told = False
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mta.supervisor.worker", str(theirs.fileno()),
-            pass_fds=passed, stdin=asyncio.subprocess.DEVNULL, env=MALLOC | os.environ,
-        )  # fmt: skip
-        theirs.close()
+        self.settled.clear()
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "mta.supervisor.worker", str(theirs.fileno()),
+                pass_fds=passed, stdin=asyncio.subprocess.DEVNULL, env=MALLOC | os.environ,
+            )  # fmt: skip
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._began(self.number, self.process.pid)
         ours.setblocking(False)
         self.channel = channel = await Channel.over(ours, self._answer)
@@ -94,44 +98,55 @@ class WorkerProcess:
 
     async def _answer(self, op: str, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         if op == "ready":
+            self.waiting = False
             self.ready.set()
-        self.told = self.told or op == "fatal"
+            self.settled.set()
+        elif op == "shards" and not args["serving"]:
+            self.waiting = True
+            self.settled.set()
         return await self._handler(self.number, op, args)
 
     async def keep(self) -> None:
-        """Restart the process whenever it ends, until `stopping`."""
+        """Have a process run until `stopping`: start one, and another whenever it ends."""
         crashes = 0
         loop = asyncio.get_running_loop()
+        await self._start_somehow()
         while not self.stopping:
             assert self.process is not None
             began = loop.time()
             code = await self.process.wait()
             self.ready.clear()
+            self.waiting = False
+            self.settled.set()
             self._died(self.number)
             if self.is_stopping():
                 return
             if self.leaving:
-                await self._start_again()
+                await self._start_somehow()
                 continue
             crashes = 0 if loop.time() - began > HEALTHY_AFTER else crashes + 1
-            wait = BACKOFF[min(crashes, len(BACKOFF)) - 1] if crashes else BACKOFF[0]
+            wait = backoff(crashes)
             say(f"worker {self.number} ended ({ending(code)}), starts again in {wait:g} s")
             await asyncio.sleep(wait)
             if not self.is_stopping():
                 self.restarts += 1
-                await self._start_again()
+                await self._start_somehow()
 
-    async def _start_again(self) -> None:
+    async def _start_somehow(self) -> None:
         """Start a process, however often that fails."""
         self.leaving = False
-        while True:
+        failures = 0
+        while not self.stopping:
             try:
                 return await self.start()
-            except OSError as error:
-                say(f"worker {self.number} cannot be started: {error.strerror}")
-                await asyncio.sleep(BACKOFF[-1])
-            if self.is_stopping():
-                return None
+            except OSError as error:  # no process or descriptor can be had
+                failures += 1
+                wait = backoff(failures)
+                why = error.strerror or error
+                say(f"worker {self.number} cannot be started: {why}; tried again in {wait:g} s")
+                self.settled.set()
+                await asyncio.sleep(wait)
+        return None
 
     async def ended(self) -> None:
         """Wait until the process is gone; one that is being started is waited for, too."""
@@ -144,30 +159,22 @@ class WorkerProcess:
         """True when no further process is to be started."""
         return self.stopping
 
-    async def wait_ready(self) -> bool:
-        """True when the worker has opened its shards; False when it ended."""
-        assert self.process is not None
-        ended = asyncio.ensure_future(self.process.wait())
-        ready = asyncio.ensure_future(self.ready.wait())
-        while not (ended.done() or ready.done()):
-            await asyncio.wait(
-                {ended, ready}, timeout=STARTING, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not (ended.done() or ready.done()):
+    async def settle(self) -> bool:
+        """Wait until the process serves, waits for a shard, or has ended; whether it lives."""
+        while not self.settled.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.settled.wait(), STARTING)
+            if not self.settled.is_set():
                 say(f"worker {self.number} still opens its shards")
-        ready.cancel()
-        if ended.done() and not self.told:
-            say(f"worker {self.number} ended while it was starting ({ending(ended.result())})")
-        ended.cancel()
-        return self.ready.is_set()
+        return self.ready.is_set() or self.waiting
 
     async def replace(self, grace: float) -> bool:
-        """Let the process end as at a stop, and start another; True when that is ready.
+        """Let the process end as at a stop, and start another; True when that has settled.
 
         One that does not end within `grace` and 10 s is killed: nothing is lost.
         """
         process = self.process
-        if self.channel is None or process is None or not self.ready.is_set():
+        if self.channel is None or process is None or not (self.ready.is_set() or self.waiting):
             return False
         self.leaving = True
         self._began_anew.clear()
@@ -178,13 +185,18 @@ class WorkerProcess:
             self.signal(signal.SIGKILL)
             await process.wait()
         await self._began_anew.wait()  # `keep` starts the next one
-        return await self.wait_ready()
+        return await self.settle()
 
     def signal(self, number: int) -> None:
         """Send a signal to the process if it lives."""
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return BACKOFF[min(max(failures, 1), len(BACKOFF)) - 1]
 
 
 def say(text: str) -> None:

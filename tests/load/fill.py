@@ -23,7 +23,7 @@ from mta.config.load import complete
 from mta.config.schema import Config
 from mta.loadgen.message import Composer, Load
 from mta.model import IdGenerator, Message, Recipient, Where
-from mta.supervisor.shards import open_shards
+from mta.supervisor.shards import open_shard
 
 GROUP = 500  # messages that share a commit
 MAX_AGE = 2 * 86_400_000_000  # us
@@ -74,7 +74,7 @@ def _fill_shard(wanted: Fill, shard: int) -> None:
 async def _run(wanted: Fill, number: int) -> None:
     config = complete(Config(workers=wanted.shards), wanted.home)
     loop, clock = asyncio.get_running_loop(), SystemClock()
-    (opened,) = await open_shards(config, [number], wanted.shards, clock, loop, lambda *_: None)
+    opened = open_shard(config, number, wanted.shards, clock, loop, lambda *_: None)
     maker = Maker(wanted, IdGenerator(number, clock), clock.wall_us())
     if newest := opened.shard.newest_id():
         maker.ids.resume_after(newest)

@@ -63,6 +63,20 @@ class Server:
 
     def start(self, timeout: float = PATIENCE) -> None:
         """Start and wait for the line that says ready."""
+        where = self.launch()
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            text = (self.home / "output.log").read_text()[where:]
+            if "\nready" in text or text.startswith("ready"):
+                return
+            if self.process is not None and self.process.poll() is not None:
+                break
+            time.sleep(STEP)
+        self.stop()
+        raise AssertionError("the server did not start:\n" + self.said())
+
+    def launch(self) -> int:
+        """Start the process alone; where in the output its lines begin."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.output = (self.home / "output.log").open("a+")
         where = self.output.tell()
@@ -70,16 +84,7 @@ class Server:
             self.command(), stdout=self.output, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            text = (self.home / "output.log").read_text()[where:]
-            if "\nready" in text or text.startswith("ready"):
-                return
-            if self.process.poll() is not None:
-                break
-            time.sleep(STEP)
-        self.stop()
-        raise AssertionError("the server did not start:\n" + self.said())
+        return where
 
     def said(self) -> str:
         """All that it printed."""

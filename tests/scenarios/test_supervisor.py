@@ -103,12 +103,30 @@ def test_a_spool_of_a_newer_version(tmp_path: Path) -> None:
     assert "99" in refused(tmp_path)
 
 
-def test_an_unexpected_error_at_the_start_is_one_line(tmp_path: Path) -> None:
+def test_a_handler_that_cannot_be_loaded(tmp_path: Path) -> None:
+    config = tmp_path / "mailrace.toml"
+    listener = f'[[listener]]\nlisten = "127.0.0.1:{free_port()}"\nhandler = "no.such:Handler"\n'
+    config.write_text(listener)
+    run = subprocess.run(
+        [sys.executable, "-m", "mta.cli.main", "serve", "--home", str(tmp_path / "home"),
+         "--config", str(config), "--workers", "2"],
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1 and "no.such:Handler" in run.stderr
+
+
+def test_what_hinders_a_start_and_may_pass_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "shard-0000").write_text("a file where a folder should be")
-    said = refused(tmp_path)
-    assert said.startswith("worker 0: ") and "shard-0000" in said
-    assert "Traceback" in (tmp_path / "log" / "worker-0.err").read_text()
+    server = Server(tmp_path)
+    server.launch()
+    server.wait_said("shard 0 is refused: ")
+    assert "shard-0000: File exists" in server.said()
+    (tmp_path / "log" / "shard-0000").unlink()
+    server.wait_said("ready, 1 workers")
+    server.send("r@b.example")
+    assert server.stop() == 0
+    assert not server.surprises()
 
 
 # ---------------------------------------------------------------------- crashes

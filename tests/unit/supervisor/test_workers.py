@@ -40,7 +40,7 @@ class Spawner:
 
 
 def orders(number: int) -> Orders:
-    return Orders(number, 1, [0], [], 0, [], [], 0, msgspec.Raw(b"{}"), msgspec.Raw(b"[]"), {})
+    return Orders(number, 1, [0], [], 0, [], [], 0, msgspec.Raw(b"{}"))
 
 
 async def answer(number: int, op: str, args: dict[str, Any]) -> Any:
