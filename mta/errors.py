@@ -38,7 +38,11 @@ class SpoolVersionError(SpoolError):
 
 
 class SpoolDamagedError(SpoolError):
-    """A shard whose log is damaged in the middle: refused, so that no mail is dropped unseen."""
+    """A shard whose files are damaged: refused, so that no mail is dropped unseen."""
+
+    def __init__(self, text: str, what: str = "") -> None:
+        self.what = what or text  # the damage alone, without the advice
+        super().__init__(text)
 
 
 class SpoolBusyError(SpoolError):

@@ -10,7 +10,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from mta.maillog import segments
-from mta.maillog.records import Fields, decode
+from mta.maillog.records import Fields, decode, split_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,8 +133,8 @@ def _first_segment(folder: Path, since: int | None) -> Position:
 
 
 def _records(content: bytes) -> list[Fields]:
-    """The records of a frame's lines; lines that are none are left out."""
-    decoded = map(decode, content.rstrip(b"\n").split(b"\n"))
+    """The records of a frame's lines; lines that are none are left out, and its mark."""
+    decoded = map(decode, split_mark(content)[0].rstrip(b"\n").split(b"\n"))
     return [record for record in decoded if record is not None]
 
 

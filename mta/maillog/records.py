@@ -13,6 +13,7 @@ integers in microseconds, `time` and `next_attempt` since 1970 UTC. Which fields
 | AdminBounce | bounced by an operator | rno, recipient, reason, act, attempts, reply fields |
 | Removed | removed by an operator, or set aside as unreadable | as AdminBounce |
 | Rejection | refused at reception | recipient, reply fields, reason, peer_*: the client |
+| Mark | how far the spool was synced; no event: readers leave it out | mark |
 
 Reply fields: code, enhanced, text, command. Stages: queued, dns, connect, transfer.
 """
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 RECEPTION, DELIVERY, TRANSIENT_FAILURE = "Reception", "Delivery", "TransientFailure"
 BOUNCE, EXPIRATION, ADMIN_BOUNCE = "Bounce", "Expiration", "AdminBounce"
 REMOVED, REJECTION = "Removed", "Rejection"
+MARK = "Mark"
 
 TERMINAL = frozenset((DELIVERY, BOUNCE, EXPIRATION, ADMIN_BOUNCE, REMOVED))
 TYPES = frozenset((RECEPTION, TRANSIENT_FAILURE, REJECTION, *TERMINAL))
@@ -85,6 +87,8 @@ class Record(msgspec.Struct, omit_defaults=True, gc=False, rename={"klass": "cla
     act: int = 0  # number of the operator's act
 
 
+_MARKED = b'{"type":"Mark",'
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -96,6 +100,22 @@ def decode(line: bytes) -> Fields | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return fields if isinstance(fields.get("time"), int) and "type" in fields else None
+
+
+def mark_line(now_us: int, mark: bytes) -> bytes:
+    """The last line of a frame, which keeps what the spool wants to know at its next start."""
+    return b'{"type":"Mark","time":%d,"mark":"%s"}' % (now_us, mark.hex().encode())
+
+
+def split_mark(content: bytes) -> tuple[bytes, bytes]:
+    """The lines of a frame without its mark, and the mark: b"" if it has none."""
+    at = content.rfind(b"\n", 0, -1) + 1
+    if not content.startswith(_MARKED, at):
+        return content, b""
+    try:
+        return content[:at], bytes.fromhex((decode(content[at:]) or {}).get("mark", ""))
+    except (ValueError, TypeError):
+        return content[:at], b""
 
 
 def encode(record: Record) -> bytes:

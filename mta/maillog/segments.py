@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, BinaryIO
 
 import zstandard
@@ -50,34 +51,47 @@ def frames(file: BinaryIO, offset: int) -> Iterator[tuple[int, int, bytes]]:
 def last(file: BinaryIO) -> tuple[int, int]:
     """(start, end) of the last whole frame, zeros if there is none; only the last ones are
     decompressed."""
+    headers = _Headers(file)
     before, offset = 0, 0
-    while (end := _end_by_headers(file, offset)) is not None:
+    while (end := headers.end(offset)) is not None:
         before, offset = offset, end
     return max(((start, end) for start, end, _ in frames(file, before)), default=(before, before))
 
 
-def _end_by_headers(file: BinaryIO, offset: int) -> int | None:
-    """Where the frame at `offset` ends, as its headers tell it (RFC 8878 3.1.1)."""
-    file.seek(offset)
-    head = file.read(5)
-    if len(head) < 5 or head[:4] != MAGIC:
-        return None
-    size_flag, single, checksum, dictionary = (
-        head[4] >> 6, head[4] >> 5 & 1, head[4] >> 2 & 1, head[4] & 3,
-    )  # fmt: skip
-    content_size = 1 << size_flag if size_flag else single
-    at = offset + 5 + (1 - single) + (0, 1, 2, 4)[dictionary] + content_size
-    last = False
-    while not last:
-        file.seek(at)
-        block = file.read(3)
-        if len(block) < 3:
+class _Headers:
+    """Where frames end, as their headers tell it (RFC 8878 3.1.1); read in large pieces."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._size = file, file.seek(0, os.SEEK_END)
+        self._piece, self._base = b"", 0
+
+    def end(self, offset: int) -> int | None:
+        """The end of the frame at `offset`; None if there is no whole one."""
+        head = self._octets(offset, 5)
+        if len(head) < 5 or head[:4] != MAGIC:
             return None
-        number = int.from_bytes(block, "little")  # last block, type, size (RFC 8878 3.1.1.2)
-        last, kind = bool(number & 1), number >> 1 & 3
-        at += 3 + (1 if kind == 1 else number >> 3)  # a run is one octet
-    at += 4 * checksum
-    return at if at <= file.seek(0, 2) else None
+        size_flag, single, checksum, dictionary = (
+            head[4] >> 6, head[4] >> 5 & 1, head[4] >> 2 & 1, head[4] & 3,
+        )  # fmt: skip
+        content_size = 1 << size_flag if size_flag else single
+        at = offset + 5 + (1 - single) + (0, 1, 2, 4)[dictionary] + content_size
+        last = 0
+        while not last:
+            block = self._octets(at, 3)
+            if len(block) < 3:
+                return None
+            number = int.from_bytes(block, "little")  # last block, type, size (RFC 8878 3.1.1.2)
+            last, kind = number & 1, number >> 1 & 3
+            at += 3 + (1 if kind == 1 else number >> 3)  # a run is one octet
+        at += 4 * checksum
+        return at if at <= self._size else None
+
+    def _octets(self, at: int, size: int) -> bytes:
+        start = at - self._base
+        if not 0 <= start <= len(self._piece) - size:
+            self._file.seek(at)
+            self._piece, self._base, start = self._file.read(CHUNK), at, 0
+        return self._piece[start : start + size]
 
 
 def _frame(file: BinaryIO, offset: int) -> tuple[int, bytes] | None:

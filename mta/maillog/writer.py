@@ -14,13 +14,13 @@ import contextlib
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import zstandard
 
 from mta.errors import SpoolLockedError
 from mta.maillog import segments
-from mta.maillog.records import decode
+from mta.maillog.records import decode, mark_line, split_mark
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ Position = tuple[int, int]
 
 LOCK_FILE = "log.lock"
 RETENTION_INTERVAL = 60.0  # s between two looks at old segments
+MARKED = 3  # so many segments, the last ones, are looked through for a mark
 
 
 class LogWriter:
@@ -66,6 +67,7 @@ class LogWriter:
         self._file = -1
         self._segment = self._offset = 0
         self._began_us = clock.wall_us()
+        self.mark = b""  # the one that was synced last; b"" if there is none
         self._tail = b""  # the last frame, if nobody knows whether it was synced
         self._dirty = False  # what is behind `_offset` could not be cut off yet
         self._spoilt = False  # a sync of this segment failed
@@ -88,8 +90,13 @@ class LogWriter:
         """What goes wrong with segments, for people; records are safe."""
         return self._not_rotated or self._not_retired or None
 
-    def append(self, lines: list[bytes]) -> Position:
-        """Write and sync one frame; the position after it. On an OSError nothing was added."""
+    def append(self, lines: list[bytes], mark: bytes = b"") -> Position:
+        """Write and sync one frame; the position after it. On an OSError nothing was added.
+
+        `mark` is kept with it: what it tells must be on the disk already.
+        """
+        if mark:
+            lines = [*lines, mark_line(self._clock.wall_us(), mark)]
         frame = self._compress(b"\n".join(lines) + b"\n")
         self._open()
         if self._spoilt or self._is_full():
@@ -103,6 +110,7 @@ class LogWriter:
                 self._clean()
             raise
         self._offset += len(frame)
+        self.mark = mark or self.mark
         return self.position
 
     def applied(self, position: Position) -> None:
@@ -142,10 +150,15 @@ class LogWriter:
             start, self._offset = segments.last(file)
             file.seek(start)
             self._tail = file.read(self._offset - start)
+            self.mark = _mark(file, start)
             for _, _, content in segments.frames(file, 0):
                 first = decode(content.partition(b"\n")[0])
                 self._began_us = first["time"] if first else self._began_us
                 break
+        for number in reversed(existing[-MARKED:-1]):  # the last one may just have been begun
+            if not self.mark:
+                with open(self._folder / segments.name(number), "rb") as file:
+                    self.mark = _mark(file, segments.last(file)[0])
 
     def _open(self) -> None:
         """See to a segment that is whole and can be appended to; OSError."""
@@ -248,6 +261,13 @@ class LogWriter:
 
     def _cannot_go(self, error: OSError) -> None:
         self._not_retired = f"old segments of the log cannot be removed: {_said(error)}"
+
+
+def _mark(file: BinaryIO, start: int) -> bytes:
+    """The mark of the frame that begins at `start`, b"" if it has none."""
+    for _, _, content in segments.frames(file, start):
+        return split_mark(content)[1]
+    return b""
 
 
 def _said(error: OSError) -> str:

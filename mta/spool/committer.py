@@ -28,8 +28,16 @@ class FrameLog(Protocol):
         """Segment and offset of the log's end."""
         ...
 
-    def append(self, lines: list[bytes]) -> tuple[int, int]:
-        """Write and sync one frame; the position after it. On an OSError nothing was added."""
+    @property
+    def mark(self) -> bytes:
+        """The last mark that was synced, b"" if there is none."""
+        ...
+
+    def append(self, lines: list[bytes], mark: bytes = b"") -> tuple[int, int]:
+        """Write and sync one frame; the position after it. On an OSError nothing was added.
+
+        `mark` tells how far the spool was synced before; the log keeps it for the next start.
+        """
         ...
 
     def applied(self, position: tuple[int, int]) -> None:
@@ -127,7 +135,7 @@ class Committer:
             job.error = error
         try:
             if job.frame is not None and job.frame.lines:
-                job.position = self._log.append(job.frame.lines)
+                job.position = self._log.append(job.frame.lines, self._store.mark)
         except Exception as error:  # noqa: BLE001 - as above
             job.frame_error = error
         if job.close:

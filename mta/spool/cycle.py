@@ -19,23 +19,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from rocksdict import WriteBatch
 
 from mta.errors import SpoolBusyError, SpoolError, SpoolUnknownError
 from mta.metrics import COMMIT_TIMES
 from mta.spool import keys
 from mta.spool.changes import Changes, Frame, Stored, apply, undo
 from mta.spool.committer import Committer, FrameLog, Job
-from mta.spool.store import StallError, Store
+from mta.spool.rocks import StallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rocksdict import WriteBatch
 
     from mta.clock import Clock
     from mta.model import Recipient
     from mta.spool.bodies import BodyStore
     from mta.spool.changes import Done
     from mta.spool.options import ShardOptions
+    from mta.spool.store import Store
 
     Wake = Callable[[Callable[[], None]], None]
 
@@ -312,7 +314,7 @@ class Cycle:
             last = Changes()
             last.set(keys.LOG, keys.position(*position))
             ready.append(last)
-        batch = WriteBatch(raw_mode=True)
+        batch = self._store.batch()
         for changes in ready:
             changes.apply(batch, self._store, self._bodies)
         for one in self.incoming:

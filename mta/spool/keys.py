@@ -16,6 +16,7 @@ FORMAT, SHARD, EPOCH, LOG, LOGGED = b"format", b"shard", b"epoch", b"log", b"log
 ACT = b"act"
 LISTED = b"listed"  # recipients below it that are FRESH have their index rows
 MOVING = b"moving"  # + u32: a segment that is being emptied
+BATCH = b"batch"  # in every batch: whose it is, its number, the last one that was synced
 
 ID_SIZE = 16
 KEY_SIZE = 20  # id + rno
@@ -23,6 +24,9 @@ END = b"\xff" * KEY_SIZE  # above every id + rno
 
 _U16, _U32, _U64 = Struct(">H"), Struct(">I"), Struct(">Q")
 _POSITION = Struct(">QQ")
+_BATCH, _MARK = Struct(">8sQQ"), Struct(">8sQ")
+BATCH_SIZE = _BATCH.size
+IDENTITY_SIZE = 8
 _SMALL = [_U32.pack(number) for number in range(1024)]
 
 _FRESH, _DUE, _BACKLOG, _HELD = map(int, (Where.FRESH, Where.DUE, Where.BACKLOG, Where.HELD))
@@ -37,6 +41,14 @@ class Lane(NamedTuple):
     tenant: str
     campaign: str
     domain: str
+
+
+class Mark(NamedTuple):
+    """How far a shard is: `synced` is the number of the last batch that is on the disk for sure."""
+
+    identity: bytes  # of the database: another one in its place counts anew
+    synced: int
+    number: int = 0  # of the batch that says so
 
 
 def parse_u32(value: bytes) -> int:
@@ -58,6 +70,27 @@ def parse_position(value: bytes) -> tuple[int, int]:
     """Segment and offset from the `log` row."""
     segment, offset = _POSITION.unpack(value)
     return segment, offset
+
+
+def batch(identity: bytes, number: int, synced: int) -> bytes:
+    """The value of the `batch` row."""
+    return _BATCH.pack(identity, number, synced)
+
+
+def parse_batch(value: bytes) -> Mark:
+    """What a `batch` row says."""
+    identity, number, synced = _BATCH.unpack(value)
+    return Mark(identity, synced, number)
+
+
+def mark(identity: bytes, synced: int) -> bytes:
+    """What the log keeps of a shard beside its frames."""
+    return _MARK.pack(identity, synced)
+
+
+def parse_mark(value: bytes) -> Mark | None:
+    """The mark that the log has kept; None if there is none."""
+    return Mark(*_MARK.unpack(value)) if len(value) == _MARK.size else None
 
 
 def act(sequence: int) -> bytes:

@@ -40,7 +40,7 @@ def database_options(options: ShardOptions) -> dict[str, Options]:
     """RocksDB's options by column family; those of `default` hold for the database."""
     memory = options.memory_bytes
     cache = Cache(memory // 8)
-    shares = {"default": memory // 64, "bodies": memory * 3 // 8}
+    shares = {"default": memory // 32, "bodies": memory * 3 // 8}
     families = {}
     for name in FAMILIES:
         family = _family(cache, shares.get(name, memory // 8))
@@ -50,13 +50,11 @@ def database_options(options: ShardOptions) -> dict[str, Options]:
 
 
 def _database(o: Options, options: ShardOptions) -> None:
-    o.create_if_missing(True)
-    o.create_missing_column_families(True)
     # One flush for all families, so that no old WAL is kept for a family that is hardly written.
     o.set_atomic_flush(True)
     o.set_db_write_buffer_size(options.memory_bytes * 3 // 4)
     o.set_max_total_wal_size(options.memory_bytes)
-    # A torn tail was never acknowledged; damage before it refuses the shard.
+    # `look` has cut off what was never acknowledged; what is damaged still refuses the shard.
     o.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
     o.set_max_open_files(options.max_open_files)
     o.set_max_background_jobs(options.background_jobs)

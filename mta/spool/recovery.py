@@ -78,6 +78,7 @@ class _Recovery:
         self._note_logged()
         self._write()
         self._shard.write_now(None)
+        self._shard.keep_mark()
         self._shard.log_end.applied(end)
         return self.result
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from rocksdict import WriteBatch
-
 from mta.alarms import Trouble
 from mta.spool import keys, segments
 from mta.spool.aside import Aside
@@ -52,14 +50,14 @@ class Shard(Reads):
         super().__init__()
         self.number, self.folder, self.epoch = store.number, store.folder, store.epoch
         self.log_end = log
+        self.found = store.found  # what was there before it was opened
         self._store, self._clock, self._wake, self._reader = store, clock, wake, reader
         self._own_reader: BodyReader | None = None
         self._file_thread: Aside | None = None
         self._bodies = bodies
         self._cycle = Cycle(store, self._bodies, log, options, clock, wake, call_later)
         self._space = Space(store.folder, options.min_free_bytes, clock)
-        corrupt = options.corrupt_folder or store.folder.parent.parent / "corrupt"
-        self._corrupt = Corrupt(store, self._bodies, self._cycle, corrupt)
+        self._corrupt = Corrupt(store, self._bodies, self._cycle, store.corrupt)
         self._load_logged()
         self._young = Young(store, self._cycle, call_later, self._expires_ahead)
         # What may fail comes before what begins to run.
@@ -94,7 +92,7 @@ class Shard(Reads):
         SpoolLockedError, SpoolVersionError, SpoolDamagedError or SpoolError. Without `reader`
         the shard has a thread of its own for bodies.
         """
-        store = Store(folder, number, options)
+        store = Store(folder, number, options, keys.parse_mark(log.mark))
         with contextlib.ExitStack() as stack:
             stack.callback(store.close)
             bodies = BodyStore(store, options)
@@ -176,9 +174,14 @@ class Shard(Reads):
         if changes is None:
             self._store.sync()
             return
-        batch = WriteBatch(raw_mode=True)
+        batch = self._store.batch()
         changes.apply(batch, self._store, self._bodies)
         self._store.write(batch)
+
+    def keep_mark(self) -> None:
+        """Have the log keep how far the shard is synced, beside what frames tell later."""
+        with contextlib.suppress(OSError):  # an older mark proves less, and is no less true
+            self.log_end.append([], self._store.mark)
 
     def record_keys(self, after: bytes, limit: int) -> list[bytes]:
         """Keys of envelopes and recipients above `after`."""

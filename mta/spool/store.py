@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 from typing import TYPE_CHECKING, Any
 
-from rocksdict import DbClosedError, Rdict, ReadOptions, WriteBatch
+from rocksdict import ReadOptions, WriteBatch
 
-from mta.errors import (
-    SpoolBusyError,
-    SpoolDamagedError,
-    SpoolError,
-    SpoolLockedError,
-    SpoolVersionError,
-)
-from mta.spool import keys
-from mta.spool.options import FAMILIES, ShardOptions, database_options, write_options
+from mta.errors import SpoolBusyError, SpoolError, SpoolLockedError, SpoolVersionError
+from mta.spool import keys, rocks
+from mta.spool.look import Look, cut, look
+from mta.spool.options import FAMILIES, ShardOptions, write_options
+from mta.spool.rocks import Errors, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,24 +26,31 @@ LAYOUT = 2
 LOCK_FILE = "shard.lock"
 
 
-class StallError(SpoolBusyError):
-    """RocksDB would have made the writer wait; nothing was written."""
-
-
 class Store:
-    """Column families as attributes; a handle of each for batches."""
+    """Column families as attributes; a handle of each for batches.
 
-    def __init__(self, folder: Path, number: int, options: ShardOptions) -> None:
+    Every batch has a number, one more than the last; `synced` is that of the last one that is on
+    the disk for sure. `mark` is what the log has kept of that (`keys.Mark`): what it names must be
+    there. Where it is not, and may still lie in damaged files, the shard is refused; where it is
+    gone, `found` tells that.
+    """
+
+    def __init__(
+        self, folder: Path, number: int, options: ShardOptions, mark: keys.Mark | None = None
+    ) -> None:
         self.folder, self.number, self.options = folder, number, options
+        self.corrupt = options.corrupt_folder or folder.parent.parent / "corrupt"
         self._write_options = write_options()
-        self._errors = _Errors(folder)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._errors = Errors(folder)
+        _make(folder)
         self._lock = _lock(folder / LOCK_FILE)
         self.is_open = False
         self._db: Any = None
         self._families: list[Any] = []
+        self.identity, self.written, self.synced = b"", 0, 0
+        self.notes: list[str] = []  # what was done to the files, for people
         try:
-            self.reopen()
+            self.found = self._open(mark)
             self.epoch = self._check()
         except BaseException:
             self.close()
@@ -55,24 +59,62 @@ class Store:
     def reopen(self) -> None:
         """Open the database anew, after it went read-only or was closed."""
         self._close_database()
-        families = database_options(self.options)
+        found = self._open(keys.Mark(self.identity, self.synced))
+        if found.lost or found.replaced:
+            self._close_database()
+            raise damaged(self.folder, f"{found.lost} batches that were synced are gone")
+
+    def _open(self, mark: keys.Mark | None) -> Look:
+        """Prove that nothing is lost by it, then open the database."""
+        found = look(self.folder, mark)
+        if found.problem:
+            raise damaged(self.folder, found.problem)
+        self.notes += cut(found, self.corrupt)
         with self._errors:
-            self._db = Rdict(str(self.folder), families["default"], families)
+            if found.unused:
+                rocks.create(self.folder, self.options)
+            self._db = rocks.open_existing(self.folder, options=self.options)
         self._families = [self._db.get_column_family(name) for name in FAMILIES]
         self.default, self.bodies, self.messages, self.index = self._families
         self.handles = [self._db.get_column_family_handle(name) for name in FAMILIES]
         self.in_bodies = self.handles[1]
         self.is_open = True
+        self._number(found)
+        return found
+
+    def _number(self, found: Look) -> None:
+        """Go on with the numbers of batches from what was read."""
+        row = self.get(self.default, keys.BATCH)
+        last = keys.parse_batch(row) if row else keys.Mark(secrets.token_bytes(8), 0)
+        if last.number < found.reaches:
+            raise damaged(
+                self.folder, f"RocksDB reads batches up to {last.number} of {found.reaches}"
+            )
+        self.identity, self.written = last.identity, last.number
+
+    @property
+    def mark(self) -> bytes:
+        """What the log is to keep, with a frame that is written now."""
+        return keys.mark(self.identity, self.synced)
+
+    def batch(self) -> WriteBatch:
+        """The next batch, to be filled and written."""
+        batch = WriteBatch(raw_mode=True)
+        batch.put(keys.BATCH, keys.batch(self.identity, self.written + 1, self.synced))
+        return batch
 
     def write(self, batch: WriteBatch) -> None:
         """Apply a batch, unsynced; StallError or SpoolError. The batch is used up either way."""
         with self._errors:
             self._db.write(batch, self._write_options)
+        self.written += 1
 
     def sync(self) -> None:
         """Make every write so far durable; leaves the GIL while the disk works."""
+        written = self.written
         with self._errors:
             self._db.flush_wal(True)
+        self.synced = written
 
     def get(self, family: Any, key: bytes) -> bytes | None:
         """The value of one key, or None; SpoolError when it cannot be read."""
@@ -190,7 +232,7 @@ class Store:
         if layout is not None and keys.parse_u32(layout) < LAYOUT:
             raise SpoolVersionError(
                 f"{self.folder} has spool layout {keys.parse_u32(layout)}, which no release had: "
-                "deliver its mail with the version that wrote it, or move the folder away"
+                "run the version that wrote it until its queue is empty"
             )
         number = self.get(self.default, keys.SHARD)
         if number is not None and keys.parse_u32(number) != self.number:
@@ -199,7 +241,7 @@ class Store:
                 "was it renamed? Give it its own name back"
             )
         epoch = keys.parse_u64(self.get(self.default, keys.EPOCH) or bytes(8)) + 1
-        batch = WriteBatch(raw_mode=True)
+        batch = self.batch()
         batch.put(keys.FORMAT, keys.u32(LAYOUT))
         batch.put(keys.SHARD, keys.u32(self.number))
         batch.put(keys.EPOCH, keys.u64(epoch))
@@ -211,7 +253,7 @@ class Store:
 class Places:
     """Counts the recipients of each index; an iterator sees the database as it was at its start."""
 
-    def __init__(self, rows: Any, errors: _Errors) -> None:
+    def __init__(self, rows: Any, errors: Errors) -> None:
         self._rows, self._errors = rows, errors
         rows.seek(b"b")
 
@@ -232,39 +274,17 @@ class Places:
         return letter, count
 
 
-class _Errors:
-    """Turns the bare exceptions of rocksdict, whose text is all they tell, into ours."""
-
-    __slots__ = ("_folder", "damage")
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.damage: str | None = None
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None and not isinstance(error, SpoolError):
-            raise self._translated(error) from None
-
-    def _translated(self, error: BaseException) -> BaseException:
-        text = str(error)
-        if isinstance(error, DbClosedError):
-            return SpoolBusyError(f"{self._folder} is closed or being reopened")
-        if not isinstance(error, Exception) or type(error) is not Exception:
-            return error
-        if "Incomplete" in text or "Write stall" in text:
-            return StallError(f"{self._folder}: RocksDB stalls writes: {text}")
-        if text.startswith("Corruption"):
-            self.damage = text
-            return SpoolDamagedError(
-                f"{self._folder} is damaged: {text}. It is left as it is, so that no mail is lost "
-                "unseen: restore it from a copy, or move the folder away to start without it"
-            )
-        if "/LOCK" in text:
-            return SpoolLockedError(f"{self._folder}: {text}")
-        return SpoolError(f"{self._folder}: {text}")
+def _make(folder: Path) -> None:
+    """Make a shard's folder so that a power cut does not take it away again."""
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for above in (folder.parent, folder.parent.parent):
+        opened = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _lock(path: Path) -> int:

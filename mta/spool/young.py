@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rocksdict import WriteBatch
-
 from mta.errors import RecordError
 from mta.model import Where
 from mta.spool import encoder, keys, record
@@ -19,6 +17,8 @@ from mta.spool.changes import DEFAULT, INDEX, MESSAGES, NEVER, listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rocksdict import WriteBatch
 
     from mta.model import Recipient
     from mta.spool.changes import Stored
@@ -147,7 +147,7 @@ class Young:
         after, rows = self.listed, [(b"", b"")] * SLICE
         while len(rows) == SLICE:
             rows = store.records(after, keys.END, SLICE)
-            batch = WriteBatch(raw_mode=True)
+            batch = store.batch()
             for key, value in rows:
                 if len(key) == keys.KEY_SIZE:
                     _list_found(batch, store, key, value)

@@ -94,6 +94,7 @@ class MemoryLog:
         self.fail: OSError | None = None
         self.safe = (0, 0)
         self.closed = False
+        self.mark = b""
 
     @property
     def position(self) -> tuple[int, int]:
@@ -105,11 +106,13 @@ class MemoryLog:
         """All records."""
         return [line for frame in self.frames for line in frame]
 
-    def append(self, lines: list[bytes]) -> tuple[int, int]:
-        """Keep a frame."""
+    def append(self, lines: list[bytes], mark: bytes = b"") -> tuple[int, int]:
+        """Keep a frame, and the mark."""
         if self.fail is not None:
             raise self.fail
-        self.frames.append(list(lines))
+        if lines:
+            self.frames.append(list(lines))
+        self.mark = mark or self.mark
         return self.position
 
     def applied(self, position: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ TWINS = {
     "client": ("client", "fuzz/test_client.py"),
     "client_words": ("client", "fuzz/test_client_words.py"),
     "command": ("command", "unit/speedups/test_command.py"),
+    "crc32c": ("crc32c", "unit/speedups/test_crc32c.py"),
     "dots": ("content", "unit/speedups/test_dots.py"),
     "encoder": ("encoder", "unit/spool/test_encoder.py"),
     "envelope": ("server", "fuzz/test_envelope.py"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mta.maillog import LogWriter, read, segments
+from mta.maillog import LogWriter, read, records, segments
 from mta.testing.clock import FakeClock
 
 EIO = OSError(errno.EIO, "Input/output error")
@@ -289,3 +289,69 @@ def test_closing_never_fails(tmp_path: Path, clock: FakeClock, monkeypatch: Patc
     monkeypatch.undo()
     for file in descriptors:
         os.close(file)
+
+
+# ---------------------------------------------------------------- marks
+
+
+def test_a_mark_is_kept_with_its_frame_and_is_no_record(tmp_path: Path, clock: FakeClock) -> None:
+    writer = LogWriter(tmp_path, clock=clock)
+    assert writer.mark == b""
+    writer.append([line("a")], b"one")
+    writer.append([], b"two")
+    assert writer.mark == b"two"
+    writer.append([line("b")])  # says nothing new
+    assert writer.mark == b"two"
+    assert texts(tmp_path) == ["a", "b"]
+    writer.close()
+
+
+def test_the_last_mark_is_known_after_a_restart(tmp_path: Path, clock: FakeClock) -> None:
+    writer = LogWriter(tmp_path, clock=clock, segment_bytes=1)
+    for number in range(3):
+        writer.append([line(str(number))], b"mark %d" % number)
+    writer.close()
+    assert opened_mark(tmp_path, clock) == b"mark 2"
+    path = tmp_path / segments.name(3)
+    os.truncate(path, path.stat().st_size - 1)  # torn: the one before it counts
+    assert opened_mark(tmp_path, clock) == b"mark 1"
+    (tmp_path / segments.name(4)).touch()  # just begun
+    assert opened_mark(tmp_path, clock) == b"mark 1"
+    assert texts(tmp_path) == ["0", "1"]
+
+
+def opened_mark(folder: Path, clock: FakeClock) -> bytes:
+    writer = LogWriter(folder, clock=clock)
+    writer.close()
+    return writer.mark
+
+
+def test_a_frame_that_failed_leaves_the_mark_as_it_was(
+    tmp_path: Path, clock: FakeClock, monkeypatch: Patch
+) -> None:
+    writer = LogWriter(tmp_path, clock=clock)
+    writer.append([line("a")], b"one")
+    broken = Broken(monkeypatch, os, "fdatasync", EIO, always)
+    with pytest.raises(OSError, match="Input/output"):
+        writer.append([line("b")], b"two")
+    broken.on = False
+    assert writer.mark == b"one"
+    writer.close()
+    assert opened_mark(tmp_path, clock) == b"one"
+
+
+def test_a_log_of_an_older_version_has_no_mark(tmp_path: Path, clock: FakeClock) -> None:
+    writer = LogWriter(tmp_path, clock=clock)
+    writer.append([line("a")])
+    writer.close()
+    assert opened_mark(tmp_path, clock) == b""
+
+
+def test_a_mark_that_is_no_mark_counts_as_none() -> None:
+    record = line("a") + b"\n"
+    for last in (b'{"type":"Mark","time":1,"mark":"zz"}\n', b'{"type":"Mark",\n'):
+        assert records.split_mark(record + last) == (record, b"")
+    assert records.split_mark(record) == (record, b"")
+    assert records.split_mark(b"\n") == (b"\n", b"")
+    whole = records.mark_line(7, b"\x01\xff") + b"\n"
+    assert records.split_mark(whole) == (b"", b"\x01\xff")

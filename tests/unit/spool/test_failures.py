@@ -9,7 +9,7 @@ import pytest
 from mta.errors import SpoolBusyError, SpoolError
 from mta.model import Where
 from mta.spool import ShardOptions, keys
-from mta.spool.store import StallError
+from mta.spool.rocks import StallError
 from mta.testing.spool import SpoolBench
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mta.errors import SpoolBusyError, SpoolError
 from mta.model import Where
 from mta.spool import ShardOptions
-from mta.spool.store import StallError, Store
+from mta.spool.rocks import StallError
+from mta.spool.store import Store
 from mta.testing.spool import SpoolBench
 
 if TYPE_CHECKING:

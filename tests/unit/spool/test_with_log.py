@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from mta.maillog import LogWriter, RecordWriter, read
 from mta.maillog.records import TERMINAL
 from mta.model import Kind, Outcome, Peer, Stages, Where, id_bytes
-from mta.spool import RecoveredRecord, Shard, recover
+from mta.spool import RecoveredRecord, Shard, keys, recover
 from mta.testing.clock import FakeClock
 from mta.testing.spool import SpoolBench
 
@@ -67,3 +68,35 @@ def test_a_crash_between_the_log_and_the_spool_is_mended(tmp_path: Path) -> None
     assert (left.address, left.where, left.due_us, left.attempts) == ("b@x", Where.DUE, due, 1)
     assert list(entries(bench.shard, folder)) == []
     bench.close()
+
+
+def test_the_log_proves_what_the_spool_has_lost(tmp_path: Path) -> None:
+    """A frame tells how far the spool was synced: to be held against it at the next start."""
+    folder = tmp_path / "log" / "shard-0001"
+    bench = SpoolBench(tmp_path, log=LogWriter(folder, clock=FakeClock()))
+    records = RecordWriter("node", 1, bench.clock)
+    before = tmp_path / "before" / "spool"
+    (one,) = bench.stored("a@x")
+    shutil.copytree(bench.folder / "spool", before)
+    (two,) = bench.stored("b@x")
+    bench.shard.log(records.reception(two.message, [two]), logged=two.message.id)
+    bench.commit()
+    synced = bench.shard._store.synced
+    assert bench.close() is None
+
+    log = LogWriter(folder, clock=FakeClock())
+    mark = keys.parse_mark(log.mark)
+    assert mark is not None
+    assert mark.identity == bench.shard._store.identity
+    assert mark.synced in (synced, synced - 1)  # the frame's own change follows it
+    log.close()
+    again = SpoolBench(bench.folder, log=LogWriter(folder, clock=FakeClock()))
+    assert again.shard.found.lost == 0
+    again.close()
+    again = SpoolBench(before.parent, log=LogWriter(folder, clock=FakeClock()))
+    assert again.shard.found.lost == mark.synced - 2
+    again.shard.keep_mark()  # from now on the log tells of this one
+    again.close()
+    again = SpoolBench(before.parent, log=LogWriter(folder, clock=FakeClock()))
+    assert again.shard.found.lost == 0
+    again.close()

@@ -1,0 +1,103 @@
+"""What rocksdict raises, whose text is all that it tells, as our errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rocksdict import AccessType, DbClosedError, Rdict
+
+from mta.errors import SpoolBusyError, SpoolDamagedError, SpoolError, SpoolLockedError
+from mta.spool.options import FAMILIES, ShardOptions, database_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CURRENT = "CURRENT"  # the file that names the MANIFEST
+MEMORY = 4 << 20  # octets for a database that is only looked at
+WHAT_TO_DO = (
+    "It is left as it is, so that no mail is lost unseen: `mta spool check` tells what is wrong, "
+    "`mta spool repair` saves what can be saved; or restore the folder from a copy"
+)
+# How texts begin that tell of the files' content, not of a disk or a limit that may pass.
+_DAMAGE = ("Corruption", "Invalid argument", "IO error: No such file")
+
+
+class StallError(SpoolBusyError):
+    """RocksDB would have made the writer wait; nothing was written."""
+
+
+class Errors:
+    """A context that raises what is meant for people, about the shard in `folder`."""
+
+    __slots__ = ("_folder", "damage")
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.damage: str | None = None  # what was said of the last damaged block
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, SpoolError):
+            raise self._translated(error) from None
+
+    def _translated(self, error: BaseException) -> BaseException:
+        text = str(error)
+        if isinstance(error, DbClosedError):
+            return SpoolBusyError(f"{self._folder} is closed or being reopened")
+        if not isinstance(error, Exception) or type(error) is not Exception:
+            return error
+        if "Incomplete" in text or "Write stall" in text:
+            return StallError(f"{self._folder}: RocksDB stalls writes: {text}")
+        if text.startswith(_DAMAGE):
+            self.damage = text
+            return damaged(self._folder, text)
+        if "/LOCK" in text:
+            return SpoolLockedError(f"{self._folder}: {text}")
+        return SpoolError(f"{self._folder}: {text}")
+
+
+def damaged(folder: Path, what: str) -> SpoolDamagedError:
+    """The error that refuses a shard."""
+    return SpoolDamagedError(f"{folder} is damaged: {what}. {WHAT_TO_DO}", what)
+
+
+def open_existing(
+    folder: Path,
+    access: AccessType | None = None,
+    *,
+    wal_folder: Path | None = None,
+    options: ShardOptions | None = None,
+) -> Any:
+    """A database that exists, opened; what rocksdict raises."""
+    families = database_options(options or ShardOptions(memory_bytes=MEMORY))
+    if wal_folder is not None:
+        for family in families.values():
+            family.set_wal_dir(str(wal_folder))
+    return Rdict(
+        str(folder), families["default"], families, access_type=access or AccessType.read_write()
+    )
+
+
+def create(folder: Path, options: ShardOptions) -> None:
+    """Make a database, or go on with one that a crash left half made; what rocksdict raises.
+
+    The families get their numbers in the order of `FAMILIES`.
+    """
+    families = database_options(options)
+    families["default"].create_if_missing(True)
+    existing = list_families(folder) if (folder / CURRENT).exists() else ["default"]
+    db = Rdict(str(folder), families["default"], {name: families[name] for name in existing})
+    try:
+        for name in FAMILIES:
+            if name not in existing:
+                db.create_column_family(name, families[name]).close()
+    finally:
+        db.close()
+
+
+def list_families(folder: Path) -> list[str]:
+    """The column families of a database in their order; what rocksdict raises."""
+    listed: list[str] = Rdict.list_cf(str(folder))
+    return listed
