@@ -23,6 +23,7 @@ LOOK_EVERY = 2.0  # seconds between two looks of a board
 CALM = 10.0  # seconds without trouble that end an alarm
 
 ALARMS = {
+    "clock_step": "the wall clock was set, and it is waited whether it stays so",
     "silent_worker": "a worker process lives and has not reported for 30 s",
     "refused_shard": "shards of the spool cannot be opened, so their mail waits; others serve",
     "log_segments": "segments of the log cannot be begun or removed; its records are safe",

@@ -1,10 +1,12 @@
 """Operators' acts: hold, release, flush, delete, bounce and reroute, by predicate.
 
-An act has a sequence number and covers the mail that was accepted before it; a hold covers later
-mail too, until a release whose selection takes it in. Acts are durable in the node's state before
-they are answered. While an act is *active* every item is judged when it is placed into a lane and
-when it is about to be sent, so the act takes effect at once; meanwhile a sweep with a persisted
-cursor goes through the spool, and then the act is retired. Holds remain as *standing* orders.
+An act has a sequence number and covers the mail that was accepted before it: in each shard up to
+the newest id it had when it first heard of the act, as ids rise whatever is done to the clock. A
+hold covers later mail too, until a release whose selection takes it in. Acts are durable in the
+node's state before they are answered. While an act is *active* every item is judged when it is
+placed into a lane and when it is about to be sent, so the act takes effect at once; meanwhile a
+sweep with a persisted cursor goes through the spool, and then the act is retired. Holds remain as
+*standing* orders.
 
 What is in flight is not touched: it carries the act as an order that is obeyed if it comes back.
 """
@@ -19,13 +21,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mta.model import Where, domain_of, id_bytes
+from mta.model import Where, domain_of, id_bytes, id_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from mta.model import Recipient
+    from mta.model import Message, Recipient
     from mta.queues.manager import QueueManager
+    from mta.spool.shard import Shard
 
 
 KNOWN_MESSAGES = 1024  # kinds of messages whose verdict is remembered
@@ -149,6 +152,7 @@ class Acts:
         self._judged: list[tuple[Act, Judge]] = []  # `active`
         self._holding: list[Judge] = []  # of `standing`
         self._in_force: set[int] = set()  # sequences of `standing`
+        self.covered: dict[int, dict[int, bytes]] = {}  # newest id, by shard and sequence
         self._site_of = site_of
 
     def replace(self, acts: list[Act]) -> list[Act]:
@@ -184,16 +188,32 @@ class Acts:
 
     def covering(self, recipient: Recipient) -> list[Act]:
         """The active acts that this recipient is subject to, oldest first."""
-        received, site_of = recipient.message.received_us, self._site_of
+        message, site_of = recipient.message, self._site_of
         return [
             act
             for act, judge in self._judged
-            if self.covers(act, received) and judge(recipient, site_of)
+            if self.covers(act, message) and judge(recipient, site_of)
         ]
 
-    def covers(self, act: Act, received_us: int) -> bool:
+    def covers(self, act: Act, message: Message) -> bool:
         """What was accepted before it; for a hold in force, later mail too."""
-        return received_us <= act.created_us or act.sequence in self._in_force
+        if act.sequence in self._in_force:
+            return True
+        return message.id <= self.covered.get(id_shard(message.id), {}).get(act.sequence, b"")
+
+    def cover(self, shards: Iterable[Shard]) -> None:
+        """Fix what acts that are new to these shards cover: stored before further mail."""
+        active = {act.sequence for act in self.active}
+        for shard in shards:
+            known = self.covered.get(shard.number)
+            if known is None:
+                known = self.covered[shard.number] = shard.covered()
+            for sequence in known.keys() - active:
+                del known[sequence]
+                shard.cover(sequence, None)
+            for sequence in active - known.keys():
+                known[sequence] = shard.newest_accepted()
+                shard.cover(sequence, known[sequence])
 
     def undone(self, act: Act, recipient: Recipient) -> bool:
         """True when a later hold or release decides for this recipient instead."""

@@ -79,6 +79,18 @@ class Loader:
         """No further tick."""
         self._stopped = True
 
+    def rewind(self) -> None:
+        """The clock was set back: read the rows by time from their beginnings again."""
+        self.shard.rewind()
+        self._due_after = self._expiry_after = b""
+        for lanes in self._lanes:
+            for lane in lanes.values():
+                lane.after = b""
+
+    def expire_again(self) -> None:
+        """Look for all that is over, also where that was done: a grace has ended."""
+        self._expiry_after, self._next_expiry = b"", 0.0
+
     @property
     def lanes(self) -> Sequence[Container[LaneKey]]:
         """The lanes that have a backlog, by class: always the same objects."""
@@ -220,7 +232,7 @@ class Loader:
             return False
         until = manager.ports.clock.wall_us()
         found, self._expiry_after = self.shard.expiring(self._expiry_after, until, SLICE)
-        over = [*self._too_early, *((id, number) for id, number, _ in found)]
+        over = [*self._too_early, *((id, n) for id, n, time in found if not manager.missed(time))]
         self._too_early = [key for key in over if key[0] in manager.arriving]
         for key in over:
             recipient = manager.memory.get(key)

@@ -41,10 +41,12 @@ cdef class QueueManager:
     cdef public Counters counters
     cdef public list waiting
     cdef public object policy_hook, on_backlog, behind, on_record
+    cdef public long long missed_from, missed_to, grace_us
     cdef long long _stamp
 
     @cython.locals(now=cython.longlong)
     cpdef long long stamp(self) except -1
+    cpdef rewind(self)
     cpdef submit(self, Message message, object addresses, object done, dict wishes=*)
     @cython.locals(recipients=list, recipient=Recipient)
     cdef _submit(self, Message message, object addresses, object done, dict wishes)
@@ -83,6 +85,7 @@ cdef class QueueManager:
     cdef bint _obey(self, Parcel parcel) except -1
     @cython.locals(recipient=Recipient, now=cython.longlong, gone=cython.bint)
     cpdef bint still_open(self, Parcel parcel) except -1
+    cpdef bint missed(self, long long expires_us)
     @cython.locals(parcel=Parcel)
     cpdef Parcel take(self, ReadyQueue ready)
     @cython.locals(ready=ReadyQueue)
@@ -97,7 +100,7 @@ cdef class QueueManager:
     cpdef RecordWriter lines(self, Message message)
     @cython.locals(was=cython.longlong)
     cpdef close(self, Recipient recipient, bytes line, object dsn=*)
-    cdef object _policy_of(self, Recipient recipient)
+    cpdef object policy_of(self, Recipient recipient)
     cdef object _policy_by(self, object plan)
     cpdef keep_body(self, Message message, bytes body)
     cpdef forget_body(self, Message message)

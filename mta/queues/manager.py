@@ -14,17 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mta.model import (
-    Kind,
-    Message,
-    Outcome,
-    Peer,
-    Recipient,
-    Refusal,
-    Stages,
-    Where,
-    id_shard,
-)
+from mta.model import Kind, Message, Outcome, Peer, Recipient, Refusal, Stages, Where, id_shard
 from mta.queues.acts import obey
 from mta.queues.lanes import Parcel, ReadyQueue
 from mta.queues.names import format_name
@@ -42,6 +32,7 @@ if TYPE_CHECKING:
     from mta.queues.ports import Plan, Ports, Settings
     from mta.queues.retry import RetryPolicy
     from mta.spool.shard import Shard
+    from mta.spool.writes import Dsn
 
 UNKNOWN = Stages()
 DEFAULT_SOURCE = "default"  # where no pool says otherwise
@@ -125,6 +116,8 @@ class QueueManager:
         # Lanes of the home shard that have a backlog, by class: kept by its loader.
         self.behind: Sequence[Container[tuple[int, str, str, str]]] = ((), (), ())
         self.on_record: Callable[[bytes, bytes], None] | None = None  # message id, line
+        # What expired behind `missed_from` and up to `missed_to` lives on until `grace_us`.
+        self.missed_from = self.missed_to = self.grace_us = 0
         self._stamp = 0
 
     def add_shard(self, shard: Shard, lines: RecordWriter) -> None:
@@ -137,10 +130,14 @@ class QueueManager:
     # ------------------------------------------------------------------ acceptance
 
     def stamp(self) -> int:
-        """The wall clock in microseconds, never the same twice and never going back."""
+        """The wall clock in microseconds, never the same twice, going back by `rewind` alone."""
         now = self.ports.clock.wall_us()
         self._stamp = now if now > self._stamp else self._stamp + 1
         return self._stamp
+
+    def rewind(self) -> None:
+        """The clock was set back: stamps follow it. Readers must begin anew at the same instant."""
+        self._stamp = 0
 
     def submit(
         self,
@@ -436,12 +433,16 @@ class QueueManager:
         for recipient in parcel.recipients:
             if not recipient.loaded:
                 gone = True
-            elif recipient.expires_us <= now:
+            elif recipient.expires_us <= now and not self.missed(recipient.expires_us):
                 self.expire(recipient)
                 gone = True
         if gone:
             parcel.recipients = [r for r in parcel.recipients if r.loaded]
         return bool(parcel.recipients)
+
+    def missed(self, expires_us: int) -> bool:
+        """True for a time that went by unseen, until the grace for that is over."""
+        return self.missed_from < expires_us <= self.missed_to
 
     def take(self, ready: ReadyQueue) -> Parcel | None:
         """The next parcel of a ready queue that may be attempted; what it drops is closed."""
@@ -560,12 +561,7 @@ class QueueManager:
             return self._home_lines
         return self._lines[id_shard(message.id)]
 
-    def close(
-        self,
-        recipient: Recipient,
-        line: bytes,
-        dsn: tuple[Message, list[Recipient], Any] | None = None,
-    ) -> None:
+    def close(self, recipient: Recipient, line: bytes, dsn: Dsn | None = None) -> None:
         """End a recipient with its terminal record, and store its DSN in the same batch."""
         if self.on_record is not None:
             self.on_record(recipient.message.id, line)
@@ -573,7 +569,7 @@ class QueueManager:
         was, recipient.where = recipient.where, _CLOSED
         self._leave(recipient, was)
 
-    def _policy_of(self, recipient: Recipient) -> RetryPolicy:
+    def policy_of(self, recipient: Recipient) -> RetryPolicy:
         """The retry policy of a recipient."""
         if self.policy_hook is not None:
             return self.policy_hook(recipient)
@@ -596,11 +592,10 @@ class QueueManager:
     ) -> None:
         self.counters.deferred += 1
         message = recipient.message
-        policy = self._policy_of(recipient)
+        policy = self.policy_of(recipient)
         now = self.stamp()
-        due = next_attempt_us(
-            policy, recipient.attempts, now, recipient.expires_us, self.ports.random
-        )
+        expires = self.grace_us if self.missed(recipient.expires_us) else recipient.expires_us
+        due = next_attempt_us(policy, recipient.attempts, now, expires, self.ports.random)
         queue = _queue_name(recipient)
         line = self.lines(message).transient_failure(
             recipient, outcome, peer, stages, due or 0, queue=queue, site=site
@@ -693,8 +688,6 @@ class QueueManager:
         """So many octets of content are in memory now; below 0, no longer."""
         self.body_bytes += octets
         self.ports.count_memory(octets)
-
-    # ------------------------------------------------------------------ figures
 
     def figures(self) -> dict[str, Any]:
         """What `mta status` shows of this worker's queues."""

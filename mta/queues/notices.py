@@ -90,7 +90,10 @@ def tell_delay(
     """Send the one notice of delay, if it is wanted and due."""
     message, settings = recipient.message, manager.settings
     wanted = recipient.notify & DELAY or (not recipient.notify and settings.delay_unasked)
-    waited = now_us - max(message.received_us, message.release_us)
+    began = max(message.received_us, message.release_us)
+    waited = now_us - began
+    if began <= manager.missed_from:  # a clock that was set forward is no delay yet
+        waited -= manager.missed_to - manager.missed_from
     if not wanted or recipient.notify & DELAYED or not message.sender:
         return
     if not settings.delay_after or waited < settings.delay_after * 1_000_000:

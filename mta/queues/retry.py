@@ -58,6 +58,15 @@ class RetryPolicy:
             return self.schedule.delay(max(1, attempts))
         return self.schedule[min(max(1, attempts), len(self.schedule)) - 1]
 
+    @property
+    def longest(self) -> float:
+        """The longest wait between two attempts, seconds."""
+        if isinstance(self.schedule, Exponential):
+            delay = self.schedule.maximum
+        else:
+            delay = max(self.schedule)
+        return max(MIN_DELAY, delay * (1 + self.jitter))
+
     def expires_us(self, received_us: int) -> int:
         """When a message that was accepted then expires."""
         return received_us + self.max_age_us

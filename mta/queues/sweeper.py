@@ -181,7 +181,7 @@ class Sweeper:
     def _obey(self, job: _Job, recipient: Recipient) -> None:
         """Obey if the recipient is covered and no later hold or release undoes that."""
         acts, act = self.manager.acts, job.act
-        if not acts.covers(act, recipient.message.received_us) or acts.undone(act, recipient):
+        if not acts.covers(act, recipient.message) or acts.undone(act, recipient):
             return
         obey(self.manager, recipient, act, swept=True)
         if recipient.flying:

@@ -67,7 +67,7 @@ class Unrouted:
         self, asking: Asking, asked: object, since_us: int, answer: Plan | Refusal
     ) -> None:
         """The answer that parcels wait for."""
-        took = self._manager.ports.clock.wall_us() - since_us
+        took = max(0, self._manager.ports.clock.wall_us() - since_us)
         del self._asking[asked]
         self._discount(asking.domain, len(asking.parcels))
         for parcel in asking.parcels:

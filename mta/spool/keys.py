@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from mta.model import Recipient
 
 FORMAT, SHARD, EPOCH, LOG, LOGGED = b"format", b"shard", b"epoch", b"log", b"logged"
+ALIVE = b"alive"  # wall clock when the shard was last served
 ACT = b"act"
+COVERED = b"covered"  # + u64: the newest message that an act covers
 LISTED = b"listed"  # recipients below it that are FRESH have their index rows
 MOVING = b"moving"  # + u32: a segment that is being emptied
 BATCH = b"batch"  # in every batch: whose it is, its number, the last one that was synced
@@ -96,6 +98,11 @@ def parse_mark(value: bytes) -> Mark | None:
 def act(sequence: int) -> bytes:
     """The row of an act's cursor."""
     return ACT + _U64.pack(sequence)
+
+
+def covered(sequence: int) -> bytes:
+    """The row that tells which mail an act covers."""
+    return COVERED + _U64.pack(sequence)
 
 
 def moving(number: int) -> bytes:

@@ -6,7 +6,8 @@ While a failed database is being mended (`readable` is False) every read raises 
 damaged block of an index raises SpoolDamagedError, it does not look like the index's end.
 
 A watermark is the last key that was read. No row is ever put behind one: a recipient that would
-be due before it becomes due just after it.
+be due before it becomes due just after it. When the clock was set back, `rewind` has all of them
+begin anew: what is read again then is in memory, or has been decided.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mta.spool.corrupt import Corrupt
     from mta.spool.keys import Lane
     from mta.spool.sieve import Sieve
-    from mta.spool.store import Places, Store
+    from mta.spool.store import Places, Rows, Store
 
 LANES_AT_A_TIME = 64
 
@@ -175,6 +176,17 @@ class Reads(Writes):
             mark = keys.parse_backlog(rows[-1])[2]
             self._lane_marks[prefix] = max(mark, self._lane_marks.get(prefix, 0))
         return self._load(rows), rows[-1] if rows else after_key
+
+    def rewind(self) -> None:
+        """Forget every watermark: the indexes by time will be read from their beginnings."""
+        self._due_key, self._due_mark, self._expiry_mark = b"d", 0, 0
+        self._lane_marks.clear()
+
+    def timed_rows(self) -> Rows:
+        """The index rows as they are at this instant, to be gone through in steps."""
+        self._young.list_all()
+        self._readable()
+        return self._store.index_rows()
 
     def forget_lane(self, lane: Lane | tuple[int, str, str, str]) -> None:
         """The lane will be read from its beginning: nothing of its backlog is in memory."""

@@ -165,6 +165,31 @@ class Shard(Reads):
         rows = self._store.settings(keys.ACT, keys.above(keys.ACT))
         return {keys.parse_u64(key[3:]): value for key, value in rows}
 
+    def cover(self, sequence: int, newest: bytes | None) -> None:
+        """Keep the id of the newest message that an act covers; None forgets it.
+
+        It is written before, or with, whatever is accepted from now on.
+        """
+        self._cycle.moves.set(keys.covered(sequence), newest)
+        self._cycle.kick()
+
+    def note_alive(self, now_us: int) -> None:
+        """Keep that the shard is served now, unless it has trouble."""
+        if self._cycle.problem is None:
+            self._cycle.moves.set(keys.ALIVE, keys.u64(now_us))
+            self._cycle.kick()
+
+    def alive_us(self) -> int:
+        """When the shard was last known to be served, wall clock; 0: never."""
+        value = self._store.get(self._store.default, keys.ALIVE)
+        return keys.parse_u64(value) if value else 0
+
+    def covered(self) -> dict[int, bytes]:
+        """The newest message that each act covers."""
+        self._readable()
+        rows = self._store.settings(keys.COVERED, keys.above(keys.COVERED))
+        return {keys.parse_u64(key[len(keys.COVERED) :]): value for key, value in rows}
+
     # -- recovery
 
     def write_now(self, changes: Changes | None) -> None:
@@ -193,8 +218,12 @@ class Shard(Reads):
 
     def newest_id(self) -> bytes:
         """The largest id that the shard knows of, b"" if none: new ids must be larger."""
+        return max(self.newest_accepted(), self._store.last_record()[:16])
+
+    def newest_accepted(self) -> bytes:
+        """The largest id of a message that was given to the shard, whatever became of it."""
         newest, unlogged = self.logged()
-        return max([newest, *unlogged, self._store.last_record()[:16], self._young.listed[:16]])
+        return max([newest, *unlogged, self._young.listed[:16]])
 
     def note_logged(self, newest: bytes, unlogged: list[bytes]) -> None:
         """Go on from what recovery found."""

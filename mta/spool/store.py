@@ -140,6 +140,10 @@ class Store:
         """The rows of recipients as they are at this instant, to be counted."""
         return Places(self._opened(self.index).iter(), self._errors)
 
+    def index_rows(self) -> Rows:
+        """The index rows as they are at this instant."""
+        return Rows(self._opened(self.index).iter(), self._errors)
+
     def settings(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
         """Keys and values of `default` from `start` up to but without `stop`."""
         return self._slice(self.default, start, stop, 1 << 31)
@@ -272,6 +276,24 @@ class Places:
                 rows.next()
             rows.status()
         return letter, count
+
+
+class Rows:
+    """Index rows as they were when this was made; it must be gone before the database is closed."""
+
+    def __init__(self, rows: Any, errors: Errors) -> None:
+        self._rows, self._errors = rows, errors
+
+    def take(self, start: bytes, stop: bytes, limit: int) -> list[bytes]:
+        """At most `limit` keys from `start` up to but without `stop`."""
+        rows, found = self._rows, list[bytes]()
+        with self._errors:
+            rows.seek(start)
+            while len(found) < limit and rows.valid() and (key := rows.key()) < stop:
+                found.append(key)
+                rows.next()
+            rows.status()
+        return found
 
 
 def _make(folder: Path) -> None:

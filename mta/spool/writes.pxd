@@ -42,6 +42,9 @@ cdef class Writes:
     @cython.locals(frame=Frame, key=bytes)
     cdef _moved(self, Frame frame, Recipient recipient, int where, long long due_us)
 
+    @cython.locals(key=bytes, old=list)
+    cpdef expire_at(self, Recipient recipient, long long expires_us)
+
     cpdef list change(self, Recipient recipient, bytes key, int where, long long due_us)
     cdef long long _ahead(self, Recipient recipient, int where, long long due_us) except? -1
     cpdef bint _expires_ahead(self, Recipient recipient)

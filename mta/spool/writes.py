@@ -149,6 +149,26 @@ class Writes:
             frame.has_backlog = True
         self._cycle.changed()
 
+    def expire_at(self, recipient: Recipient, expires_us: int) -> None:
+        """Have a recipient expire at another time; it is written with the next cycle."""
+        self._check_open()
+        key = keys.recipient(recipient.message.id, recipient.number)
+        old: list[Op] = [(INDEX, keys.expiry(recipient.expires_us, key), None)]
+        if self._young.forget(key):
+            old = [(INDEX, keys.row(recipient, key), b"")]
+        recipient.expires_us = expires_us
+        self._expires_ahead(recipient)
+        waits = self._cycle.pending(key)[0]
+        changes = self._frame().changes if waits else self._cycle.moves
+        changes.ops += old
+        changes.ops.append((INDEX, keys.expiry(recipient.expires_us, key), b""))
+        changes.ops.append((MESSAGES, key, encoder.encode_recipient(recipient)))
+        if waits:
+            self._frame().changing[key] = recipient
+            self._cycle.changed()
+        else:
+            self._cycle.kick()
+
     def change(self, recipient: Recipient, key: bytes, where: int, due_us: int) -> list[Op]:
         """Put the recipient into its new place, and say what that means on the disk."""
         if self._young.forget(key):

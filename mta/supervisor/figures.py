@@ -108,7 +108,7 @@ def gather(master: Supervisor) -> dict[str, float]:
     totals["oldest_age"] = round(max(0.0, now - oldest / 1e6), 3) if oldest else 0
     totals["workers_ready"] = sum(worker.ready.is_set() for worker in master.workers)
     totals["restarts"] = sum(worker.restarts for worker in master.workers)
-    totals["uptime"] = round(now - master.started, 1)
+    totals["uptime"] = round(time.monotonic() - master.started, 1)
     for alarm in ALARMS:
         totals.setdefault(f"alarm:{alarm}", 0)
     for raised in master.health.alarms.report():

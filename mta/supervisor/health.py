@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from mta import metrics
 from mta.alarms import LOOK_EVERY, Alarms, Trouble
-from mta.clock import SystemClock
+from mta.clock import STABLE, SteadyClock
+from mta.config.values import duration_text
 from mta.supervisor import figures
 from mta.supervisor.http import Answer, HttpServer
 from mta.supervisor.workers import say
@@ -26,8 +27,9 @@ class Health:
 
     def __init__(self, master: Supervisor) -> None:
         self._master = master
-        self.alarms = Alarms(SystemClock(), say)
-        self.alarms.checks += [self._silent, self._refused]
+        self.clock = SteadyClock()
+        self.alarms = Alarms(self.clock, say)
+        self.alarms.checks += [self._silent, self._refused, self._clock_step]
         self._told = ""  # to the service manager
         self.server = HttpServer(
             {"/metrics": self.metrics, "/healthz": self.healthz, "/readyz": self.readyz}
@@ -54,6 +56,20 @@ class Health:
             all_of_them = sum(map(len, self._master.shards))
             reason = f"{refused} of {all_of_them} shards cannot be opened: `mta status` says why"
             yield Trouble("refused_shard", reason, refused)
+
+    def _clock_step(self) -> Iterator[Trouble]:
+        """Each worker follows its own steady clock; this one tells of it."""
+        change = self.clock.look()
+        if change.moved:
+            say(f"the wall clock was set {_by(change.moved)}: mail follows it")
+        if change.missed:
+            say(f"{duration_text(round(change.missed))} passed unseen: was the machine suspended?")
+        if self.clock.doubted:
+            by = _by(self.clock.doubted)
+            yield Trouble(
+                "clock_step",
+                f"the wall clock was set {by}; mail follows when it has stayed so for {STABLE:g} s",
+            )
 
     async def readyz(self) -> Answer:
         """503 while new mail would be refused or nobody is there to take it.
@@ -108,6 +124,11 @@ class Health:
         if self._master.announced and summary != self._told:
             self._told = summary
             self._master.notifier.status(summary)
+
+
+def _by(seconds: float) -> str:
+    """How far a clock was set, and whereto."""
+    return f"{'back' if seconds < 0 else 'forward'} by {duration_text(round(abs(seconds)))}"
 
 
 def _verdict(reasons: list[str], missing: list[str] | None = None) -> Answer:

@@ -64,7 +64,7 @@ class Supervisor:
         self.count = config.workers
         self.workers: list[WorkerProcess] = []
         self.sockets: list[list[socket.socket]] = []  # by listener, then worker
-        self.started = time.time()
+        self.started = time.monotonic()
         self.ledger = Ledger()
         self.health = Health(self)
         self.http: socket.socket | None = None

@@ -22,7 +22,7 @@ import uvloop
 
 from mta import sharedmem
 from mta.alarms import LOOK_EVERY, Alarms, Trouble
-from mta.clock import SystemClock
+from mta.clock import SteadyClock
 from mta.config.load import from_json
 from mta.delivery.dispatcher import Dispatcher
 from mta.errors import ConfigError, ControlError, MailraceError, SpoolError
@@ -34,6 +34,7 @@ from mta.queues.loader import Loader
 from mta.queues.manager import QueueManager
 from mta.queues.ports import Ports
 from mta.queues.sweeper import Sweeper
+from mta.queues.timekeeper import Timekeeper
 from mta.queues.views import Views
 from mta.reception.budget import Budget
 from mta.reception.pickup import Folder
@@ -74,7 +75,7 @@ class Worker:
         self.orders, self.channel = orders, channel
         self.config: Config = from_json(bytes(orders.config))
         self.loop = asyncio.get_running_loop()
-        self.clock = SystemClock()
+        self.clock = SteadyClock()
         self.stopped = asyncio.Event()
         self.faults = Faults(
             f"worker {orders.number}",
@@ -82,9 +83,7 @@ class Worker:
             lambda line: channel.notify("fault", text=line),
         )
         self.faults.watch(self.loop)
-        self.alarms = Alarms(
-            self.clock, lambda line: channel.notify("fault", text=f"worker {orders.number}: {line}")
-        )
+        self.alarms = Alarms(self.clock, self._say)
         self.listeners: list[Listener] = []
         self.hook_loader = HookLoader(self.clock)
         self.prepared: tuple[str, Hooks | None] = "", None  # text of a hook file, and its hooks
@@ -138,7 +137,7 @@ class Worker:
         self.hooks = WorkerHooks(self)
         self.hooks.use(hooks, config)  # before the loop's next turn, in which loaders read
         self._wire_reception()
-        self.sweeper.begin(self.acts.replace(msgspec.convert(news["acts"], list[Act])))
+        self.sweeper.begin(self._learn(msgspec.convert(news["acts"], list[Act])))
         self.shards.join(self._join)
         self.loop.add_reader(orders.wakers[orders.number], self._woken)
         self.loop.call_later(SWEEP_POOLS, self._housekeeping)
@@ -177,8 +176,10 @@ class Worker:
         self.census = Census(self.manager, self.loop.call_later)
         self.census.begin()
         self._set_aside()
+        self.timekeeper = Timekeeper(self.manager, self.clock.look, self.loop.call_later, self._say)
         for opened in self.opened:
             self._load(opened)
+        self.timekeeper.start()
 
     def _wire_shard(self, opened: Opened) -> None:
         """Its loader, and the records that recovery found missing."""
@@ -197,7 +198,9 @@ class Worker:
         for message in opened.torn:
             with contextlib.suppress(SpoolError):  # the loader meets it again
                 opened.shard.set_aside(message, "its content is torn: stored half at a crash")
-        self.loaders[opened.shard.number].start()
+        loader = self.loaders[opened.shard.number]
+        self.timekeeper.join(loader)
+        loader.start()
 
     def _join(self, opened: Opened) -> None:
         """Serve a shard that could not be opened at the start."""
@@ -206,6 +209,7 @@ class Worker:
         self.manager.add_shard(opened.shard, opened.lines)
         self._wire_shard(opened)
         self._set_aside()
+        self.acts.cover([opened.shard])
         self.sweeper.extend(opened.shard)
         self.census.recount()
         self.hooks.joined(opened.shard)
@@ -278,6 +282,10 @@ class Worker:
 
     # ------------------------------------------------------------------ between the parts
 
+    def _say(self, line: str) -> None:
+        """A line for the operator."""
+        self.channel.notify("fault", text=f"worker {self.orders.number}: {line}")
+
     def _sender_of(self, id: bytes) -> str:
         message = self.manager.shards[id_shard(id)].message(id)
         return "" if message is None else message.sender
@@ -330,6 +338,12 @@ class Worker:
     def _woken(self) -> None:
         os.eventfd_read(self.orders.wakers[self.orders.number])
         self.dispatcher.released()
+
+    def _learn(self, acts: list[Act]) -> list[Act]:
+        """Take over the node's acts; those that are new."""
+        new = self.acts.replace(acts)
+        self.acts.cover(self.manager.shards.values())
+        return new
 
     def _swept(self, sequence: int) -> None:
         self.channel.notify("swept", act=sequence)
@@ -444,7 +458,7 @@ class Worker:
 
     async def _take_acts(self, acts: list[Act]) -> int:
         """Obey a new list of acts from now on; how many recipients in memory they touch."""
-        new = self.acts.replace(acts)
+        new = self._learn(acts)
         self.sweeper.begin(new)
         if any(act.verb is Verb.FLUSH for act in new):
             self.dispatcher.retry_now()
@@ -511,6 +525,7 @@ class Worker:
             loader.stop()
         self.sweeper.stop()
         self.census.stop()
+        self.timekeeper.stop()
         self.dispatcher.drain()
         ended = [listener.wait_closed() for listener in self.listeners]
         ended.append(self.dispatcher.wait_idle())

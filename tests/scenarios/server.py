@@ -43,6 +43,7 @@ class Server:
     def __init__(self, home: Path, *flags: str, workers: int = 1) -> None:
         self.home, self.port = home, free_port()
         self.flags, self.workers = flags, workers
+        self.environment: dict[str, str] = {}  # beside that of the test
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Server:
@@ -82,7 +83,7 @@ class Server:
         where = self.output.tell()
         self.process = subprocess.Popen(
             self.command(), stdout=self.output, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
+            start_new_session=True, env=os.environ | self.environment,
         )  # fmt: skip
         return where
 

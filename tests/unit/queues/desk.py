@@ -19,6 +19,7 @@ from mta.queues.manager import QueueManager
 from mta.queues.ports import Plan, Ports, Settings
 from mta.queues.retry import RetryPolicy
 from mta.queues.sweeper import Sweeper
+from mta.queues.timekeeper import Timekeeper
 from mta.testing.spool import MemoryLog, SpoolBench
 
 PEER = Peer("mx.example", "127.0.0.1:25", "default")
@@ -42,6 +43,7 @@ class Desk:
         self.dsns = False
         self.wishes: dict[int, Wish] | None = None  # of the messages submitted from now on
         self.told: list[tuple[str, str]] = []  # the notifications made
+        self.said: list[str] = []  # by the timekeeper
         self.start()
 
     # -- a run
@@ -52,6 +54,8 @@ class Desk:
         self.bench = bench = SpoolBench(self.folder, log=self.log)
         if hasattr(self, "clock"):
             bench.clock.advance(self.clock.monotonic() - bench.clock.monotonic() + 1)
+            bench.clock.step((self.clock.wall_us() - bench.clock.wall_us()) / 1e6 + 1)
+            bench.clock.look()
         self.clock = bench.clock
         self.manager = QueueManager(
             [bench.shard],
@@ -75,26 +79,35 @@ class Desk:
         self.loader = Loader(bench.shard, self.manager, bench.loop.call_later, bench.ids.next())
         self.manager.on_backlog = self.loader.backlogged
         self.manager.behind = self.loader.lanes
+        self.timekeeper = Timekeeper(
+            self.manager, self.clock.look, bench.loop.call_later, self.said.append
+        )
+        self.timekeeper.join(self.loader)
+        self.timekeeper.start()
         self.loader.start()
-        self.manager.acts.replace(self.acts)
+        self.tell_acts()
 
-    def restart(self, *, clean: bool = True) -> None:
-        """Another run on the same spool: after a commit, or with what was not committed lost."""
+    def restart(self, *, clean: bool = True, away: float = 0.0) -> None:
+        """Another run on the same spool: after a commit, or with what was not committed lost.
+
+        `away`: the clock is set by so many seconds while there is no run.
+        """
         if clean:
             self.bench.commit()
-        self.loader.stop()
-        self.bench.close()
+        self.close()
+        self.clock.step(away)
         self.start()
 
     def close(self) -> None:
         """End the run."""
         self.loader.stop()
+        self.timekeeper.stop()
         self.bench.close()
 
-    def run(self, seconds: float = 1.0) -> None:
+    def run(self, seconds: float = 1.0, step: float = 0.05) -> None:
         """Let time pass, with loader and commits at work."""
-        for _ in range(round(seconds / 0.05)):
-            self.bench.loop.advance(0.05, self.bench.shard)
+        for _ in range(round(seconds / step)):
+            self.bench.loop.advance(step, self.bench.shard)
 
     # -- ports
 
@@ -188,8 +201,13 @@ class Desk:
         act = Act(len(self.acts) + 1, verb, Select(**select), self.clock.wall_us(), "", next_hop)
         self.clock.advance(0.000001)
         self.acts.append(act)
-        self.manager.acts.replace(self.acts)
+        self.tell_acts()
         return act
+
+    def tell_acts(self) -> None:
+        """Tell the manager which acts are in force."""
+        self.manager.acts.replace(self.acts)
+        self.manager.acts.cover([self.bench.shard])
 
     def sweep(self, *acts: Act, steps: int | None = None) -> None:
         """Sweep for acts, or only so many of the loop's turns of it."""
@@ -219,7 +237,7 @@ class Desk:
         if act.verb is Verb.HOLD:
             kept.append(msgspec.structs.replace(act, swept=True))
         self.acts = sorted(kept, key=lambda a: a.sequence)
-        self.manager.acts.replace(self.acts)
+        self.tell_acts()
 
     # -- what became of it
 

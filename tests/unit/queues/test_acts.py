@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mta.model import Message, Recipient
+from mta.model import Message, Recipient, id_shard
 from mta.queues.acts import Act, Acts, Judge, Select, Verb
 
 
@@ -11,17 +11,16 @@ def recipient(
     *,
     campaign: str = "spring",
     tenant: str = "acme",
-    received: int = 10,
+    id: bytes = bytes(range(16)),
 ) -> Recipient:
-    message = Message(
-        bytes(range(16)), "Sender@a.example", campaign=campaign, tenant=tenant, received_us=received
-    )
+    message = Message(id, "Sender@a.example", campaign=campaign, tenant=tenant)
     return Recipient(message, 0, address)
 
 
 def acts(*given: Act) -> Acts:
     known = Acts(lambda recipient: "mx.b.example")
     known.replace(list(given))
+    known.covered = {id_shard(bytes(range(16))): {act.sequence: b"\xff" * 16 for act in given}}
     return known
 
 
@@ -64,8 +63,11 @@ def test_takes_in(wide: Select, narrow: Select, expected: bool) -> None:
 
 def test_an_act_covers_what_came_before_it_and_a_hold_what_comes_later_too() -> None:
     known = acts(Act(1, Verb.DELETE, Select(all=True), 5), Act(2, Verb.HOLD, Select(all=True), 5))
-    assert [act.sequence for act in known.covering(recipient(received=4))] == [1, 2]
-    assert [act.sequence for act in known.covering(recipient(received=6))] == [2]
+    older, newer = recipient(), recipient(id=bytes(range(1, 17)))
+    known.covered = {id_shard(one.message.id): {1: older.message.id} for one in (newer, older)}
+    assert newer.message.id > older.message.id
+    assert [act.sequence for act in known.covering(older)] == [1, 2]
+    assert [act.sequence for act in known.covering(newer)] == [2]
 
 
 def test_of_holds_and_releases_the_last_one_decides() -> None:
@@ -81,7 +83,7 @@ def test_of_holds_and_releases_the_last_one_decides() -> None:
 
 def test_new_mail_is_held_until_a_release_takes_the_hold_in() -> None:
     hold = Act(1, Verb.HOLD, Select(campaign="spring"), 20, swept=True)
-    later = recipient(received=99)
+    later = recipient(id=b"\xff" * 16)
     assert acts(hold).holds(later)
     assert not acts(hold).holds(recipient(campaign="autumn"))
     other = Act(2, Verb.RELEASE, Select(domain="b.example"), 30)
