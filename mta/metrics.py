@@ -53,6 +53,7 @@ METRICS: tuple[Metric, ...] = (
     _counter("bounced_recipients", "bounced", "recipients refused for good, or bounced by hand"),
     _counter("expired_recipients", "expired", "recipients whose time was over"),
     _counter("removed_recipients", "removed", "recipients removed by an operator or set aside"),
+    _counter("lost_recipients", "lost", "recipients that the spool has lost, recorded as Lost"),
     _counter("refused_messages", "refused", "messages the spool could not take: 452"),
     _labelled(
         "queued_recipients",

@@ -13,6 +13,10 @@ from mta.errors import ControlError
 START = "start one with `mta serve`, or name its folder by --home or MTA_HOME"
 
 
+class NoServerError(ControlError):
+    """Nobody listens at the socket."""
+
+
 def connect(path: Path) -> socket.socket:
     """A connection to the server, or a ControlError that says what to do."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -20,7 +24,7 @@ def connect(path: Path) -> socket.socket:
         connection.connect(str(path))
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         connection.close()
-        raise ControlError(f"no server answers at {path}: {START}") from None
+        raise NoServerError(f"no server answers at {path}: {START}") from None
     except PermissionError:
         connection.close()
         raise ControlError(f"{path} is not yours: run this as the server's user") from None

@@ -28,9 +28,10 @@ Campaign = Annotated[str, typer.Option(help="Campaign.")]
 Type = Annotated[str, typer.Option(help="Record type, as Bounce; several by commas.")]
 
 TYPES = ("Reception", "Delivery", "TransientFailure", "Bounce", "Expiration", "AdminBounce",
-         "Removed", "Rejection")  # fmt: skip
+         "Removed", "Lost", "Found", "Rejection")  # fmt: skip
 COLOURS = {"Delivery": "green", "TransientFailure": "yellow", "Bounce": "red", "Expiration": "red",
-           "AdminBounce": "red", "Removed": "red", "Rejection": "magenta"}  # fmt: skip
+           "AdminBounce": "red", "Removed": "red", "Lost": "red", "Found": "yellow",
+           "Rejection": "magenta"}  # fmt: skip
 PAUSE = 0.25  # seconds between two looks at a log that is followed
 BACK = (60, 3600, 86_400, 0)  # seconds that the search for the last records goes back; 0: all
 

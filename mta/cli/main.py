@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from mta.cli import doctor, legacy, load, logs, queues, serve, settings, status, workers
+from mta.cli import (
+    doctor,
+    legacy,
+    load,
+    logs,
+    queues,
+    serve,
+    settings,
+    spool,
+    status,
+    workers,
+)
 from mta.errors import MailraceError
 
 app = typer.Typer(
@@ -39,7 +50,7 @@ def start(
     """Mailrace: a mail transfer agent for email service providers."""
 
 
-for module in (serve, load, status, queues, logs, settings, doctor, legacy, workers):
+for module in (serve, load, status, queues, logs, spool, settings, doctor, legacy, workers):
     module.register(app)
 
 

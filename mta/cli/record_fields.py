@@ -10,6 +10,9 @@ TYPES = {
     "Expiration": "a recipient grew older than `retry.max_age`",
     "AdminBounce": "an operator bounced a recipient",
     "Removed": "an operator removed a recipient, or its record could not be read",
+    "Lost": "the spool has lost a recipient that it had taken, and the log alone knows of it",
+    "Found": "a recipient that was recorded as Lost is in the spool again, restored from a copy:"
+    " that record does not count",
     "Rejection": "a client's command or message was refused at reception",
 }
 FIELDS = {

@@ -52,8 +52,8 @@ RECORDS = """\
 
 JSON lines in zstd frames under `LOG_DIR/shard-NNNN/`; `mta logs` reads them. A field with its empty
 value is left out. Every accepted recipient ends in exactly one Delivery, Bounce, Expiration,
-AdminBounce or Removed. Lines of type `Mark` are no events: they tell the next start how far the
-spool was synced, and `mta logs` leaves them out.
+AdminBounce, Removed or Lost. A Found takes back the Lost of its recipient. Lines of type `Mark` are
+no events: they tell the next start how far the spool was synced, and `mta logs` leaves them out.
 """
 
 METRICS = """\

@@ -42,6 +42,15 @@ def read_frames(
     folder: Path, position: Position = BEGINNING
 ) -> Iterator[tuple[tuple[Position, Position], list[Fields]]]:
     """Whole frames from `position` on: ((start, end), records)."""
+    for place, lines in read_lines(folder, position):
+        decoded = map(decode, lines)  # lines that are no record are left out
+        yield place, [record for record in decoded if record is not None]
+
+
+def read_lines(
+    folder: Path, position: Position = BEGINNING
+) -> Iterator[tuple[tuple[Position, Position], list[bytes]]]:
+    """The same, records as they are written: ((start, end), lines)."""
     segment, offset = position
     for number in segments.numbers(folder):
         if number < segment:
@@ -53,7 +62,8 @@ def read_frames(
             continue
         with file:
             for start, end, content in segments.frames(file, begin):
-                yield ((number, start), (number, end)), _records(content)
+                lines = split_mark(content)[0].rstrip(b"\n").split(b"\n")
+                yield ((number, start), (number, end)), lines
 
 
 def read_all(
@@ -130,12 +140,6 @@ def _first_segment(folder: Path, since: int | None) -> Position:
         if since is not None and written_us >= since - LATE:
             return number, 0
     return BEGINNING
-
-
-def _records(content: bytes) -> list[Fields]:
-    """The records of a frame's lines; lines that are none are left out, and its mark."""
-    decoded = map(decode, split_mark(content)[0].rstrip(b"\n").split(b"\n"))
-    return [record for record in decoded if record is not None]
 
 
 def _time(record: Fields) -> int:

@@ -12,6 +12,8 @@ integers in microseconds, `time` and `next_attempt` since 1970 UTC. Which fields
 | Expiration | too old | as Delivery; the reply fields are those of the last attempt |
 | AdminBounce | bounced by an operator | rno, recipient, reason, act, attempts, reply fields |
 | Removed | removed by an operator, or set aside as unreadable | as AdminBounce |
+| Lost | the spool has lost it: no copy was found | rno, recipient, reason |
+| Found | what was recorded as Lost is in the spool again: that record does not count | as Lost |
 | Rejection | refused at reception | recipient, reply fields, reason, peer_*: the client |
 | Mark | how far the spool was synced; no event: readers leave it out | mark |
 
@@ -34,10 +36,11 @@ if TYPE_CHECKING:
 RECEPTION, DELIVERY, TRANSIENT_FAILURE = "Reception", "Delivery", "TransientFailure"
 BOUNCE, EXPIRATION, ADMIN_BOUNCE = "Bounce", "Expiration", "AdminBounce"
 REMOVED, REJECTION = "Removed", "Rejection"
+LOST, FOUND = "Lost", "Found"
 MARK = "Mark"
 
-TERMINAL = frozenset((DELIVERY, BOUNCE, EXPIRATION, ADMIN_BOUNCE, REMOVED))
-TYPES = frozenset((RECEPTION, TRANSIENT_FAILURE, REJECTION, *TERMINAL))
+TERMINAL = frozenset((DELIVERY, BOUNCE, EXPIRATION, ADMIN_BOUNCE, REMOVED, LOST))
+TYPES = frozenset((RECEPTION, TRANSIENT_FAILURE, REJECTION, FOUND, *TERMINAL))
 
 RECIPIENTS_SHOWN = 100  # addresses that a Reception record names at most
 CLASSES = ("transactional", "normal", "bulk")
@@ -261,6 +264,23 @@ class RecordWriter:
         """A recipient whose record cannot be read was removed: all that is known of it."""
         record = Record(REMOVED, self._now(), id.hex(), rno)
         record.node, record.shard, record.reason = self._node, self._shard, reason
+        return encode(record)
+
+    def lost(self, reception: Fields, rno: int, reason: str) -> bytes:
+        """A recipient of whom the log alone knows, by the message's Reception record."""
+        shown = reception.get("recipients", [])
+        record = Record(LOST, self._now(), reception["id"], rno, reception.get("sender"))
+        record.recipient = shown[rno] if rno < len(shown) else ""
+        record.tenant, record.campaign = reception.get("tenant", ""), reception.get("campaign", "")
+        record.klass, record.size = reception.get("class", ""), reception.get("size", 0)
+        record.session, record.reason = reception.get("session", ""), reason
+        record.node, record.shard = self._node, self._shard
+        return encode(record)
+
+    def found(self, recipient: Recipient, reason: str) -> bytes:
+        """A recipient that was recorded as Lost is in the spool after all."""
+        record = self._about(FOUND, recipient.message, recipient.number)
+        record.recipient, record.reason = recipient.address, reason
         return encode(record)
 
     def rejection(

@@ -23,6 +23,7 @@ from mta.maillog import segments
 from mta.maillog.records import decode, mark_line, split_mark
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mta.clock import Clock
@@ -273,6 +274,16 @@ def _mark(file: BinaryIO, start: int) -> bytes:
 def _said(error: OSError) -> str:
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror}{where}"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The lock of a log's folder is held meanwhile; SpoolLockedError if a writer has it."""
+    descriptor = _lock(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(path: Path) -> int:

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
     from mta.spool.shard import Shard
 
+    Lost = Callable[[int], None]
     Dsn = Callable[[Recipient, "RecoveredRecord"], tuple[Message, list[Recipient]] | None]
 
 BATCH = 4000  # puts and deletes between two writes
 SLICE = 1000  # rows read at a time
+MISSED = 100_000  # messages that are missing: more are not counted
 
 
 class RecoveredRecord(msgspec.Struct, gc=False):
@@ -27,13 +29,14 @@ class RecoveredRecord(msgspec.Struct, gc=False):
 
     id: bytes
     number: int
-    kind: Literal["terminal", "deferred", "reception"]
+    kind: Literal["terminal", "deferred", "reception", "lost", "found"]
     attempts: int = 0
     due_us: int = 0  # next attempt of a deferred one
     code: int = 0
     enhanced: str = ""
     text: str = ""
     type: str = ""  # the record's type, for whoever makes a DSN of it
+    total: int = 0  # recipients, of a reception
 
 
 @dataclass
@@ -46,33 +49,48 @@ class Recovered:
     dsns: int = 0  # DSNs stored with their recipient's end
     unlogged: list[Message] = field(default_factory=list)  # they need a Reception record
     torn: list[Message] = field(default_factory=list)  # without body, to be set aside
+    found: dict[bytes, Recipient] = field(default_factory=dict)  # recorded as Lost, but there
+    missing: int = 0  # recipients that were received and have neither an end nor a row
 
 
-def recover(shard: Shard, entries: Iterable[RecoveredRecord], dsn: Dsn | None = None) -> Recovered:
+def recover(
+    shard: Shard,
+    entries: Iterable[RecoveredRecord],
+    dsn: Dsn | None = None,
+    lost: Lost | None = None,
+) -> Recovered:
     """Apply the records behind `shard.position`, up to the log's end; may be done again.
 
     `dsn(recipient, record)` makes the DSN for a recipient that is closed here, or None: its
-    record was synced, the batch that would have held the DSN was not. It must not wait: this is
-    a start, nothing else runs on the shard yet.
+    record was synced, the batch that would have held the DSN was not. `lost(missing)` is called
+    before the shard's position moves, where `missing` recipients are. Neither may wait: this is a
+    start, nothing else runs on the shard yet.
     """
-    return _Recovery(shard, dsn).run(entries)
+    return _Recovery(shard, dsn, lost).run(entries)
 
 
 class _Recovery:
-    def __init__(self, shard: Shard, dsn: Dsn | None) -> None:
-        self._shard, self._dsn = shard, dsn
+    def __init__(self, shard: Shard, dsn: Dsn | None, lost: Lost | None) -> None:
+        self._shard, self._dsn, self._lost = shard, dsn, lost
         self._frame = Frame()
         self._seen: set[bytes] = set()
+        self._missed: dict[bytes, int] = {}  # messages that are not there: recipients without end
         self.result = Recovered()
 
     def run(self, entries: Iterable[RecoveredRecord]) -> Recovered:
-        apply = {"terminal": self._close, "deferred": self._defer, "reception": self._reception}
+        apply = {
+            "terminal": self._close, "deferred": self._defer, "reception": self._reception,
+            "lost": self._missing_again, "found": self._found_before,
+        }  # fmt: skip
         for entry in entries:
             self.result.records += 1
             apply[entry.kind](entry)
             if len(self._frame.changes.ops) >= BATCH:
                 self._write()
-        self._missing()
+        self._unlogged()
+        self.result.missing = sum(self._missed.values())
+        if self.result.missing and self._lost is not None:
+            self._lost(self.result.missing)
         end = self._shard.log_end.position
         self._frame.changes.set(keys.LOG, keys.position(*end))
         self._note_logged()
@@ -92,9 +110,11 @@ class _Recovery:
     def _close(self, entry: RecoveredRecord) -> None:
         recipient = self._recipient(entry)
         if recipient is None:
+            self._has_end(entry)
             return
         message = recipient.message
         key = keys.recipient(entry.id, entry.number)
+        self.result.found.pop(key, None)
         expiry = keys.expiry(recipient.expires_us, key)
         made = self._dsn(recipient, entry) if self._dsn is not None else None
         if made is not None:
@@ -119,14 +139,37 @@ class _Recovery:
         self.result.deferred += 1
 
     def _reception(self, entry: RecoveredRecord) -> None:
+        """The spool holds what was received behind its position, unless it has lost that."""
+        new = entry.id not in self._seen
         self._seen.add(entry.id)
+        if new and len(self._missed) < MISSED and self._shard.message(entry.id) is None:
+            self._missed[entry.id] = entry.total
+
+    def _has_end(self, entry: RecoveredRecord) -> None:
+        """A recipient that is not there need not be: a crash came while this was being done."""
+        left = self._missed.get(entry.id, 0) - 1
+        if left > 0:
+            self._missed[entry.id] = left
+        else:
+            self._missed.pop(entry.id, None)
+
+    def _missing_again(self, entry: RecoveredRecord) -> None:
+        """An earlier start took it for lost: it may have been restored from a copy."""
+        recipient = self._recipient(entry)
+        if recipient is None:
+            self._has_end(entry)
+        else:
+            self.result.found[keys.recipient(entry.id, entry.number)] = recipient
+
+    def _found_before(self, entry: RecoveredRecord) -> None:
+        self.result.found.pop(keys.recipient(entry.id, entry.number), None)
 
     def _write(self) -> None:
         self._frame.freeze()
         self._shard.write_now(self._frame.changes)
         self._frame = Frame()
 
-    def _missing(self) -> None:
+    def _unlogged(self) -> None:
         """Find the messages that were stored and whose Reception record was not logged."""
         self._write()
         newest, unlogged = self._shard.logged()

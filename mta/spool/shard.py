@@ -124,6 +124,17 @@ class Shard(Reads):
         return keys.parse_position(value) if value else (0, 0)
 
     @property
+    def is_new(self) -> bool:
+        """Whether no log was ever applied to it, and it holds no mail."""
+        applied = self._store.get(self._store.default, keys.LOG)
+        return applied is None and not self._store.last_record()
+
+    @property
+    def notes(self) -> list[str]:
+        """What its opening has done to its files, for people."""
+        return self._store.notes
+
+    @property
     def on_corrupt(self) -> OnCorrupt | None:
         """Called with (id, rno, detail) for each recipient that was set aside."""
         return self._corrupt.report

@@ -82,6 +82,10 @@ class Ledger:
             for alarm in figures.get("alarms") or ()
         ]
 
+    def losses(self) -> list[str]:
+        """What shards have lost, and nobody has accepted."""
+        return [line for _, figures in self._live.values() for line in figures.get("losses") or ()]
+
     def problems(self) -> list[str]:
         """Why workers refuse mail."""
         return [f["problem"] for _, f in self._live.values() if f.get("problem")]

@@ -72,7 +72,8 @@ class Health:
             )
 
     async def readyz(self) -> Answer:
-        """503 while new mail would be refused or nobody is there to take it.
+        """503 while new mail would be refused or nobody is there to take it, and while mail was
+        lost that nobody has accepted.
 
         A node of which a part does not serve takes mail, and a restart would not mend it: 200,
         and what is missing.
@@ -86,7 +87,7 @@ class Health:
             return ["stopping"]
         if not any(worker.ready.is_set() for worker in master.workers):
             return self.missing()
-        return master.ledger.problems()
+        return master.ledger.problems() + master.ledger.losses()
 
     def missing(self) -> list[str]:
         """Which parts of the node do not serve."""

@@ -52,8 +52,12 @@ class Home:
         self._locks.append(descriptor)
 
     def shards(self, least: int) -> list[int]:
-        """The shards to open: those that exist, and at least `least`."""
-        found = {int(m[1]) for p in self.spool.iterdir() if (m := SHARD.search(p.name))}
+        """The shards to open: those that exist or have a log, and at least `least`.
+
+        A shard whose folder is gone is opened anew, so that its log tells what it has lost.
+        """
+        folders = (*self.spool.iterdir(), *self.log.iterdir())
+        found = {int(match[1]) for path in folders if (match := SHARD.search(path.name))}
         return sorted(found | set(range(least)))
 
     def release(self) -> None:

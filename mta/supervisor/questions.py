@@ -16,6 +16,7 @@ from mta.model import id_bytes, id_shard
 from mta.queues.acts import Select, Verb
 from mta.routing.rules import parse_next_hop
 from mta.supervisor import figures
+from mta.supervisor.workers import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ class Questions:
             "dead.show": self._dead_show,
             "dead.requeue": self._dead_requeue,
             "dead.export": self._dead_export,
+            "spool.accept": self._spool_accept,
             "reload": self._reload,
             "config.show": self._config_show,
             "message.follow": self._follow,
@@ -220,6 +222,17 @@ class Questions:
             if not isinstance(number, int) or not 0 <= number < master.count:
                 raise ControlError(f"there is no worker {number}: 0 to {master.count - 1}")
         return {"restarted": await master.replace_workers(numbers)}
+
+    # ------------------------------------------------------------------ spool
+
+    async def _spool_accept(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        """Note that an operator has seen what was lost."""
+        by, reason = str(args.get("by") or "somebody"), str(args.get("reason") or "")
+        asked = {"by": by, "reason": reason}
+        accepted = [row for rows in await self._master.ask("spool.accept", asked) for row in rows]
+        for row in accepted:
+            say(f"the loss of shard {row['shard']} is accepted by {by}: {row['what']}")
+        return {"accepted": accepted, "pending": self._master.ledger.losses()}
 
     # ------------------------------------------------------------------ configuration
 

@@ -11,10 +11,11 @@ import asyncio
 import enum
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from mta.audit.losses import Loss, Losses
 from mta.errors import MailraceError, RecordError, SpoolDamagedError, SpoolVersionError
 from mta.maillog import reader
 from mta.maillog.records import TERMINAL, RecordWriter
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     MakeDsn = Callable[[Message, Recipient, Outcome, Peer | None, BodyOf], Message | None]
 
 WITH_DSN = {"Bounce", "Expiration", "AdminBounce"}
+KINDS: dict[str, Literal["terminal", "deferred", "reception", "lost", "found"]] = {
+    **dict.fromkeys(TERMINAL, "terminal"),
+    "Reception": "reception", "TransientFailure": "deferred", "Lost": "lost", "Found": "found",
+}  # fmt: skip
+FIRST = (1, 0)  # where a log that has nothing in it yet may end
+NEW = "its spool is new, its log is not"
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # seconds before the n-th attempt to open a shard
 
 
@@ -46,6 +53,9 @@ class Opened(NamedTuple):
     newest: bytes  # the largest id it knows, b"" if none
     receptions: list[tuple[bytes, bytes]]  # of messages without one in the log: id, line
     torn: list[Message]  # without content: they were being stored
+    losses: Losses  # what it has lost, now and before
+    found: list[bytes]  # records of recipients that are there though they count as lost
+    notes: list[str]  # what people should know of the opening
 
 
 class Cause(enum.StrEnum):
@@ -230,29 +240,81 @@ def _recovered(config: Config, shard: Shard, clock: Clock, make_dsn: MakeDsn) ->
         made = make_dsn(recipient.message, recipient, outcome, None, body_of)
         return None if made is None else (made, [wiring.dsn_recipient(config, made, recipient)])
 
-    result = recover(shard, _behind(Path(config.log_dir), number, shard.position), dsn)
+    folder = Path(config.log_dir) / f"shard-{number:04}"
+    losses = Losses(folder)
+    start = _Start(shard, folder, losses, clock)
+    entries = () if start.new else _behind(folder, shard.position)
+    result = recover(shard, entries, dsn, start.missing)
     lines = RecordWriter(config.hostname, number, clock)
     receptions = [
         (message.id, lines.reception(message, shard.recipients(message.id)))
         for message in result.unlogged
     ]
-    return Opened(shard, lines, shard.newest_id(), receptions, result.torn)
+    found = [lines.found(one, "restored from a copy") for one in result.found.values()]
+    newest = shard.newest_id()
+    return Opened(shard, lines, newest, receptions, result.torn, losses, found, start.notes)
 
 
-def _behind(log_dir: Path, number: int, position: tuple[int, int]) -> Iterator[RecoveredRecord]:
+class _Start:
+    """Notes what a shard has lost, before recovery moves its position in the log."""
+
+    def __init__(self, shard: Shard, folder: Path, losses: Losses, clock: Clock) -> None:
+        self._number, self._losses, self._clock = shard.number, losses, clock
+        self._end, self._since = shard.log_end.position, shard.position
+        self.notes = list(shard.notes)
+        self._noted = False
+        self.new = shard.is_new and self._end > FIRST
+        if self._since > self._end:
+            self.notes.append(
+                f"shard {shard.number}: its log ends before what its spool has applied: {folder}"
+                " was removed or is an older copy. No mail is lost by that; the records are"
+            )
+            self._since = reader.BEGINNING
+        problem = lost_batches(shard)
+        if problem or self.new:
+            self._lost(problem or NEW, certain=bool(problem))
+
+    def missing(self, recipients: int) -> None:
+        """Recovery misses recipients that were received."""
+        if not self._noted:
+            self._lost("mail that its log has received is not in its spool", certain=True)
+
+    def _lost(self, what: str, *, certain: bool) -> None:
+        since = reader.BEGINNING if self.new else self._since
+        self._noted = True
+        self._losses.found(Loss(self._clock.wall_us(), what, since, certain))
+
+
+def lost_batches(shard: Shard) -> str:
+    """What the look at a shard's files tells of a loss, for people; "" if all is there."""
+    found = shard.found
+    if found.unused and found.required:
+        return NEW
+    if found.replaced:
+        return "another database is in its place"
+    if found.lost:
+        return (
+            f"its files end {found.lost} batches before what was synced: they were cut, or are"
+            " an older copy"
+        )
+    return ""
+
+
+def _behind(folder: Path, position: tuple[int, int]) -> Iterator[RecoveredRecord]:
     """The records behind the spool's position, as recovery reads them."""
-    for _, record in reader.read(log_dir / f"shard-{number:04}", position):
-        kind = record["type"]
-        if kind in TERMINAL or kind in ("Reception", "TransientFailure"):
+    for _, record in reader.read(folder, position):
+        type = record["type"]
+        kind = KINDS.get(type)
+        if kind is not None:
             yield RecoveredRecord(
                 id_bytes(record["id"]),
                 record.get("rno") or 0,
-                "terminal" if kind in TERMINAL
-                else "reception" if kind == "Reception" else "deferred",
+                kind,
                 record.get("attempts", 0),
                 record.get("next_attempt", 0),
                 record.get("code", 0),
                 record.get("enhanced", ""),
                 record.get("text", ""),
-                kind,
-            )  # fmt: skip
+                type,
+                record.get("total", 0),
+            )

@@ -50,6 +50,7 @@ from mta.supervisor.figures import REPORT_EVERY
 from mta.supervisor.follow import Followers
 from mta.supervisor.hooks import Loader as HookLoader
 from mta.supervisor.hooks import WorkerHooks
+from mta.supervisor.losses import LossWatch
 from mta.supervisor.paths import Paths
 from mta.supervisor.pickup import Pickup
 from mta.supervisor.shards import Opened, Shards, open_shard
@@ -89,6 +90,11 @@ class Worker:
         self.prepared: tuple[str, Hooks | None] = "", None  # text of a hook file, and its hooks
         self.shards = Shards(orders.shards, self._open_shard, self._tell_shards, self._fault)
         self.opened: list[Opened] = []  # those that serve, the home first
+        self.losses = LossWatch(
+            Path(self.config.log_dir),
+            self.clock,
+            lambda e: self._fault(e, "comparing with the log"),
+        )
         self.serving = False  # wired, so that it can be asked
 
     async def start(self) -> None:
@@ -133,7 +139,7 @@ class Worker:
         self.manager.missing.update(self.shards.refused)
         self._wire_delivery()
         self._wire_queues(news["poison"])
-        self.alarms.checks.append(self._troubles_of_shards)
+        self.alarms.checks += [self._troubles_of_shards, self.losses.troubles]
         self.hooks = WorkerHooks(self)
         self.hooks.use(hooks, config)  # before the loop's next turn, in which loaders read
         self._wire_reception()
@@ -146,6 +152,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         self.serving = True
+        self._tell_figures()  # who asks for readiness then is told of losses, too
         self.channel.notify("ready")
 
     def _wire_delivery(self) -> None:
@@ -191,6 +198,10 @@ class Worker:
         self.loaders[shard.number] = loader
         for id, line in opened.receptions:
             shard.log(line, logged=id)
+        for line in opened.found:
+            shard.log(line)
+        for note in opened.notes:
+            self.channel.notify("fault", text=note)
         shard.on_corrupt = self._log_corrupt(shard, opened.lines)
 
     def _load(self, opened: Opened) -> None:
@@ -201,6 +212,7 @@ class Worker:
         loader = self.loaders[opened.shard.number]
         self.timekeeper.join(loader)
         loader.start()
+        self.losses.begin(opened)
 
     def _join(self, opened: Opened) -> None:
         """Serve a shard that could not be opened at the start."""
@@ -277,8 +289,8 @@ class Worker:
         refused = msgspec.to_builtins(list(self.shards.refused.values()))
         self.channel.notify("shards", serving=self.shards.serving, refused=refused)
 
-    def _fault(self, error: Exception) -> None:
-        self.channel.notify("fault", text=self.faults.record(error, "opening a shard"))
+    def _fault(self, error: Exception, what: str = "opening a shard") -> None:
+        self.channel.notify("fault", text=self.faults.record(error, what))
 
     # ------------------------------------------------------------------ between the parts
 
@@ -354,7 +366,10 @@ class Worker:
             self.loop.call_later(REPORT_EVERY, self._report)
             if self.serving:
                 self.handover.sign()
-            self.channel.notify("figures", figures=self.status())
+            self._tell_figures()
+
+    def _tell_figures(self) -> None:
+        self.channel.notify("figures", figures=self.status())
 
     def _log_corrupt(self, shard: Shard, lines: RecordWriter) -> Callable[[bytes, int, str], None]:
         """What to do when a record was set aside: the recipient is logged as Removed."""
@@ -400,6 +415,10 @@ class Worker:
             return None
         if op == "hooks.use":
             return await self._use_hooks(args["text"])
+        if op == "spool.accept":
+            accepted = self.losses.accept(args["by"], args["reason"])
+            self._tell_figures()
+            return accepted
         if op == "message.follow":
             return await self.followers.follow(args["id"], part)
         if op == "dead.requeue":
@@ -446,6 +465,7 @@ class Worker:
             **self.census.figures(self.dispatcher.flying),
             **shards,
             **self.alarms.figures(),
+            **self.losses.figures(),
             "oldest": self.census.oldest_us(),
             "problem": next((o.shard.problem for o in self.opened if o.shard.problem), None),
         }
@@ -517,6 +537,7 @@ class Worker:
         """
         deadline = self.loop.time() + grace
         self.shards.stop()
+        self.losses.stop()
         if away:
             self.handover.retire(self.loop)
         for listener in self.listeners:

@@ -25,6 +25,10 @@ STAGES = {"queued": 1, "dns": 2, "connect": 3, "transfer": 4}
 RECIPIENT = {"rno": 2, "recipient": "r@b.example", "attempts": 5}
 PATH = {"queue": "spring:acme@b.example", "site": "mx.b.example", "tls": "TLSv1.3"}
 ATTEMPT = {**ABOUT, **RECIPIENT, **REPLY, **PEER, **STAGES, **PATH}
+RECEPTION = {
+    "id": "ab" * 16, "sender": "s@a.example", "recipients": ["one@b.example", "two@b.example"],
+    "total": 2, "tenant": "acme", "campaign": "may", "class": "bulk", "size": 9, "session": "abc",
+}  # fmt: skip
 LAST = {"code": 450, "enhanced": "4.2.0", "text": "last"}
 
 outcome = Outcome(Kind.DEFERRED, 451, "4.7.1", "lät\ner", "RCPT")
@@ -77,6 +81,19 @@ CASES: dict[str, tuple[Callable[[RecordWriter], bytes], dict[str, object]]] = {
         lambda w: w.removed(one(), reason="by hand", act=4),
         {**ABOUT, **RECIPIENT, **LAST, "reason": "by hand", "act": 4},
     ),
+    "Lost": (
+        lambda w: w.lost(RECEPTION, 1, "cut"),
+        {
+            "time": NOW, "id": "ab" * 16, "rno": 1, "sender": "s@a.example",
+            "recipient": "two@b.example", "tenant": "acme", "campaign": "may", "class": "bulk",
+            "size": 9, "session": "abc", "reason": "cut", "node": "mx1", "shard": 3,
+        },
+    ),
+    "Found": (
+        lambda w: w.found(one(), "restored"),
+        {**ABOUT, "rno": RECIPIENT["rno"], "recipient": RECIPIENT["recipient"],
+         "reason": "restored"},
+    ),
     "Rejection": (
         lambda w: w.rejection(
             outcome, reason="relay", sender="", recipient="r@b.example", peer_name="client",
@@ -89,6 +106,14 @@ CASES: dict[str, tuple[Callable[[RecordWriter], bytes], dict[str, object]]] = {
         },
     ),
 }  # fmt: skip
+
+
+def test_a_lost_recipient_that_its_reception_does_not_name_has_its_number() -> None:
+    line = RecordWriter("mx1", 3, FakeClock()).lost({"id": "ab" * 16, "total": 500}, 499, "cut")
+    assert json.loads(line) == {
+        "type": "Lost", "time": NOW, "id": "ab" * 16, "rno": 499, "reason": "cut", "node": "mx1",
+        "shard": 3,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("type", CASES)

@@ -152,3 +152,73 @@ def test_many_records_are_applied_in_several_writes(bench: SpoolBench) -> None:
     assert result.closed == 2499
     assert [name for name, *_ in state(bench)] == ["2499@x"]
     assert bench.shard._store.get(bench.shard._store.bodies, many[0].message.id) is not None
+
+
+# ---------------------------------------------------------------- what the spool has lost
+
+
+def gone(bench: SpoolBench, total: int = 1) -> Message:
+    """A message that the log has received, and the spool does not have."""
+    return Message(bench.ids.next(), "from@example.com", total=total)
+
+
+def of(message: Message, kind: str, number: int = 0, **more: object) -> RecoveredRecord:
+    return RecoveredRecord(message.id, number, kind, **more)  # type: ignore[arg-type]
+
+
+def missed(bench: SpoolBench, *entries: RecoveredRecord) -> tuple[int, list[int]]:
+    """How many recipients are missing, and what was told of that."""
+    told: list[int] = []
+    position = bench.shard.position
+
+    def lost(missing: int) -> None:
+        assert bench.shard.position == position  # not moved yet
+        told.append(missing)
+
+    return recover(bench.shard, entries, None, lost).missing, told
+
+
+def test_what_was_received_behind_the_position_is_missed(bench: SpoolBench) -> None:
+    (here,) = bench.stored("a@x")
+    one, many = gone(bench), gone(bench, 3)
+    entries = [
+        of(here.message, "reception", total=1),
+        of(one, "reception", total=1),
+        of(many, "reception", total=3),
+        of(many, "terminal", 1, type="Bounce"),
+    ]
+    assert missed(bench, *entries) == (3, [3])
+
+
+def test_what_has_its_end_in_the_log_is_not_missed(bench: SpoolBench) -> None:
+    """As when a crash came while recovery had removed it already."""
+    one, many, lost = gone(bench), gone(bench, 2), gone(bench)
+    entries = [
+        of(one, "reception", total=1),
+        of(one, "terminal", type="Delivery"),
+        of(many, "reception", total=2),
+        of(many, "terminal", 0, type="Delivery"),
+        of(many, "terminal", 1, type="Removed"),
+        of(lost, "reception", total=1),
+        of(lost, "lost", type="Lost"),
+    ]
+    assert missed(bench, *entries) == (0, [])
+
+
+def test_recovery_that_was_interrupted_misses_nothing(bench: SpoolBench) -> None:
+    one, two = bench.stored("a@x", "b@x")
+    entries = [of(one.message, "reception", total=2), terminal(one), terminal(two)]
+    assert missed(bench, *entries) == (0, [])
+    assert missed(bench, *entries) == (0, [])  # again, from the same place
+
+
+def test_what_is_recorded_as_lost_and_there_is_found(bench: SpoolBench) -> None:
+    one, two = bench.stored("a@x", "b@x")
+    (three,) = bench.stored("c@x")
+    (four,) = bench.stored("d@x")
+    entries = [of(r.message, "lost", r.number, type="Lost") for r in (one, two, three, four)]
+    entries += [of(three.message, "found", type="Found"), terminal(four)]
+    result = recovered(bench, entries)
+    assert [r.address for r in result.found.values()] == ["a@x", "b@x"]
+    assert result.closed == 1
+    assert {r.address for r in bench.shard.scan(b"", 9)[0]} == {"a@x", "b@x", "c@x"}

@@ -1,0 +1,4 @@
+"""The spool held against the log: what is missing, what is damaged, what can be saved.
+
+`losses` is the file that says what a shard has lost, `unended` finds it in the log.
+"""

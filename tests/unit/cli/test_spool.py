@@ -1,0 +1,67 @@
+"""`mta spool`, with a scripted server and with none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mta.audit.losses import Loss, Losses
+from mta.clock import SystemClock
+from mta.maillog import LogWriter
+from tests.unit.cli.conftest import Run, Server
+
+ROW = {"shard": 1, "what": "it was cut", "recipients": 3, "compared": True}
+
+
+def test_a_loss_is_accepted_by_the_server(run: Run, server: Server) -> None:
+    server.answer("spool.accept", result={"accepted": [ROW], "pending": []})
+    ran = run("spool", "accept-loss", "--reason", "disk died", "--home", server.home)
+    assert server.requests[0]["op"] == "spool.accept"
+    assert server.requests[0]["args"]["reason"] == "disk died"
+    assert server.requests[0]["args"]["by"]
+    assert ran.code == 0
+    assert ran.out == "accepted: shard 1: it was cut; 3 recipients are recorded as Lost\n"
+
+
+def test_a_loss_whose_extent_is_not_known_waits(run: Run, server: Server) -> None:
+    server.answer("spool.accept", result={"accepted": [], "pending": ["shard 1 has lost mail"]})
+    ran = run("spool", "accept-loss", "--home", server.home)
+    assert (ran.code, ran.out) == (1, "not yet: shard 1 has lost mail\n")
+
+
+def test_nothing_to_accept(run: Run, server: Server) -> None:
+    server.answer("spool.accept", result={"accepted": [], "pending": []})
+    ran = run("spool", "accept-loss", "--home", server.home)
+    assert (ran.code, ran.out) == (0, "nothing was lost that is not accepted\n")
+    found = run("spool", "accept-loss", "--home", server.home, "--json").json
+    assert found == {"accepted": [], "pending": []}
+
+
+def test_a_server_that_refuses_is_not_gone_round(run: Run, server: Server) -> None:
+    server.answer("spool.accept", error="worker 1 is not running")
+    ran = run("spool", "accept-loss", "--home", server.home)
+    assert ran.code == 1
+    assert "worker 1 is not running" in ran.err
+
+
+def test_a_loss_is_accepted_without_a_server(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "log" / "shard-0002"
+    folder.mkdir(parents=True)
+    Losses(folder).found(Loss(5, "it was cut", (1, 0), compared=True, recipients=3))
+    ran = run("spool", "accept-loss", "--home", tmp_path, "--reason", "seen")
+    assert (ran.code, ran.out.split(":")[1]) == (0, " shard 2")
+    (loss,) = Losses(folder).all
+    assert loss.reason == "seen"
+    assert loss.accepted_us
+    assert loss.accepted_by
+
+
+def test_a_log_that_is_in_use_is_left_alone(run: Run, tmp_path: Path) -> None:
+    """A server whose control socket is elsewhere."""
+    folder = tmp_path / "log" / "shard-0002"
+    writer = LogWriter(folder, clock=SystemClock())
+    Losses(folder).found(Loss(5, "it was cut", (1, 0), compared=True))
+    ran = run("spool", "accept-loss", "--home", tmp_path)
+    assert ran.code == 1
+    assert "is being written by another process" in ran.err
+    assert Losses(folder).pending
+    writer.close()
