@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mta.cli import relaying
 from mta.config.values import Endpoint, duration_text, size_text
 
 if TYPE_CHECKING:
@@ -62,19 +63,44 @@ class Probe:
         ]
 
     def relay(self) -> Iterator[Finding]:
-        """Whether strangers may relay."""
-        found = False
+        """Whom the listeners relay for: what they say to sessions of ours, and what is set."""
+        own = relaying.own_addresses()
         for number, listener in enumerate(self.config.listener):
             for text in listener.relay_from:
                 network = None if text == "unix" else ipaddress.ip_network(text)
                 if network is not None and network.prefixlen < 8 and not network.is_private:
-                    found = True
                     yield Finding(
                         "relay", "fail", f"{listener.listen} relays for {text}: an open relay",
                         f"name your own networks in listener.{number}.relay_from",
                     )  # fmt: skip
-        if not found:
-            yield Finding("relay", "ok", "only named networks may relay")
+            for one in relaying.tries(listener, own):
+                finding = self.tried(number, one)
+                yield finding
+                if finding.level == "warn" and "not tried" in finding.text:
+                    break
+
+    def tried(self, number: int, one: relaying.Try) -> Finding:
+        """What a listener says to one session that wants to relay."""
+        listener, rule = self.config.listener[number], f"listener.{number}.relay_from"
+        who = f"{one.judged}, named by {one.by}" if one.by else one.judged
+        try:
+            answer = relaying.attempt(one, self.timeout)
+        except OSError as error:
+            text = f"{listener.listen}: not tried for {who}: {error.strerror or error}"
+            return Finding("relay", "warn", text, "start the server, then run mta doctor again")
+        named = relaying.expected(listener, one)
+        if answer[:1] == "2" and (one.by or not named):
+            text = f"{listener.listen} relays for {who}"
+            text += ": an open relay" if one.by else f", whom {rule} does not name"
+            advice = f"see {rule}, relay_domains and handler there; reload what runs by old ones"
+            return Finding("relay", "fail", text, advice)
+        if answer[:1] == "2":
+            return Finding("relay", "ok", f"{listener.listen} relays for {who}, as {rule} says")
+        if answer[:1] == "5" and not named:
+            return Finding("relay", "ok", f"{listener.listen} does not relay for {who}: {answer}")
+        text = f"{listener.listen} says to {who}: {answer}"
+        advice = "see why: its handler, its limits, or a server that runs by old settings"
+        return Finding("relay", "warn", text, advice)
 
     def user(self) -> Iterator[Finding]:
         """Whom the server would run as."""

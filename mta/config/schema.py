@@ -56,8 +56,8 @@ class Listener(Section, frozen=True):
     relay_from: Annotated[
         tuple[str, ...],
         doc(
-            "client networks that may send to any recipient; `unix` stands for clients of a"
-            " Unix socket",
+            "client networks that may send to any recipient, none if empty; `unix` stands for"
+            " clients of a Unix socket",
             unit="networks",
         ),
     ] = LOOPBACK

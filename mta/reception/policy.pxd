@@ -3,8 +3,7 @@
 cdef class Policy:
     cdef readonly str hostname
     cdef object _clients, _domains, _globs
-    cdef bint _ruled
 
     cpdef bytes sender(self, str sender)
     cpdef str complete(self, str recipient)
-    cpdef bytes recipient(self, str address, str recipient, bint relay)
+    cpdef bytes recipient(self, str recipient, bint relay)

@@ -51,23 +51,22 @@ class Clients:
 class Policy:
     """The relay rule of one listener; built once, asked once a session and once a recipient.
 
-    `relay_from` has networks and the word `unix` for clients of a Unix socket. Without it and
-    `relay_domains`, loopback and Unix socket clients may relay, nobody else.
+    `relay_from` has networks and the word `unix` for clients of a Unix socket; empty, nobody may
+    relay. None stands for loopback and Unix socket clients.
     """
 
-    __slots__ = ("hostname", "_clients", "_ruled", "_domains", "_globs")
+    __slots__ = ("hostname", "_clients", "_domains", "_globs")
 
     def __init__(
         self,
         hostname: str,
         *,
-        relay_from: Iterable[str] = (),
+        relay_from: Iterable[str] | None = None,
         relay_domains: Iterable[str] = (),
     ) -> None:
-        given, domains = list(relay_from), [d.lower() for d in relay_domains]
+        domains = [d.lower() for d in relay_domains]
         self.hostname = hostname
-        self._ruled = bool(given or domains)
-        self._clients = Clients(given if self._ruled else [*LOOPBACK, UNIX])
+        self._clients = Clients([*LOOPBACK, UNIX] if relay_from is None else relay_from)
         globs = [d for d in domains if any(c in d for c in "*?")]
         self._domains = frozenset(domains).difference(globs)
         self._globs = re.compile("|".join(map(fnmatch.translate, globs))) if globs else None
@@ -101,8 +100,8 @@ class Policy:
             return f"{recipient}@{self.hostname}"
         return None
 
-    def recipient(self, address: str, recipient: str, relay: bool) -> bytes | None:
-        """The refusal of a complete recipient from the client at `address`, or None."""
+    def recipient(self, recipient: str, relay: bool) -> bytes | None:
+        """The refusal of a complete recipient, or None; a stranger is not told our settings."""
         if not recipient.isascii() and not _has_a_labels(recipient):
             return reply(501, "5.1.2", f"<{recipient}>: {NO_IDN}")
         if relay:
@@ -110,12 +109,7 @@ class Policy:
         domain = ascii_domain(recipient.rpartition("@")[2].lower())
         if self.takes(domain) or recipient.lower() == f"postmaster@{self.hostname}".lower():
             return None
-        return reply(554, "5.7.1", f"<{recipient}>: relaying denied: {self._why(address, domain)}")
-
-    def _why(self, address: str, domain: str) -> str:
-        if not self._ruled:
-            return f"only loopback clients may relay here, {address} is none (see relay_from)"
-        return f"{address} is not in relay_from and {domain} is not in relay_domains"
+        return reply(554, "5.7.1", f"<{recipient}>: relaying denied")
 
 
 def _has_a_labels(address: str) -> bool:

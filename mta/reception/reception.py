@@ -169,7 +169,7 @@ class Reception:
             text = f"<{address}>: the recipient address needs a domain"
             refusal: bytes | None = reply(550, "5.1.2", text)
         else:
-            refusal = self.policy.recipient(session.address, recipient, session.relay)
+            refusal = self.policy.recipient(recipient, session.relay)
         if refusal is None and params is not None:
             refusal = self._wish(session, params)
         if refusal is not None:
@@ -285,7 +285,7 @@ class Reception:
     def _judge(self, found: HeaderScan) -> Control | bytes:
         """What the control headers say, or the refusal of the content."""
         if found.received_count > self._max_hops:
-            text = f"Mail loop: {found.received_count} Received headers, more than max_hops"
+            text = f"Mail loop: the message has {found.received_count} Received headers"
             return reply(554, "5.4.6", text)
         values = found.found
         if values is None or not self._believes:

@@ -27,7 +27,7 @@ from mta.smtpd.timeouts import Seconds, Timeouts
 
 ACCEPTS = 32  # connections taken per wake-up, so that sessions get their turn
 PAUSE = 0.5  # seconds without accepting after descriptors ran out
-NOT_A_PROXY = "{} is not in proxy_from: this address takes connections of its proxies alone"
+NOT_A_PROXY = "This address takes connections of its proxies alone, {} is none of them"
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 

@@ -166,7 +166,7 @@ def test_a_proxy_names_its_client(server: Listeners, remote: RemoteMX, version: 
         ]  # fmt: skip
 
     said = swaks(*at(server, "proxied"), *header(STRANGER), status=REFUSED)
-    assert f"{STRANGER} is not in relay_from" in said
+    assert "relaying denied" in said and "relay_from" not in said
     swaks(*at(server, "proxied"), *header("10.1.2.3"))
     [got] = remote.wait(1)
     assert b"[10.1.2.3]" in got.content.partition(b"\r\n\r\n")[0]
@@ -189,7 +189,7 @@ def test_xclient_names_the_client(server: Listeners, remote: RemoteMX) -> None:
 
 def test_xclient_of_a_stranger_may_not_relay(server: Listeners) -> None:
     said = swaks(*at(server, "xclient"), "--xclient-addr", STRANGER, status=REFUSED)
-    assert f"{STRANGER} is not in relay_from" in said
+    assert "relaying denied" in said and "relay_from" not in said
 
 
 def test_xclient_is_not_for_everybody(server: Listeners) -> None:

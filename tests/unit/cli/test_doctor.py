@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mta.cli import checks
+from mta.cli import checks, relaying
 from mta.cli.checks import Finding, Probe
 from mta.config.load import load
 from tests.unit.cli.conftest import Run
@@ -59,10 +59,130 @@ def mail_server(greeting: bytes) -> Iterator[str]:
         thread.join()
 
 
-def test_relay(tmp_path: Path) -> None:
-    assert only(probe(tmp_path).relay()).level == "ok"
-    found = only(probe(tmp_path, ("listener.0.relay_from", "10.0.0.0/8, 0.0.0.0/0")).relay())
-    assert found.level == "fail" and "open relay" in found.text
+class Relay:
+    """A server that answers RCPT by the address it judges; "" stands for the greeting."""
+
+    def __init__(self, answers: dict[str, bytes]) -> None:
+        self.answers, self.heard = answers, [b""]
+
+    def serve(self, client: socket.socket, source: str) -> None:
+        with client, client.makefile("rb") as lines:
+            if "PROXY" in self.answers:
+                source = lines.readline().split()[2].decode()
+            client.sendall(self.answers.get("", b"220 mx") + b"\r\n")
+            for line in lines:
+                self.heard.append(line)
+                verb = line[:4].upper()
+                if verb == b"XCLI":
+                    source = line.strip().decode().partition("=")[2]
+                told = (
+                    self.answers.get(source, b"554 5.7.1 no")
+                    if verb == b"RCPT"
+                    else b"250-x\r\n250 x"
+                )
+                client.sendall(told + b"\r\n")
+
+
+@contextmanager
+def relay(answers: dict[str, bytes]) -> Iterator[tuple[str, Relay]]:
+    """A listener on loopback; its address."""
+    server = Relay(answers)
+
+    def accept() -> None:
+        while True:
+            client, (source, _) = listener.accept()
+            if ended:
+                client.close()
+                return
+            server.serve(client, source)
+
+    ended: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}", server
+        finally:
+            ended.append(True)
+            socket.create_connection(listener.getsockname()).close()
+            thread.join()
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has no address but loopback's."""
+    monkeypatch.setattr("mta.cli.relaying.own_addresses", list)
+
+
+YES, NO = b"250 2.1.5 Ok", b"554 5.7.1 relaying denied"
+RELAY_FROM, PROXY, XCLIENT = (f"listener.0.{key}_from" for key in ("relay", "proxy", "xclient"))
+HOME, STRANGER = "127.0.0.1", "198.51.100.1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "answers", "found"),
+    [
+        ([], {HOME: YES}, [("ok", "relays for 127.0.0.1, as listener.0.relay_from says")]),
+        ([], {HOME: NO}, [("warn", "says to 127.0.0.1: 554 5.7.1 relaying denied")]),
+        ([(RELAY_FROM, "")], {HOME: NO}, [("ok", "does not relay for 127.0.0.1: 554 5.7.1")]),
+        ([(RELAY_FROM, "")], {HOME: YES}, [("fail", "whom listener.0.relay_from does not name")]),
+        ([(RELAY_FROM, "")], {"": b"421 4.3.2 busy"}, [("warn", "says to 127.0.0.1: 421 4.3.2")]),
+        ([(RELAY_FROM, "0.0.0.0/0")], {HOME: YES},
+         [("fail", "relays for 0.0.0.0/0: an open relay"), ("ok", "relays for 127.0.0.1")]),
+        ([(PROXY, HOME)], {"PROXY": b""},
+         [("ok", "does not relay for 198.51.100.1, named by PROXY")]),
+        ([(PROXY, HOME)], {"PROXY": b"", STRANGER: YES},
+         [("fail", "named by PROXY: an open relay")]),
+        ([(XCLIENT, HOME)], {HOME: NO, STRANGER: NO},
+         [("ok", "does not relay for 127.0.0.1"), ("ok", "198.51.100.1, named by XCLIENT")]),
+        ([(XCLIENT, HOME)], {HOME: YES, STRANGER: YES},
+         [("fail", "does not name"), ("fail", "named by XCLIENT: an open relay")]),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("alone")
+def test_relaying_is_tried(
+    tmp_path: Path,
+    settings: list[tuple[str, str]],
+    answers: dict[str, bytes],
+    found: list[tuple[str, str]],
+) -> None:
+    with relay(answers) as (listen, server):
+        seen = list(probe(tmp_path, ("listener.0.listen", listen), *settings).relay())
+    assert [one.level for one in seen] == [level for level, _ in found]
+    for finding, (_, text) in zip(seen, found, strict=True):
+        assert text in finding.text
+        assert finding.advice or finding.level == "ok"
+    assert not any(line.startswith(b"DATA") for line in server.heard)
+    assert server.heard[-1] == b"QUIT\r\n"
+
+
+@pytest.mark.usefixtures("alone")
+def test_relaying_that_cannot_be_tried(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listen = f"127.0.0.1:{listener.getsockname()[1]}"
+    found = only(probe(tmp_path, ("listener.0.listen", listen)).relay())
+    assert found.level == "warn" and "not tried for 127.0.0.1: Connection refused" in found.text
+    listen = f"unix:{tmp_path}/none.sock"
+    found = only(probe(tmp_path, ("listener.0.listen", listen)).relay())
+    assert found.level == "warn" and "not tried for unix: No such file" in found.text
+
+
+@pytest.mark.parametrize(
+    ("listen", "own", "places"),
+    [
+        ("0.0.0.0:25", ["192.0.2.9"], [(HOME, HOME), (HOME, "192.0.2.9")]),
+        ("192.0.2.9:25", ["192.0.2.9"], [("192.0.2.9", HOME), ("192.0.2.9", "192.0.2.9")]),
+        ("[::]:25", ["192.0.2.9", "2001:db8::9"],
+         [("::1", "::1"), ("::1", "2001:db8::9"), (HOME, HOME), (HOME, "192.0.2.9")]),
+        ("[::1]:25", ["192.0.2.9"], [("::1", "::1")]),
+        ("unix:/run/x.sock", ["192.0.2.9"], [("", "unix")]),
+    ],
+)  # fmt: skip
+def test_where_sessions_come_from(
+    tmp_path: Path, listen: str, own: list[str], places: list[tuple[str, str]]
+) -> None:
+    (listener,) = probe(tmp_path, ("listener.0.listen", listen)).config.listener
+    assert [(one.endpoint.host, one.source) for one in relaying.tries(listener, own)] == places
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,13 @@ def policy(**rule) -> Policy:
         ({"relay_from": ["unix"]}, "127.0.0.1", False),
         ({"relay_from": ["2001:db8::/32", "192.0.2.7"]}, "2001:db8::9", True),
         ({"relay_from": ["2001:db8::/32", "192.0.2.7"]}, "192.0.2.7", True),
-        ({"relay_domains": ["example.com"]}, "127.0.0.1", False),
+        ({"relay_from": []}, "127.0.0.1", False),
+        ({"relay_from": ()}, "::1", False),
+        ({"relay_from": []}, UNIX, False),
+        ({"relay_from": None}, "127.0.0.1", True),
+        ({"relay_from": [], "relay_domains": ["example.com"]}, "127.0.0.1", False),
+        ({"relay_domains": ["example.com"]}, "127.0.0.1", True),
+        ({"relay_domains": ["example.com"]}, "192.0.2.1", False),
     ],
 )
 def test_who_may_relay(rule, address, may):
@@ -68,25 +74,22 @@ def test_networks_are_checked():
         policy(relay_from=["192.0.2.1/24"])
 
 
-def test_refusal_says_why():
-    refusal = policy().recipient("192.0.2.1", "a@example.com", False)
-    assert refusal is not None
-    assert refusal.startswith(b"554 5.7.1 <a@example.com>: relaying denied: only loopback")
-    refusal = policy(relay_from=["10.0.0.0/8"]).recipient("192.0.2.1", "a@example.com", False)
-    assert refusal is not None
-    assert b"192.0.2.1 is not in relay_from and example.com is not in relay_domains" in refusal
+def test_a_stranger_is_not_told_our_settings():
+    for rule in ({}, {"relay_from": []}, {"relay_from": ["10.0.0.0/8"]}):
+        refusal = policy(**rule).recipient("a@example.com", False)
+        assert refusal == b"554 5.7.1 <a@example.com>: relaying denied\r\n"
 
 
 def test_recipients_that_pass():
     made = policy(relay_domains=["example.com"])
-    assert made.recipient("192.0.2.1", "a@Example.COM", False) is None
-    assert made.recipient("192.0.2.1", "a@example.org", True) is None
-    assert made.recipient("192.0.2.1", "Postmaster@mx.example.net", False) is None
+    assert made.recipient("a@Example.COM", False) is None
+    assert made.recipient("a@example.org", True) is None
+    assert made.recipient("Postmaster@mx.example.net", False) is None
 
 
 def test_a_quoted_at_sign_is_no_domain():
     made = policy(relay_domains=["example.com"])
-    assert made.recipient("192.0.2.1", '"x@example.com"@example.org', False) is not None
+    assert made.recipient('"x@example.com"@example.org', False) is not None
 
 
 def test_complete():

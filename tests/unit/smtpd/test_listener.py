@@ -101,7 +101,7 @@ def test_a_unix_client_that_may_not_relay(tmp_path):
         assert (await say(reader, writer, b"RCPT TO:<b@d>\r\n")).startswith(b"554 5.7.1 ")
         writer.close()
 
-    serve(steps, f"unix:{tmp_path}/s", rule={"relay_domains": ["example.com"]})
+    serve(steps, f"unix:{tmp_path}/s", rule={"relay_from": [], "relay_domains": ["example.com"]})
 
 
 def test_replies_are_not_delayed():
