@@ -25,6 +25,7 @@ CALM = 10.0  # seconds without trouble that end an alarm
 ALARMS = {
     "clock_step": "the wall clock was set, and it is waited whether it stays so",
     "lost_mail": "a shard has lost mail, and nobody has accepted that (`mta spool accept-loss`)",
+    "full_disk": "the spool's disk is full: what was kept for that is in use, so that mail leaves",
     "silent_worker": "a worker process lives and has not reported for 30 s",
     "refused_shard": "shards of the spool cannot be opened, so their mail waits; others serve",
     "log_segments": "segments of the log cannot be begun or removed; its records are safe",

@@ -323,7 +323,12 @@ class Disk(Section, frozen=True):
     """The bound on disk space."""
 
     min_free: Annotated[
-        Octets, doc("space left on the spool's disk below which new mail gets 452", ge=0)
+        Octets,
+        doc(
+            "kept free on the disks of spool and log: new mail gets 452 before what the mail that "
+            "is there will still take would use it",
+            ge=0,
+        ),
     ] = 500_000_000
 
 

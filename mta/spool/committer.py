@@ -133,11 +133,13 @@ class Committer:
                 self._store.sync()
         except Exception as error:  # noqa: BLE001 - the loop decides; a thread that dies hangs it
             job.error = error
+            self._store.ballast.relieve(error)
         try:
             if job.frame is not None and job.frame.lines:
                 job.position = self._log.append(job.frame.lines, self._store.mark)
         except Exception as error:  # noqa: BLE001 - as above
             job.frame_error = error
+            self._store.ballast.relieve(error)
         if job.close:
             self._close()
 

@@ -30,6 +30,10 @@ class ShardOptions:
     outcome_interval: float = 0.05  # s an outcome waits for its log frame at most
     frame_records: int = 4096  # so many records make a frame at once
     min_free_bytes: int = 256 << 20  # less free space than this refuses new mail
+    ballast_bytes: int = 0  # kept for a full disk; the WAL is kept as small
+    shards: int = 1  # of the node, on the same disks
+    log_folder: Path | None = None  # of this shard, if it may be on another disk
+    home_folder: Path | None = None  # likewise, of the node's state
     stall_patience: float = 1.0  # s that accepted mail waits out a write stall
     segment_bytes: int = 64 << 20  # size of a file of bodies
     segment_from: int = 4096  # smaller bodies go to RocksDB
@@ -53,7 +57,9 @@ def _database(o: Options, options: ShardOptions) -> None:
     # One flush for all families, so that no old WAL is kept for a family that is hardly written.
     o.set_atomic_flush(True)
     o.set_db_write_buffer_size(options.memory_bytes * 3 // 4)
-    o.set_max_total_wal_size(options.memory_bytes)
+    # Opening the database writes what is in the WAL once more: the ballast has room for that.
+    o.set_max_total_wal_size(min(options.memory_bytes, options.ballast_bytes or 1 << 62))
+    o.set_manifest_preallocation_size(64 << 10)
     # `look` has cut off what was never acknowledged; what is damaged still refuses the shard.
     o.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
     o.set_max_open_files(options.max_open_files)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mta.spool.bodies import BodyReader, BodyStore
     from mta.spool.cycle import CallLater, Cycle, Wake
     from mta.spool.segments import Segment
+    from mta.spool.space import Space
     from mta.spool.store import Store
 
 COUNTED = 250  # rows between two turns of the loop
@@ -47,6 +48,7 @@ class Reclaim:
         store: Store,
         bodies: BodyStore,
         cycle: Cycle,
+        space: Space,
         reader: Callable[[], BodyReader],
         files: Callable[[], Aside],
         clock: Clock,
@@ -54,7 +56,7 @@ class Reclaim:
         call_later: CallLater,
     ) -> None:
         """`reader` and `files` give the threads of those names."""
-        self._store, self._bodies, self._cycle = store, bodies, cycle
+        self._store, self._bodies, self._cycle, self._space = store, bodies, cycle, space
         self._reader, self._files = reader, files
         self._clock, self._call_later = clock, call_later
         self._segments = bodies.segments
@@ -81,10 +83,17 @@ class Reclaim:
     # -- files
 
     def _prepare(self) -> None:
-        if not (self._preparing or self._stopped):
-            self._preparing = True
-            number, old = self._segments.claim()
-            self._files().work(partial(self._make, number, old))
+        """Begin to prepare the next segment, if there is a file or room for one."""
+        if self._preparing or self._stopped:
+            return
+        if not self._segments.free:
+            self._space.look()  # it is counted since one is wanted
+            if self._space.left < 0:
+                return
+        self._preparing = True
+        number, old = self._segments.claim()
+        self._segments.allocated = old is not None
+        self._files().work(partial(self._make, number, old))
 
     def _make(self, number: int, old: Segment | None) -> Callable[[], None]:
         """In the thread for files."""
@@ -98,11 +107,13 @@ class Reclaim:
         """Leave the disk to others between two steps, unless mail wants the segment soon."""
         if self._ended.is_set():
             raise _EndedError
+        self._segments.allocated = True
         if done > self._segments.due():
             self._ended.wait(min(took * REST, LONGEST_REST))
 
     def _not_made(self, old: Segment | None) -> None:
         """Without a segment bodies go to RocksDB."""
+        self._segments.allocated = False
         if old is not None:
             self._not_removed(old)
         self._call_later(AGAIN, self._allow)
@@ -111,7 +122,7 @@ class Reclaim:
         self._preparing = False
 
     def _made(self, segment: Segment) -> None:
-        self._preparing = False
+        self._preparing = self._segments.allocated = False
         if self._stopped:
             os.close(segment.file)
             return
@@ -119,9 +130,10 @@ class Reclaim:
         self.look()
 
     def trim(self) -> None:
-        """Remove files that are not needed."""
+        """Remove files that are not needed; on a short disk all but one that is wanted at once."""
         if not self._stopped:
-            for surplus in self._segments.surplus(KEPT_FREE):
+            kept = int(self._segments.low()) if self._space.short else KEPT_FREE
+            for surplus in self._segments.surplus(kept):
                 self._files().work(partial(self._remove, surplus))
 
     def _remove(self, segment: Segment) -> Callable[[], None]:
@@ -192,10 +204,16 @@ class Reclaim:
         closed = [one for one in closed if one.number not in self._left]
         begun = next((one for one in closed if one.moving), None)
         room, used = sum(one.room for one in closed), sum(one.units for one in closed)
-        if begun is not None or room < 2 * used + ALLOWED * self._segments.room:
+        spare = 0 if self._space.short else ALLOWED * self._segments.room
+        if begun is not None or not closed or room < 2 * used + spare:
             return begun
         least = min(closed, key=lambda one: one.units)
-        return least if least.units * SPARSE < least.room else None
+        worth = least.units * SPARSE < least.room
+        return least if worth and self._affordable(least) else None
+
+    def _affordable(self, segment: Segment) -> bool:
+        """Whether there is room for its bodies in the WAL, in a table and in the next one."""
+        return not self._space.short or 3 * segment.units * bodylog.UNIT <= self._space.loan
 
     def _step(self, segment: Segment, left: list[int]) -> None:
         if self._stopped:

@@ -29,7 +29,7 @@ cdef class Segments:
     cdef public dict table
     cdef public list free
     cdef public Segment active, spare
-    cdef public bint counted
+    cdef public bint counted, allocated
     cdef public object on_free
     cdef long long _last
 

@@ -93,6 +93,7 @@ class Segments:
         self.spare: Segment | None = None
         self.counted = True  # whether the bits of old segments are complete
         self.on_free: Callable[[], None] | None = None  # a file has become free
+        self.allocated = False  # the file that is being prepared has its blocks
         self._last = 0
         try:
             for path in sorted(folder.glob(f"*{SUFFIX}")):
@@ -189,6 +190,12 @@ class Segments:
         """Free files beyond `kept`, which are to be removed."""
         taken, self.free = self.free[kept:], self.free[:kept]
         return taken
+
+    def wanted(self) -> int:
+        """Octets that the next segment will take, 0 where it has them or none is wanted."""
+        if self.allocated or self.free or not self.low():
+            return 0
+        return self.room * bodylog.UNIT
 
     def due(self) -> float:
         """The share of the next segment that should be prepared by now: it is wanted at 1."""

@@ -5,6 +5,7 @@ read in `reads`.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mta.alarms import Trouble
@@ -17,6 +18,7 @@ from mta.spool.reads import Reads
 from mta.spool.reclaim import Reclaim
 from mta.spool.space import Space
 from mta.spool.store import Store
+from mta.spool.upkeep import Upkeep
 from mta.spool.young import Young
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ class Shard(Reads):
         self._file_thread: Aside | None = None
         self._bodies = bodies
         self._cycle = Cycle(store, self._bodies, log, options, clock, wake, call_later)
-        self._space = Space(store.folder, options.min_free_bytes, clock)
+        self._upkeep = Upkeep(store, self._bodies.segments, self._files, call_later)
+        self._space = Space(store.folder, options, self._upkeep.uses, clock)
+        store.ballast.on_given_up = self._space.spent
         self._corrupt = Corrupt(store, self._bodies, self._cycle, store.corrupt)
         self._load_logged()
         self._young = Young(store, self._cycle, call_later, self._expires_ahead)
@@ -65,6 +69,7 @@ class Shard(Reads):
             store,
             self._bodies,
             self._cycle,
+            self._space,
             self._body_reader,
             self._files,
             clock,
@@ -72,6 +77,7 @@ class Shard(Reads):
             call_later,
         )
         self._cycle.start()
+        wake(partial(self._upkeep.start, self._space, self._reclaim))
 
     @classmethod
     def open(
@@ -148,6 +154,9 @@ class Shard(Reads):
         trouble = self.log_end.trouble
         if trouble:
             yield Trouble("log_segments", f"shard {self.number}: {trouble}")
+        if self._store.ballast.given_up:
+            reason = f"{self.folder}: the disk is full: mail leaves, none is taken; make space"
+            yield Trouble("full_disk", reason)
 
     def require_free(self, octets: int) -> None:
         """Refuse new mail below so much free space, from now on."""
@@ -293,6 +302,7 @@ class Shard(Reads):
         self.log_end.close()
 
     def _stop_reading(self) -> None:
+        self._upkeep.stop()
         self._reclaim.stop()
         if self._file_thread is not None:
             self._file_thread.close()

@@ -6,12 +6,13 @@ import contextlib
 import fcntl
 import os
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rocksdict import ReadOptions, WriteBatch
 
 from mta.errors import SpoolBusyError, SpoolError, SpoolLockedError, SpoolVersionError
 from mta.spool import keys, rocks
+from mta.spool.ballast import Ballast
 from mta.spool.look import Look, cut, look
 from mta.spool.options import FAMILIES, ShardOptions, write_options
 from mta.spool.rocks import Errors, damaged
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
 LAYOUT = 2
 LOCK_FILE = "shard.lock"
+OPENING = 4 << 20  # octets that opening takes beside what is in the WAL
+FILES = 16  # files that opening makes
+
+
+class Held(NamedTuple):
+    """What the database has, in octets."""
+
+    memory: int  # to be written by a flush
+    active: int  # the part of it that no flush has begun to write
+    tables: int
+    recipients: int  # rows of recipients and envelopes, estimated; a count
 
 
 class Store:
@@ -44,6 +56,7 @@ class Store:
         self._errors = Errors(folder)
         _make(folder)
         self._lock = _lock(folder / LOCK_FILE)
+        self.ballast = Ballast(folder, options.ballast_bytes)
         self.is_open = False
         self._db: Any = None
         self._families: list[Any] = []
@@ -65,6 +78,24 @@ class Store:
             raise damaged(self.folder, f"{found.lost} batches that were synced are gone")
 
     def _open(self, mark: keys.Mark | None) -> Look:
+        """Open the database, on a full disk with the room that the ballast had."""
+        if not self._may_open():
+            self.ballast.give_up()
+        try:
+            return self._open_once(mark)
+        except (OSError, SpoolError) as error:
+            if not self.ballast.relieve(error):
+                raise
+        return self._open_once(mark)
+
+    def _may_open(self) -> bool:
+        """Whether the disk has room for what opening writes: the content of the WAL, as tables."""
+        found = os.statvfs(self.folder)
+        wanted = OPENING + sum(path.stat().st_size for path in self.folder.glob("*.log"))
+        files = not found.f_files or found.f_favail >= FILES
+        return files and found.f_bavail * found.f_frsize >= wanted
+
+    def _open_once(self, mark: keys.Mark | None) -> Look:
         """Prove that nothing is lost by it, then open the database."""
         found = look(self.folder, mark)
         if found.problem:
@@ -115,6 +146,28 @@ class Store:
         with self._errors:
             self._db.flush_wal(True)
         self.synced = written
+
+    def begin_flush(self) -> None:
+        """Have what is in memory written to tables, so that the WAL goes; may wait for a moment."""
+        with self._errors:
+            for family in self._families:
+                family.flush(False)
+
+    def held(self) -> Held:
+        """How much there is."""
+        families = self._families
+        self._opened(families or None)
+
+        def total(name: str, families: list[Any] = families) -> int:
+            return sum(one.property_int_value(f"rocksdb.{name}") or 0 for one in families)
+
+        with self._errors:
+            return Held(
+                total("cur-size-all-mem-tables"),
+                total("cur-size-active-mem-table"),
+                total("live-sst-files-size"),
+                total("estimate-num-keys", families[2:3]),
+            )
 
     def get(self, family: Any, key: bytes) -> bytes | None:
         """The value of one key, or None; SpoolError when it cannot be read."""

@@ -24,7 +24,7 @@ cdef class Writes:
     cdef public long long _due_mark, _expiry_mark
     cdef public dict _lane_marks
 
-    @cython.locals(cycle=Cycle, one=Stored)
+    @cython.locals(cycle=Cycle, body=bytes, one=Stored)
     cpdef accept(self, Message message, list recipients, object done)
 
     @cython.locals(recipient=Recipient)

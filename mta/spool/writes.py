@@ -56,10 +56,13 @@ class Writes:
         Raises SpoolBusyError before anything is taken. Rows follow from each recipient's `where`;
         nothing else may be done with the recipients before `done`.
         """
-        cycle = self._cycle
+        cycle, body = self._cycle, message.body
+        assert body is not None, "a message is accepted with its body"
         problem = cycle.problem
-        if problem is None and not cycle.incoming:  # the first of a group looks at the disk
-            problem = self._space.problem()
+        if not cycle.incoming:  # the first of a group looks at the disk
+            self._space.begin()
+        if problem is None:
+            problem = self._space.take(len(body))
         if problem or self._closing:
             cycle.stats.refused += 1
             raise SpoolBusyError(problem or f"shard {self.number} is closing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 SMALLEST_SEGMENT = 65_536  # octets, of the log
 SPOOL_SHARE = 0.25  # of the memory cap, for RocksDB
+BALLAST = SEGMENT = 64 << 20  # octets, of a shard
+SMALL_PART = 64  # of a small disk a segment or the ballast of all shards takes one in so many
 
 
 class Answers(NamedTuple):
@@ -82,11 +85,16 @@ def kept_bodies(config: Config) -> int:
 
 
 def shard_options(config: Config, shards: int) -> ShardOptions:
-    """A shard's; the memory cap is shared by all shards of the node."""
+    """A shard's; the memory cap is shared by all shards of the node, as are its disks."""
     return ShardOptions(
         memory_bytes=max(16 << 20, int(config.memory.cap * SPOOL_SHARE / max(1, shards))),
         outcome_interval=config.delivery.outcome_interval,
         min_free_bytes=config.disk.min_free,
+        ballast_bytes=_share(Path(config.spool), shards, BALLAST),
+        segment_bytes=_share(Path(config.spool), shards, SEGMENT),
+        shards=shards,
+        log_folder=Path(config.log_dir),
+        home_folder=Path(config.home),
         corrupt_folder=Path(config.home) / "corrupt",
     )
 
@@ -98,6 +106,13 @@ def log_sizes(config: Config, shards: int) -> tuple[int, int]:
     """
     size, kept = config.log.segment_size, -(-config.log.retain_size // shards)
     return (min(size, max(SMALLEST_SEGMENT, kept // 4)) if kept else size), kept
+
+
+def _share(spool: Path, shards: int, most: int) -> int:
+    """A shard's part of a small disk: so much on one that is large enough for it."""
+    disk = os.statvfs(spool)
+    part = disk.f_blocks * disk.f_frsize // SMALL_PART // shards
+    return min(most, max(1, part >> 20) << 20)
 
 
 def server_options(
