@@ -4,6 +4,7 @@ Accepted = delivered + bounced + expired + removed + queued, for each recipient 
 got its 250, and of each whose reply was lost if it was stored. A problem has a kind:
 
     lost        neither a final record nor queued
+    locked      no final record, and the queue cannot be asked: the server does not run any more
     twice       more than one final record, or one and still queued
     wrong       another final record than its receiver calls for
     missing     a Delivery that never arrived, a failure without DSN
@@ -15,6 +16,13 @@ got its 250, and of each whose reply was lost if it was stored. A problem has a 
     damage      octets of the log that are no record
     limit       more connections or attempts than a limit allows
     client      what must not happen to a client
+
+and, found by the run itself:
+
+    ended       the server ended by itself
+    stuck       it does not take mail, or does not empty its queue
+    stop        it does not stop, or not with exit code 0
+    traceback   it met an error that nobody expected
 
 A second copy is explained (docs/design.md, promise 2) by a fault that ended a process of the server
 or its record: the earlier copy's final dot came before the fault had ended (`slack` later: what was
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from tests.torture.logfiles import Record
 
 FINAL = ("Delivery", "Bounce", "Expiration", "AdminBounce", "Removed")
+LOST = frozenset(("lost", "missing"))  # kinds of problems
 FAILED = frozenset(("Bounce", "Expiration"))  # a DSN goes to the sender
 
 
@@ -70,7 +79,7 @@ class Evidence:
     journal: list[Record]  # the injector's
     arrivals: list[Record]  # the sink's, of all events
     log: list[Record]
-    queued: list[Record] = field(default_factory=list)  # rows of `mta queue list --json`
+    queued: list[Record] | None = field(default_factory=list)  # rows of `mta queue list --json`
     damage: list[str] = field(default_factory=list)  # of the log's files
     faults: list[Fault] = field(default_factory=list)
     limits: Mapping[int, Limit] = field(default_factory=dict)  # by the sink's port
@@ -95,13 +104,16 @@ class Account:
     @property
     def lost(self) -> int:
         """Recipients of which nothing is left."""
-        return sum(problem.kind in ("lost", "missing") for problem in self.problems)
+        return sum(problem.kind in LOST for problem in self.problems)
 
     def __str__(self) -> str:
+        """With the first problem of each kind."""
         ends = ", ".join(f"{count:,} {end}" for end, count in sorted(self.ends.items()))
+        first = {problem.kind: str(problem) for problem in reversed(self.problems)}
         return (
             f"{self.messages:,} messages, {self.recipients:,} recipients: {ends or 'nothing'};"
             f" {self.second:,} explained second copies; {len(self.problems):,} problems"
+            + "".join(f"\n    {text}" for text in first.values())
         )
 
 
@@ -127,7 +139,7 @@ class _Check:
         }
         self._read_log()
         self._read_sink()
-        self.queued = Counter((row["id"], row["recipient"]) for row in evidence.queued)
+        self.queued = Counter((row["id"], row["recipient"]) for row in evidence.queued or ())
 
     def _say(self, kind: str, number: int | None, text: str) -> None:
         self.account.problems.append(Problem(kind, number, text))
@@ -224,8 +236,10 @@ class _Check:
         copies = sorted(self.copies.get((number, recipient), []))
         if len(finals) + queued != 1:
             said = ", ".join(one["type"] for one in finals) or "no final record"
-            kind = "twice" if finals or queued else "lost"
-            yield kind, f"{said}, queued {queued} times, {len(copies)} copies arrived"
+            yield (
+                self._off(len(finals) + queued),
+                f"{said}, queued {queued} times, {len(copies)} copies arrived",
+            )
             return
         end = finals[0]["type"] if finals else "queued"
         self.account.ends[end] += promised
@@ -237,6 +251,10 @@ class _Check:
         yield from self._repeated("copy", copies, ended, free=end != "queued")
         dsns = sorted(self.dsns.get((number, recipient), []))
         yield from self._repeated("DSN", dsns, None, free=True)
+
+    def _off(self, ends: int) -> str:
+        """The kind of problem that a recipient has whose ends are not one."""
+        return "twice" if ends else "locked" if self.evidence.queued is None else "lost"
 
     def _fits(
         self, number: int, id: str, recipient: str, end: str, copies: list[_Arrived]
@@ -330,7 +348,7 @@ class _Check:
             if len(finals) + queued != 1 or len(self.receptions[id]) != 1:
                 said = ", ".join(finals) or "no final record"
                 self._say(
-                    "twice" if finals or queued else "lost", None,
+                    self._off(len(finals) + queued), None,
                     f"DSN {id}: {len(self.receptions[id])} Receptions, {said}, queued {queued}",
                 )  # fmt: skip
 

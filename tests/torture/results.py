@@ -32,13 +32,13 @@ class Row:
     seconds: float = 0.0  # the whole run
     found: list[str] = field(default_factory=list)  # the first problems
 
-    def add(self, account: Account) -> None:
+    def add(self, account: Account, where: str = "") -> None:
         """Count in what the checker found."""
         self.recipients += account.recipients
         self.lost += account.lost
         self.duplicated += account.second
         self.problems += len(account.problems)
-        self.found += [str(problem) for problem in account.problems]
+        self.found += [f"{where}{problem}" for problem in account.problems]
 
 
 @dataclass

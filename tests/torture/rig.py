@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mta.testing.ports import free_port
 from tests.torture import checker
@@ -26,9 +26,10 @@ from tests.torture.logfiles import LogFiles
 from tests.waiting import PATIENCE, STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.torture.letters import Mix
+    from tests.torture.logfiles import Record
 
 ROOM = 6 << 30  # octets free in memory that a run's folder may use some of
 INTERVAL = 0.05  # seconds: delivery.outcome_interval
@@ -56,6 +57,16 @@ retry = "{retry}"
 
 class StuckError(AssertionError):
     """The server did not do in time what it must do by itself."""
+
+
+@contextlib.contextmanager
+def suspended(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """A process is stopped meanwhile."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager
@@ -113,15 +124,17 @@ class Server:
         home: Path | None = None,
         workers: int = 1,
         settings: str = "",
-        environment: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
+        environment: Callable[[Path], Mapping[str, str]] = lambda home: {},
     ) -> None:
         self.home, self.port, self.workers = home or folder / "home", free_port(), workers
+        self.flags, self.wrapper = list(flags), list[str]()
         self.config, self.output = folder / "mailrace.toml", folder / "output.log"
         self.config.write_text(SETTINGS.format(interval=INTERVAL) + settings + "".join(
             ROUTE.format(domain=r.domain, port=sink.ports[r.domain], retry=r.retry)
             for r in RECEIVERS
         ))  # fmt: skip
-        self.environment = dict(environment or {})
+        self.environment = environment(self.home)
         self.process: subprocess.Popen[bytes] | None = None
         self.faults: list[Fault] = []
 
@@ -133,11 +146,12 @@ class Server:
         with self.output.open("ab") as output:
             self._said = output.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mta.cli.main", "serve", "--config", str(self.config),
-                 "--home", str(self.home), "--listen", f"127.0.0.1:{self.port}",
-                 "--workers", str(self.workers)],
+                [*self.wrapper, sys.executable, "-m", "mta.cli.main", "serve",
+                 "--config", str(self.config), "--home", str(self.home),
+                 "--listen", f"127.0.0.1:{self.port}", "--workers", str(self.workers),
+                 *self.flags],
                 stdout=output, stderr=output, start_new_session=True,
-                env=os.environ | self.environment,
+                env={**os.environ, **self.environment},
             )  # fmt: skip
 
     def start(self, patience: float = PATIENCE) -> float:
@@ -277,6 +291,13 @@ class Server:
         rows: list[dict[str, Any]] = self.ask("queue.list", limit=limit)
         return rows
 
+    def rows(self) -> list[dict[str, Any]] | None:
+        """`queued`, None where it does not answer."""
+        try:
+            return self.queued()
+        except (OSError, RuntimeError):
+            return None
+
     def is_empty(self) -> bool:
         """Whether nothing is queued; False while it cannot be asked."""
         try:
@@ -285,8 +306,16 @@ class Server:
             return False
 
 
+class Before(NamedTuple):
+    """What a home has behind it when a case begins."""
+
+    journal: list[Record] = []
+    arrivals: list[Record] = []
+    faults: list[Fault] = []
+
+
 class Rig:
-    """Sink, server and injector of one run."""
+    """Sink, server and injector of one run; `server` may be replaced by `new_server`."""
 
     def __init__(
         self,
@@ -301,10 +330,14 @@ class Rig:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.journal = folder, folder / "promises.jsonl"
         self.sink = Sink(folder, clock)
+        self._given = server
         self.server = Server(folder, self.sink, **server)
         self.injector = Injector(self.server.port, seed, self.journal, mix, mark)
         self.problems: list[Problem] = []  # beside those that the checker finds
         self.recoveries: list[float] = []  # seconds
+        self.queue_known = True  # a server that has ended has an empty queue
+        self.before = Before()
+        self._since = [0, 0]  # octets of journal and arrivals that are not of this case
 
     def __enter__(self) -> Rig:
         return self
@@ -314,6 +347,20 @@ class Rig:
         if self.server.process is not None:
             self.server.kill()
         self.sink.stop()
+
+    def new_server(self, home: Path, before: Before, **more: Any) -> Server:
+        """A case of its own: a server on a home that has a past, and no other evidence."""
+        assert self.server.process is None
+        folder = home.parent
+        self.server = Server(folder, self.sink, **self._given | {"home": home} | more)
+        self.server.faults += before.faults
+        self.injector.port = self.server.port
+        self.before, self.problems, self._since = before, [], self._ends()
+        self.queue_known = True
+        return self.server
+
+    def _ends(self) -> list[int]:
+        return [self.journal.stat().st_size, self.sink.record.stat().st_size]
 
     def say(self, kind: str, text: str) -> None:
         """Note a problem."""
@@ -331,16 +378,40 @@ class Rig:
         self.server.wait(self.server.is_empty, "does not empty its queue", patience)
 
     def finish(self, patience: float = PATIENCE) -> None:
-        """End as an operator does, and see that nothing comes back from a spool that is empty.
-
-        The second start also sends a DSN whose recipient had ended, but that was not yet queued.
-        """
+        """Send all there is, and stop as an operator does; StuckError."""
         self.injector.finish()
         self.drain(patience)
         self.stop()
-        self.server.start(patience)
-        self.drain(patience)
-        self.stop()
+
+    def settle(self, patience: float = PATIENCE, **more: Any) -> Account:
+        """The account of what is left when all is sent.
+
+        What seems to be missing may have been queued by the last outcome, as a DSN is: then the
+        server is started once more, and sends it.
+        """
+        try:
+            self.finish(patience)
+        except StuckError as error:
+            self.blame(error)
+        account = self.account(**more)
+        if account.problems:
+            try:
+                if self.server.process is None:
+                    self.server.launch()
+                self.server.wait_greeting(patience)
+                self.finish(patience)
+            except StuckError as error:
+                self.say("locked", f"started by a human, too: {error}")
+                self.queue_known = False
+                self.server.kill()
+            account = self.account(**more)
+        return account
+
+    def blame(self, error: StuckError) -> None:
+        """Note what it did not do by itself; then a human ends it, and starts it again."""
+        self.say("stuck" if self.server.alive() else "ended", str(error))
+        self.server.kill()
+        self.server.launch()
 
     def stop(self) -> None:
         """Stop it; an exit code that is not 0 is a problem."""
@@ -348,12 +419,24 @@ class Rig:
         if code:
             self.say("stop", f"ended with exit code {code}: {self.server.last_words()}")
 
-    def account(self, queued: list[dict[str, Any]] | None = None, **more: Any) -> Account:
+    def evidence(self) -> tuple[list[Record], list[Record]]:
+        """The injector's journal and the arrivals, of this case and what was before it."""
+        texts = []
+        for path, since in zip((self.journal, self.sink.record), self._since, strict=True):
+            with path.open("rb") as file:
+                file.seek(since)
+                texts.append(file.read().decode())
+        journal, arrivals = map(checker.load, texts)
+        return self.before.journal + journal, self.before.arrivals + arrivals
+
+    def account(self, **more: Any) -> Account:
         """What the checker finds, and what was noted."""
         log = LogFiles(self.server.home / "log")
+        journal, arrivals = self.evidence()
+        queued = self.server.rows() if self.server.alive() else [] if self.queue_known else None
         evidence = Evidence(
-            checker.load(self.journal.read_text()), self.sink.arrivals(), log.records,
-            queued or [], log.damage, self.server.faults, interval=INTERVAL, **more,
+            journal, arrivals, log.records, queued, log.damage, self.server.faults,
+            interval=INTERVAL, **more,
         )  # fmt: skip
         account = checker.check(evidence)
         account.problems += self.problems

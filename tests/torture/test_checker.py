@@ -28,7 +28,7 @@ class Story:
         ]
         self.log = [self.reception(), self.final(final)]
         self.arrivals = [self.copy(10.0, item.hash)] if final == "Delivery" else []
-        self.queued: list[dict[str, Any]] = []
+        self.queued: list[dict[str, Any]] | None = []
         self.faults: list[Fault] = []
         self.damage: list[str] = []
         if final != "Delivery":
@@ -84,6 +84,14 @@ def test_lost() -> None:
     del story.log[1]
     assert story.kinds() == ["lost"]
     assert story.told().lost == 1
+
+
+def test_no_loss_yet_while_the_queue_cannot_be_asked() -> None:
+    story = Story()
+    del story.log[1]
+    story.queued = None
+    assert story.kinds() == ["locked"]
+    assert story.told().lost == 0
 
 
 def test_queued_is_no_loss_and_needs_no_copy() -> None:

@@ -9,17 +9,35 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.torture import cases
-from tests.torture.cases import kill
+from tests.torture.cases import calls, kill, powercut
+from tests.torture.interpose import compiler
 from tests.torture.results import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+needs_gcc = pytest.mark.skipif(compiler() is None, reason="gcc is not installed")
 
 
 def test_kills(folder: Path) -> None:
     [row] = kill.run(Plan(folder, rounds=3, seed=4))
     assert row.found == []
     assert row.recipients
+
+
+@needs_gcc
+def test_power_cuts(folder: Path) -> None:
+    rows = powercut.run(Plan(folder, rounds=6, seed=2))
+    assert [text for row in rows for text in row.found] == []
+    assert all(row.recipients for row in rows)
+    assert rows[-1].lost  # the control
+
+
+@needs_gcc
+def test_file_calls_that_fail(folder: Path) -> None:
+    rows = calls.run(Plan(folder, rounds=12, seed=2))
+    assert [text for row in rows for text in row.found] == []
+    assert sum(row.rounds for row in rows) == 12
 
 
 @pytest.mark.parametrize("name", cases.names())

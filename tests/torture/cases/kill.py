@@ -30,10 +30,9 @@ def run(plan: Plan) -> list[Row]:
                 time.sleep(chance.uniform(*LIFE))
                 what = _kill(rig, chance)
                 plan.tell(f"round {number}: {what}; {rig.injector.promised:,} messages promised")
-            rig.finish()
         except StuckError as error:
             rig.say("stuck", str(error))
-        account = rig.account()
+        account = rig.settle()
         plan.tell(str(account))
         row.add(account)
         row.recovery = max(rig.recoveries, default=0.0)

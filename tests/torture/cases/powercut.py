@@ -1,0 +1,186 @@
+"""The power goes: what was synced is there, of the rest what a disk may have.
+
+A *history* is a server under load, killed, started, stopped and started again, whose file calls are
+kept in a journal. Of one history many cuts are made: `disk` writes what may be left at a moment, a
+server starts on that, and the account is of what had been promised, and had arrived, until then.
+The control is a history whose syncs did nothing: it must lose mail, else losses would not be seen.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import random
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.torture import checker, interpose
+from tests.torture.disk import MODELS, STYLES, Disk
+from tests.torture.interpose import CREATED, Control, Note
+from tests.torture.letters import Mix
+from tests.torture.results import Row
+from tests.torture.rig import Before, Rig, StuckError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.torture.checker import Account
+    from tests.torture.logfiles import Record
+    from tests.torture.results import Plan
+
+ABOUT = "the power goes: unsynced writes are dropped, torn or reordered"
+ROUNDS = 200
+CUTS = 40  # of one history
+PATIENCE = 90.0  # seconds that a start or the emptying of its queue may take
+RATE = 80.0  # messages a second
+LIFE = 1.5  # seconds between a history's starts and ends
+ENTRIES, DATA = 1 << 20, 2 << 30  # room in the journal
+MIX = Mix(
+    {"accept.example": 55, "later.example": 30, "drop.example": 10, "unknown.example": 5},
+    {500: 20, 3_900: 30, 10_000: 40, 60_000: 8, 400_000: 2},
+    {1: 70, 2: 15, 4: 15},
+)
+SETTINGS = '[log]\nsegment_age = "1s"\n[memory]\ncap = "80MB"\n[smtpd]\nmax_size = "5MB"\n'
+FLAGS = ("-o", "grace=1s")
+NAMES = (interpose.RENAMED, interpose.UNLINKED, interpose.CUT_TO, interpose.SYNCED)
+
+
+@dataclass
+class History:
+    """What happened, in the order of the journal's notes."""
+
+    root: Path
+    notes: list[Note]
+    journal: list[Record]  # the injector's
+    arrivals: list[Record]
+    faults: list[checker.Fault]
+
+    def cuts(self, count: int, chance: random.Random) -> list[int]:
+        """Numbers of notes before which the power goes; half of them near syncs and names."""
+        near = [note.number for note in self.notes if note.kind in NAMES
+                or note.kind == interpose.OPENED and note.a & CREATED]  # fmt: skip
+        last = self.notes[-1].number
+        found = (
+            chance.choice(near) + chance.randint(-2, 3) if turn % 2 else chance.randint(1, last)
+            for turn in range(count)
+        )
+        return sorted(min(max(cut, 1), last) for cut in found)
+
+    def until(self, cut: int) -> Before:
+        """What clients and receivers had seen; a reply that came later was lost."""
+        at = bisect.bisect_left(self.notes, cut, key=lambda note: note.number)
+        seconds = self.notes[at - 1].seconds
+        journal = [event for event in self.journal if event["mark"] <= cut]
+        offered = {event["number"] for event in journal if event["event"] == "offer"}
+        ended = {event["number"] for event in journal if event["event"] not in ("offer", "odd")}
+        journal += [{"event": "lost", "number": number} for number in offered - ended]
+        copies = [one for one in self.arrivals if one["event"] == "copy" and one["mark"] <= cut]
+        faults = [fault for fault in self.faults if fault.began < seconds]
+        return Before(journal, copies, [*faults, checker.Fault("power cut", seconds, seconds)])
+
+
+def run(plan: Plan) -> list[Row]:
+    """Histories and their cuts; then the control."""
+    chance, done = random.Random(plan.seed), 0
+    rows = {model: Row(f"power cut, names {model}", 0) for model in MODELS}
+    while done < plan.rounds:
+        count = min(CUTS, plan.rounds - done)
+        with _rig(plan, done) as (rig, journal):
+            history = record(plan, rig, journal)
+            _cut(plan, rig, history, chance, rows, count)
+        done += count
+    return [*rows.values(), control(plan)]
+
+
+def control(plan: Plan) -> Row:
+    """The end of a history whose syncs did nothing; if that loses nothing, it is the problem."""
+    row, model = Row("control: syncs do nothing, mail must be lost", 1), MODELS[0]
+    with _rig(plan, 1 << 20) as (rig, journal):
+        history = record(plan, rig, journal, lying=True, lives=1)
+        cut, home = history.notes[-1].number, rig.folder / "case" / "home"
+        disk = Disk(history.root, model)
+        for note in history.notes:
+            disk.follow(note)
+        disk.save(home, "nothing", random.Random(plan.seed))
+        account = start_on(rig, history.until(cut), home)
+    row.recipients = account.recipients
+    row.lost = sum(problem.kind in ("lost", "locked", "missing") for problem in account.problems)
+    if not row.lost:
+        row.problems, row.found = 1, ["syncs did nothing, and no loss was seen"]
+    return row
+
+
+@contextlib.contextmanager
+def _rig(plan: Plan, number: int) -> Iterator[tuple[Rig, Control]]:
+    """A rig whose marks are numbers of the journal's notes."""
+    folder = plan.folder / str(number)
+    folder.mkdir(parents=True)
+    control = Control(folder, ENTRIES, DATA)
+    with contextlib.closing(control), Rig(
+        folder, plan.seed + number, mix=MIX, settings=SETTINGS, flags=FLAGS,
+        clock=control.path, mark=lambda: control.mark, environment=control.environment,
+    ) as rig:  # fmt: skip
+        yield rig, control
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def record(plan: Plan, rig: Rig, control: Control, lying: bool = False, lives: int = 4) -> History:
+    """Run a server under load; it ends by kill -9, and every other time by a stop."""
+    rig.server.home.mkdir()
+    control.keep_journal(True)
+    if lying:
+        control.lie()
+    rig.server.start(PATIENCE)
+    rig.injector.start(RATE)
+    for life in range(lives):
+        if life:
+            rig.server.start(PATIENCE)
+        time.sleep(LIFE)
+        rig.server.stop(PATIENCE) if life % 2 else rig.server.kill()
+    rig.injector.finish()
+    control.keep_journal(False)
+    assert not control.overflowed, "the journal is too small"
+    notes = list(control.notes())
+    plan.tell(f"history: {rig.injector.promised:,} messages promised, {len(notes):,} file calls")
+    journal, arrivals = rig.evidence()
+    return History(rig.server.home, notes, journal, arrivals, list(rig.server.faults))
+
+
+def _cut(
+    plan: Plan, rig: Rig, history: History, chance: random.Random, rows: dict[str, Row], count: int
+) -> None:
+    """Cuts in the order of their time; the models take turns."""
+    disks = {model: Disk(history.root, model) for model in MODELS}
+    at, last = 0, history.notes[-1].number
+    for turn, cut in enumerate(history.cuts(count, chance)):
+        while at < len(history.notes) and history.notes[at].number < cut:
+            for disk in disks.values():
+                disk.follow(history.notes[at])
+            at += 1
+        model, style = MODELS[turn % len(MODELS)], chance.choice(["", "", "", *STYLES])
+        row, began = rows[model], time.monotonic()
+        home = rig.folder / "case" / "home"
+        shutil.rmtree(home.parent, ignore_errors=True)
+        disks[model].save(home, style, chance)
+        account = start_on(rig, history.until(cut), home)
+        what = f"cut {cut} of {last}, {model}, {style or 'mixed'}"
+        row.rounds += 1
+        row.recovery = max(row.recovery, *rig.recoveries)
+        row.seconds += time.monotonic() - began
+        row.add(account, f"[{what}] ")
+        plan.tell(f"{what}: {account}")
+
+
+def start_on(rig: Rig, before: Before, home: Path) -> Account:
+    """Start on what is left, have it take and send mail, and account for it."""
+    rig.recoveries = [0.0]
+    rig.new_server(home, before, environment=lambda home: {}).launch()
+    try:
+        rig.recover(PATIENCE)
+        rig.injector.send(2, PATIENCE)
+    except StuckError as error:
+        rig.blame(error)
+    return rig.settle(PATIENCE)
