@@ -33,11 +33,17 @@ def test_power_cuts(folder: Path) -> None:
     assert rows[-1].lost  # the control
 
 
+STATE = pytest.mark.xfail(reason="a start without its state.db ends", strict=False)
+
+
 @needs_gcc
-def test_file_calls_that_fail(folder: Path) -> None:
-    rows = calls.run(Plan(folder, rounds=12, seed=2))
+@pytest.mark.parametrize(
+    ("areas", "rounds"), [("spool/log", 10), pytest.param("state", 3, marks=STATE)]
+)
+def test_file_calls_that_fail(folder: Path, areas: str, rounds: int) -> None:
+    rows = calls.run(Plan(folder, rounds, seed=2, options={"area": areas}))
     assert [text for row in rows for text in row.found] == []
-    assert sum(row.rounds for row in rows) == 12
+    assert sum(row.rounds for row in rows) == rounds
 
 
 @pytest.mark.parametrize("name", cases.names())

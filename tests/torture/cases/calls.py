@@ -9,7 +9,7 @@ that are like it fail from then on. Four scenarios:
     crash    a server starts on what kill -9 has left, with mail in flight
     stop     SIGTERM with mail in flight
 
-When the fault is over the server must take mail and empty its queue by itself, nothing may be lost,
+`-o phase=start/crash -o area=spool` tries a part. When the fault is over the server must take mail and empty its queue by itself, nothing may be lost,
 and a stop must end.
 """
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.torture import checker
 from tests.torture.checker import Problem
-from tests.torture.interpose import FAIL, FOREVER, SHORT, SLOW, Control, Fault
+from tests.torture.interpose import AREAS, FAIL, FOREVER, SHORT, SLOW, Control, Fault
 from tests.torture.letters import Mix
 from tests.torture.results import Row
 from tests.torture.rig import Before, Rig, StuckError, suspended
@@ -98,7 +98,8 @@ def run(plan: Plan) -> list[Row]:
 class _Run:
     def __init__(self, plan: Plan, rig: Rig, control: Control, chance: random.Random) -> None:
         self.plan, self.rig, self.control, self.chance = plan, rig, control, chance
-        self.only = plan.options.get("phase", "")
+        self.phases = plan.options.get("phase", "/".join(PHASES)).split("/")
+        self.areas = plan.options.get("area", "/".join(AREAS)).split("/")
         self.homes: dict[str, tuple[Path, Before]] = {}
         self.rows = {
             (phase, lasting): Row(f"{phase}: a file call fails, {how}", 0)
@@ -111,7 +112,7 @@ class _Run:
         counts = self._count()
         cases = [case for phase in PHASES for case in self._cases(phase, counts[phase])]
         self.chance.shuffle(cases)
-        cases = self._share([c for c in cases if self.only in ("", c.phase)])
+        cases = self._share([case for case in cases if self._wanted(case)])
         calls = ", ".join(f"{sum(found.values())} to {name}" for name, found in counts.items())
         self.plan.tell(f"{len(cases)} cases; calls {calls}")
         self._steady([case for case in cases if case.phase == "steady"])
@@ -119,6 +120,9 @@ class _Run:
             if case.phase != "steady":
                 self._timed(case, self._stop if case.phase == "stop" else self._start)
         return [row for row in self.rows.values() if row.rounds]
+
+    def _wanted(self, case: Case) -> bool:
+        return case.phase in self.phases and case.fault.areas[0] in self.areas
 
     def _share(self, cases: list[Case]) -> list[Case]:
         """As many as rounds are wanted, of each scenario its share, and of both kinds."""
