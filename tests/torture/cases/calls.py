@@ -9,8 +9,8 @@ that are like it fail from then on. Four scenarios:
     crash    a server starts on what kill -9 has left, with mail in flight
     stop     SIGTERM with mail in flight
 
-`-o phase=start/crash -o area=spool` tries a part. When the fault is over the server must take mail and empty its queue by itself, nothing may be lost,
-and a stop must end.
+When the fault is over the server must take mail and empty its queue by itself, nothing may be lost,
+and a stop must end. `-o phase=start/crash -o area=spool` tries a part of it.
 """
 
 from __future__ import annotations
