@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -47,9 +48,10 @@ class Home:
                 f"another server (pid {holder}) uses {path.parent};"
                 " stop it, or give this one a --home, --spool and --log-dir of its own"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
         self._locks.append(descriptor)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, its number is a courtesy
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
 
     def shards(self, least: int) -> list[int]:
         """The shards to open: those that exist or have a log, and at least `least`.

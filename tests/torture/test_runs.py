@@ -38,7 +38,7 @@ STATE = pytest.mark.xfail(reason="a start without its state.db ends", strict=Fal
 
 @needs_gcc
 @pytest.mark.parametrize(
-    ("areas", "rounds"), [("spool/log", 10), pytest.param("state", 3, marks=STATE)]
+    ("areas", "rounds"), [("spool/log", 8), pytest.param("state", 2, marks=STATE)]
 )
 def test_file_calls_that_fail(folder: Path, areas: str, rounds: int) -> None:
     rows = calls.run(Plan(folder, rounds, seed=2, options={"area": areas}))

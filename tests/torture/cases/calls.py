@@ -85,19 +85,18 @@ class Case(NamedTuple):
 
 def run(plan: Plan) -> list[Row]:
     """Count, choose, fail; a row for each scenario, once and lasting."""
-    chance = random.Random(plan.seed)
     control = Control(plan.folder)
     with Rig(plan.folder, plan.seed, mix=MIX, settings=SETTINGS, flags=FLAGS,
              environment=control.environment) as rig:  # fmt: skip
         try:
-            return _Run(plan, rig, control, chance).run()
+            return _Run(plan, rig, control).run()
         finally:
             control.close()
 
 
 class _Run:
-    def __init__(self, plan: Plan, rig: Rig, control: Control, chance: random.Random) -> None:
-        self.plan, self.rig, self.control, self.chance = plan, rig, control, chance
+    def __init__(self, plan: Plan, rig: Rig, control: Control) -> None:
+        self.plan, self.rig, self.control = plan, rig, control
         self.phases = plan.options.get("phase", "/".join(PHASES)).split("/")
         self.areas = plan.options.get("area", "/".join(AREAS)).split("/")
         self.homes: dict[str, tuple[Path, Before]] = {}
@@ -111,7 +110,7 @@ class _Run:
         """Everything, the steady scenario first: one server has all of its cases."""
         counts = self._count()
         cases = [case for phase in PHASES for case in self._cases(phase, counts[phase])]
-        self.chance.shuffle(cases)
+        cases.sort(key=self._turn)
         cases = self._share([case for case in cases if self._wanted(case)])
         calls = ", ".join(f"{sum(found.values())} to {name}" for name, found in counts.items())
         self.plan.tell(f"{len(cases)} cases; calls {calls}")
@@ -120,6 +119,10 @@ class _Run:
             if case.phase != "steady":
                 self._timed(case, self._stop if case.phase == "stop" else self._start)
         return [row for row in self.rows.values() if row.rounds]
+
+    def _turn(self, case: Case) -> float:
+        """At random by the seed, but the same however many calls there are."""
+        return random.Random(f"{self.plan.seed} {case}").random()
 
     def _wanted(self, case: Case) -> bool:
         return case.phase in self.phases and case.fault.areas[0] in self.areas
