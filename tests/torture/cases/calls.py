@@ -10,7 +10,7 @@ that are like it fail from then on. Four scenarios:
     stop     SIGTERM with mail in flight
 
 When the fault is over the server must take mail and empty its queue by itself, nothing may be lost,
-and a stop must end. `-o phase=start/crash -o area=spool` tries a part of it.
+and a stop must end. `-o phase=start/crash -o area=spool -o operation=sync` tries a part.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.torture import checker
 from tests.torture.checker import Problem
-from tests.torture.interpose import AREAS, FAIL, FOREVER, SHORT, SLOW, Control, Fault
+from tests.torture.interpose import AREAS, FAIL, FOREVER, OPERATIONS, SHORT, SLOW, Control, Fault
 from tests.torture.letters import Mix
 from tests.torture.results import Row
 from tests.torture.rig import Before, Rig, StuckError, suspended
@@ -97,8 +97,10 @@ def run(plan: Plan) -> list[Row]:
 class _Run:
     def __init__(self, plan: Plan, rig: Rig, control: Control) -> None:
         self.plan, self.rig, self.control = plan, rig, control
-        self.phases = plan.options.get("phase", "/".join(PHASES)).split("/")
-        self.areas = plan.options.get("area", "/".join(AREAS)).split("/")
+        self.phases, self.areas, self.operations = (
+            plan.options.get(name, "/".join(every)).split("/")
+            for name, every in (("phase", PHASES), ("area", AREAS), ("operation", OPERATIONS))
+        )
         self.homes: dict[str, tuple[Path, Before]] = {}
         self.rows = {
             (phase, lasting): Row(f"{phase}: a file call fails, {how}", 0)
@@ -125,7 +127,8 @@ class _Run:
         return random.Random(f"{self.plan.seed} {case}").random()
 
     def _wanted(self, case: Case) -> bool:
-        return case.phase in self.phases and case.fault.areas[0] in self.areas
+        [area], [operation] = case.fault.areas, case.fault.operations
+        return case.phase in self.phases and area in self.areas and operation in self.operations
 
     def _share(self, cases: list[Case]) -> list[Case]:
         """As many as rounds are wanted, of each scenario its share, and of both kinds."""
