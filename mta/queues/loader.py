@@ -79,6 +79,16 @@ class Loader:
         """No further tick."""
         self._stopped = True
 
+    @property
+    def stopped(self) -> bool:
+        """True when it reads no more."""
+        return self._stopped
+
+    @property
+    def due_after(self) -> bytes:
+        """The last row d that it has read."""
+        return self._due_after
+
     def rewind(self) -> None:
         """The clock was set back: read the rows by time from their beginnings again."""
         self.shard.rewind()

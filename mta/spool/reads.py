@@ -188,6 +188,12 @@ class Reads(Writes):
         self._readable()
         return self._store.index_rows()
 
+    def late_rows(self, start: bytes, stop: bytes, limit: int) -> list[bytes]:
+        """Index rows between two keys, those left out that are about to go."""
+        self._readable()
+        rows = self._store.rows(start, stop, limit)
+        return [row for row in rows if not self._cycle.pending(row[-20:])[0]]
+
     def forget_lane(self, lane: Lane | tuple[int, str, str, str]) -> None:
         """The lane will be read from its beginning: nothing of its backlog is in memory."""
         self._lane_marks.pop(keys.lane(lane), None)

@@ -25,6 +25,7 @@ from mta.alarms import LOOK_EVERY, Alarms, Trouble
 from mta.clock import SteadyClock
 from mta.config.load import from_json
 from mta.delivery.dispatcher import Dispatcher
+from mta.delivery.stuck import StuckPools
 from mta.errors import ConfigError, ControlError, MailraceError, SpoolError
 from mta.metrics import MAXIMA
 from mta.model import IdGenerator, id_shard
@@ -33,6 +34,7 @@ from mta.queues.census import Census
 from mta.queues.loader import Loader
 from mta.queues.manager import QueueManager
 from mta.queues.ports import Ports
+from mta.queues.stuck import StuckRows
 from mta.queues.sweeper import Sweeper
 from mta.queues.timekeeper import Timekeeper
 from mta.queues.views import Views
@@ -54,6 +56,7 @@ from mta.supervisor.losses import LossWatch
 from mta.supervisor.paths import Paths
 from mta.supervisor.pickup import Pickup
 from mta.supervisor.shards import Opened, Shards, open_shard
+from mta.supervisor.watchdog import Watchdog
 from mta.supervisor.workers import Orders
 
 if TYPE_CHECKING:
@@ -139,7 +142,14 @@ class Worker:
         self.manager.missing.update(self.shards.refused)
         self._wire_delivery()
         self._wire_queues(news["poison"])
-        self.alarms.checks += [self._troubles_of_shards, self.losses.troubles]
+        self.watchdog = Watchdog(self.clock)
+        self.alarms.checks += [
+            self._troubles_of_shards,
+            self.losses.troubles,
+            StuckRows(self.manager, self.loaders.values()),
+            StuckPools(self.dispatcher),
+            self.watchdog.check,
+        ]
         self.hooks = WorkerHooks(self)
         self.hooks.use(hooks, config)  # before the loop's next turn, in which loaders read
         self._wire_reception()
@@ -148,6 +158,7 @@ class Worker:
         self.loop.add_reader(orders.wakers[orders.number], self._woken)
         self.loop.call_later(SWEEP_POOLS, self._housekeeping)
         self.loop.call_later(LOOK_EVERY, self._look_for_troubles)
+        self.watchdog.start()
         # What lives now lives to the end: keep it out of every later collection.
         gc.collect()
         gc.freeze()
@@ -391,6 +402,7 @@ class Worker:
 
     def _look_for_troubles(self) -> None:
         self.loop.call_later(LOOK_EVERY, self._look_for_troubles)
+        self.watchdog.beat()
         self.alarms.look()
 
     # ------------------------------------------------------------------ requests
