@@ -139,6 +139,21 @@ class Walk:
         self._following = min(self._following or start, start)
 
 
+def ends(folder: Path) -> Iterator[tuple[bytes, int, Position]]:
+    """(id, number, start of the frame) of every recipient that ended, but for those that were lost.
+
+    What is lost and there all the same is to be sent.
+    """
+    for (start, _), lines in reader.read_lines(folder):
+        for line in lines:
+            try:
+                event = _decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue
+            if event.type in TERMINAL and event.type != LOST:
+                yield id_bytes(event.id), event.rno or 0, start
+
+
 def receptions(folder: Path, wanted: dict[bytes, Unended]) -> Iterator[tuple[bytes, Fields]]:
     """The Reception records of messages, in the order of the log."""
     for at in sorted({one.at for one in wanted.values()}):

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import pwd
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from mta.cli import common
 from mta.cli.common import ConfigFile, Home, Json, Override, Socket, pairs
+
+if TYPE_CHECKING:
+    from mta.audit.check import Report
+    from mta.config.schema import Config
 
 spool = typer.Typer(
     help="Look at the spool, mend it, accept what it has lost.", no_args_is_help=True
@@ -20,6 +26,83 @@ spool = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(spool, name="spool")
+
+
+Shard = Annotated[
+    list[int] | None, typer.Option("--shard", metavar="N", help="This one alone; may be repeated.")
+]
+
+
+@spool.command()
+def check(
+    shard: Shard = None,
+    home: Home = None,
+    config: ConfigFile = None,
+    override: Override = None,
+    as_json: Json = False,
+) -> None:
+    """Look at the whole spool and change nothing: files, rows, contents by hash, the log.
+
+    For a spool that no server uses, or a shard that the server refuses. 1 if something is wrong.
+    """
+    from mta.audit.check import KINDS
+    from mta.config.load import load
+
+    settings = load(config, pairs(override), home)
+    reports = [checked(settings, number) for number in chosen(settings, shard)]
+    if as_json:
+        common.print_json([msgspec.to_builtins(report) for report in reports])
+    else:
+        for report in reports:
+            show(report, KINDS)
+    raise typer.Exit(1 if any(report.counts for report in reports) else 0)
+
+
+def checked(settings: Config, number: int) -> Report:
+    """The report of one shard."""
+    from mta.audit.check import check
+    from mta.audit.source import Source, kept
+    from mta.maillog import reader
+    from mta.spool import keys
+
+    folder = Path(settings.spool) / f"shard-{number:04}"
+    log = Path(settings.log_dir) / f"shard-{number:04}"
+    with (
+        kept(folder),
+        common.waiting(f"checking shard {number}"),
+        closing(Source(folder, keys.parse_mark(reader.last_mark(log)))) as source,
+    ):
+        return check(source, number, log)
+
+
+def chosen(settings: Config, given: list[int] | None) -> list[int]:
+    """The shards that are meant: those that are there, or have a log."""
+    from mta.maillog import reader
+
+    roots = (Path(settings.spool), Path(settings.log_dir))
+    names = {path.name for root in roots for path in reader.shard_folders(root)}
+    there = sorted(int(name[6:]) for name in names if name[6:].isdigit())
+    unknown = sorted(set(given or ()) - set(there))
+    if unknown:
+        message = f"there is no shard {unknown[0]}: " + ", ".join(map(str, there))
+        raise typer.BadParameter(message, param_hint="--shard")
+    return sorted(given) if given else there
+
+
+def show(report: Report, kinds: dict[str, str]) -> None:
+    """A report for people."""
+    typer.echo(
+        f"shard {report.shard}: {report.messages} messages, {report.recipients} recipients, "
+        f"{report.contents} whole contents of {report.octets} octets"
+    )
+    for kind, count in report.counts.items():
+        typer.secho(f"✗ {kind}: {count} ({kinds[kind]})", fg="red")
+        for problem in report.problems:
+            if problem.kind == kind:
+                whose = f"{problem.id}/{problem.rno}" if problem.rno is not None else problem.id
+                typer.echo(common.plain(f"    {whose + ': ' if whose else ''}{problem.text}"))
+    if not report.counts:
+        typer.secho("✓ nothing is wrong", fg="green")
 
 
 @spool.command("accept-loss")

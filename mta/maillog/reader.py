@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Predicate = Callable[[Fields], bool]
 
 BEGINNING = (0, 0)
+MARKED = 3  # so many segments, the last ones, are looked through for a mark
 LATE = 60_000_000  # us that a record may be logged after its time
 
 
@@ -120,6 +121,17 @@ def end(folder: Path) -> Position:
     for (_, after), _ in read_frames(folder, position):
         position = after
     return position
+
+
+def last_mark(folder: Path) -> bytes:
+    """The mark of a log's last frame, b"" if it has none; where the last segments are empty, of
+    the one before."""
+    for number in reversed(segments.numbers(folder)[-MARKED:]):
+        with open(folder / segments.name(number), "rb") as file:
+            start, _ = segments.last(file)
+            for _, _, content in segments.frames(file, start):
+                return split_mark(content)[1]
+    return b""
 
 
 def _between(folder: Path, since: int | None, until: int | None) -> Iterator[Fields]:

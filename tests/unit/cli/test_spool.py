@@ -7,6 +7,7 @@ from pathlib import Path
 from mta.audit.losses import Loss, Losses
 from mta.clock import SystemClock
 from mta.maillog import LogWriter
+from tests.unit.audit.bench import Filled, snapshot
 from tests.unit.cli.conftest import Run, Server
 
 ROW = {"shard": 1, "what": "it was cut", "recipients": 3, "compared": True}
@@ -65,3 +66,39 @@ def test_a_log_that_is_in_use_is_left_alone(run: Run, tmp_path: Path) -> None:
     assert "is being written by another process" in ran.err
     assert Losses(folder).pending
     writer.close()
+
+
+def test_a_whole_spool_is_fine(run: Run, tmp_path: Path) -> None:
+    filled = Filled(tmp_path).close()
+    before = snapshot(tmp_path)
+    ran = run("spool", "check", "--home", tmp_path)
+    assert ran.code == 0
+    assert f"{len(filled.open)} recipients" in ran.out
+    assert "nothing is wrong" in ran.out
+    (report,) = run("spool", "check", "--home", tmp_path, "--json").json
+    assert (report["shard"], report["counts"]) == (1, {})
+    assert snapshot(tmp_path) == before
+
+
+def test_a_spool_with_something_wrong(run: Run, tmp_path: Path) -> None:
+    Filled(tmp_path).close()
+    (tmp_path / "spool" / "shard-0001" / "CURRENT").unlink()
+    ran = run("spool", "check", "--home", tmp_path, "--shard", "1")
+    assert ran.code == 1
+    assert "files: 1" in ran.out
+    assert "CURRENT is missing" in ran.out
+
+
+def test_a_spool_in_use_is_not_checked(run: Run, tmp_path: Path) -> None:
+    filled = Filled(tmp_path)
+    ran = run("spool", "check", "--home", tmp_path)
+    assert ran.code == 1
+    assert "in use by a running server" in ran.err
+    filled.close()
+
+
+def test_a_shard_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    Filled(tmp_path).close()
+    ran = run("spool", "check", "--home", tmp_path, "--shard", "7")
+    assert ran.code == 2
+    assert "there is no shard 7: 1" in ran.err
