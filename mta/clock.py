@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 STEP = 1.0  # seconds between two looks that no drift explains: the clock was set
 STABLE = 60.0  # seconds that a clock which was set stays so before it is believed
 MISSED = 10.0  # seconds between two looks that count as missed
+JUMP, REST = 86_400.0, 4 * 3600.0  # seconds that no age is judged by, after a jump of so many
 AT_ONCE, TRIES = 0.001, 5  # seconds within which the clocks are read, and how often that is tried
 
 _time_ns, _monotonic_ns = time.time_ns, time.monotonic_ns
@@ -113,6 +114,25 @@ class Steps:
             self._base, self._set_to = base, None
             return step
         return 0.0
+
+
+class Ages:
+    """Whether ages by the wall clock can be believed: not for `REST` after it jumped forward."""
+
+    def __init__(self, clock: Clock, known_us: int = 0) -> None:
+        """`known_us`: a time that is over, 0 if none is known."""
+        self._clock = clock
+        self._known_us = known_us or clock.wall_us()
+        self._known_at = self._rests_until = clock.monotonic()
+
+    def believed(self) -> bool:
+        """To be asked now and then: what jumped since is noticed then."""
+        wall_us, now = self._clock.wall_us(), self._clock.monotonic()
+        unexplained = (wall_us - self._known_us) / 1e6 - (now - self._known_at)
+        self._known_us, self._known_at = wall_us, now
+        if unexplained > JUMP:
+            self._rests_until = now + REST
+        return now >= self._rests_until
 
 
 class SteadyClock:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import zstandard
 
+from mta.clock import Ages
 from mta.errors import SpoolLockedError
 from mta.maillog import segments
 from mta.maillog.records import decode, mark_line, split_mark
@@ -68,6 +69,7 @@ class LogWriter:
         self._file = -1
         self._segment = self._offset = 0
         self._began_us = clock.wall_us()
+        self._ages = Ages(clock)
         self.mark = b""  # the one that was synced last; b"" if there is none
         self._tail = b""  # the last frame, if nobody knows whether it was synced
         self._dirty = False  # what is behind `_offset` could not be cut off yet
@@ -147,6 +149,8 @@ class LogWriter:
         if not existing:
             return
         self._segment, self._dirty = existing[-1], True
+        written = (self._folder / segments.name(self._segment)).stat().st_mtime_ns // 1000
+        self._ages = Ages(self._clock, written)
         with open(self._folder / segments.name(self._segment), "rb") as file:
             start, self._offset = segments.last(file)
             file.seek(start)
@@ -239,6 +243,7 @@ class LogWriter:
     def _old(self) -> list[int]:
         """Closed segments that are to go, the oldest first."""
         oldest_us = self._clock.wall_us() - self._retain_age * 1e6
+        believed = self._ages.believed()
         total, old = 0, list[int]()
         for number in reversed(segments.numbers(self._folder)):
             if number >= self._segment:
@@ -249,7 +254,7 @@ class LogWriter:
                 continue
             total += found.st_size
             too_much = self._retain_bytes and total > self._retain_bytes
-            too_old = self._retain_age and found.st_mtime * 1e6 < oldest_us
+            too_old = believed and self._retain_age and found.st_mtime * 1e6 < oldest_us
             if (too_much or too_old) and number < self._needed:
                 old.insert(0, number)
         return old

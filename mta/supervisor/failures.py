@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from mta._speedups.stuff import needs_stuffing
 from mta.bounce import dsn
 from mta.bounce.deadletters import DeadLetters
+from mta.clock import Ages
 from mta.errors import ControlError, SpoolUnknownError
 from mta.model import Class, Flag, Message, Notify, id_shard, id_text
 
@@ -40,6 +41,7 @@ class Failures:
     ) -> None:
         self._ids, self._clock, self._body_of = ids, clock, body_of
         self._next_purge = 0.0
+        self._ages = Ages(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self.reload(config)
 
@@ -171,6 +173,8 @@ class Failures:
         now = self._clock.monotonic()
         if now >= self._next_purge:
             self._next_purge = now + PURGE_EVERY
+            if not self._ages.believed():
+                return
             task = asyncio.get_running_loop().create_task(self._purge())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

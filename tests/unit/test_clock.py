@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mta.clock import MISSED, NOTHING, STABLE, Change, Reading, SteadyClock, Steps
+from mta.clock import MISSED, NOTHING, REST, STABLE, Ages, Change, Reading, SteadyClock, Steps
+from mta.testing.clock import FakeClock
 
 DAY = 86_400.0
 
@@ -113,6 +114,22 @@ def test_a_clock_that_is_set_while_the_machine_is_suspended() -> None:
     assert machine.changes == [
         Change(missed=pytest.approx(DAY + 1)), Change(moved=pytest.approx(3600)),
     ]  # fmt: skip
+
+
+def test_ages_are_not_believed_behind_a_jump() -> None:
+    clock = FakeClock()
+    ages = Ages(clock)
+    clock.advance(40 * DAY)
+    assert ages.believed()
+    clock.step(40 * DAY)
+    assert not ages.believed()
+    clock.advance(REST - 1)
+    assert not ages.believed()
+    clock.step(-40 * DAY)
+    clock.advance(1)
+    assert ages.believed()
+    assert not Ages(clock, clock.wall_us() - round(2 * DAY * 1e6)).believed()
+    assert Ages(clock, clock.wall_us() - round(DAY * 1e6 / 2)).believed()
 
 
 def test_the_clocks_of_this_machine() -> None:

@@ -345,3 +345,19 @@ def test_the_end_is_found_without_reading_all(
         segments.last(file)
     assert read == [ends[-2][1], ends[-1][1]]  # the last one, and what may follow
     assert segments.last(io.BytesIO()) == (0, 0)
+
+
+def test_a_clock_that_jumped_ahead_removes_no_segment(tmp_path: Path, clock: FakeClock) -> None:
+    writer = LogWriter(tmp_path, clock=clock, segment_bytes=1, retain_age=30 * 86_400)
+    for number in range(1, 4):
+        writer.append([line(clock, "a")])
+        now = clock.wall_us() / 1e6
+        os.utime(segment(tmp_path, number), (now, now))
+    writer.applied((4, 0))
+    clock.step(365 * 86_400)
+    retire(writer, clock)
+    assert segments.numbers(tmp_path) == [1, 2, 3]
+    clock.advance(5 * 3600)
+    retire(writer, clock)
+    assert segments.numbers(tmp_path) == [3]
+    writer.close()
