@@ -20,7 +20,16 @@ def append(fd: int, offset: int, number: int, records: list[tuple[bytes, bytes]]
     """
 
 def read(fd: int, offset: int, number: int, id: bytes, length: int) -> bytes | None:
-    """A body; None if what is there is another record, torn or damaged."""
+    """A body; None if what is there is another record, torn or damaged.
+
+    OSError if it cannot be read, ENODATA among them: the file ends before it.
+    """
 
 def read_any(fd: int, offset: int, number: int, limit: int) -> tuple[bytes, bytes] | None:
-    """(id, body) of the record at `offset`, at most `limit` octets; None if there is none."""
+    """(id, body) of the record at `offset`, at most `limit` octets; None if there is none.
+
+    OSError as from `read`.
+    """
+
+def header(data: bytes) -> tuple[int, bytes, int] | None:
+    """(segment number, id, length) of the header that `data` begins with; None if it is none."""

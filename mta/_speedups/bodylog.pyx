@@ -6,7 +6,7 @@ are done without the GIL.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EINTR, ENODATA, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
@@ -116,6 +116,17 @@ cpdef Py_ssize_t units(Py_ssize_t length):
     return (sizeof(Header) + length + SIZE_UNIT - 1) // SIZE_UNIT
 
 
+cdef void move_on(iovec** parts, int* count, size_t done) noexcept nogil:
+    # Behind so many octets.
+    while count[0] and done >= parts[0].iov_len:
+        done -= parts[0].iov_len
+        parts[0] += 1
+        count[0] -= 1
+    if count[0]:
+        parts[0].iov_base = <char*> parts[0].iov_base + done
+        parts[0].iov_len -= done
+
+
 cdef int write_all(int fd, iovec* parts, int count, long long offset) noexcept nogil:
     # 0, or the error number.
     cdef ssize_t done
@@ -126,13 +137,23 @@ cdef int write_all(int fd, iovec* parts, int count, long long offset) noexcept n
                 continue
             return errno
         offset += done
-        while count and <size_t> done >= parts.iov_len:
-            done -= parts.iov_len
-            parts += 1
-            count -= 1
-        if count:
-            parts.iov_base = <char*> parts.iov_base + done
-            parts.iov_len -= done
+        move_on(&parts, &count, done)
+    return 0
+
+
+cdef int read_all(int fd, iovec* parts, int count, long long offset) noexcept nogil:
+    # 0, or the error number; ENODATA where the file ends before.
+    cdef ssize_t done
+    while count:
+        done = preadv(fd, parts, count, offset)
+        if done < 0:
+            if errno == EINTR:
+                continue
+            return errno
+        if done == 0:
+            return ENODATA
+        offset += done
+        move_on(&parts, &count, done)
     return 0
 
 
@@ -190,23 +211,31 @@ def append(int fd, long long offset, uint32_t number, list records):
     return offset - began
 
 
+cdef object failed(int error):
+    # The OSError of a read.
+    if error == ENODATA:
+        return OSError(error, "the file is too short")
+    return OSError(error, os.strerror(error))
+
+
 cdef object read_body(int fd, long long offset, const Header* wanted):
     # The body behind a header that begins like `wanted`, None if it is another or damaged.
     cdef Header header
     cdef iovec[2] parts
-    cdef ssize_t got
+    cdef int error
     cdef bint intact = False
     cdef size_t length = wanted.length
     cdef bytes body = PyBytes_FromStringAndSize(NULL, length)
+    cdef char* content = PyBytes_AS_STRING(body)
     parts[0].iov_base, parts[0].iov_len = &header, sizeof(Header)
-    parts[1].iov_base, parts[1].iov_len = PyBytes_AS_STRING(body), length
+    parts[1].iov_base, parts[1].iov_len = content, length
     with nogil:
-        got = preadv(fd, parts, 2, offset)
-        if got == <ssize_t> (sizeof(Header) + length):
+        error = read_all(fd, parts, 2 if length else 1, offset)
+        if not error:
             intact = memcmp(&header, wanted, SEEDED) == 0
-            intact = intact and hash_of(&header, parts[1].iov_base) == header.hash
-    if got < 0:
-        raise OSError(errno, os.strerror(errno))
+            intact = intact and hash_of(&header, content) == header.hash
+    if error:
+        raise failed(error)
     return body if intact else None
 
 
@@ -214,6 +243,8 @@ def read(int fd, long long offset, uint32_t number, bytes id, Py_ssize_t length)
     cdef Header wanted
     if PyBytes_GET_SIZE(id) != 16:
         raise ValueError("an id has 16 octets")
+    if length < 0:
+        raise ValueError("a length is not below 0")
     wanted.magic, wanted.number, wanted.length = MAGIC, number, length
     memcpy(wanted.id, PyBytes_AS_STRING(id), 16)
     return read_body(fd, offset, &wanted)
@@ -222,15 +253,23 @@ def read(int fd, long long offset, uint32_t number, bytes id, Py_ssize_t length)
 def read_any(int fd, long long offset, uint32_t number, Py_ssize_t limit):
     cdef Header header
     cdef iovec part
-    cdef ssize_t got
+    cdef int error
     part.iov_base, part.iov_len = &header, sizeof(Header)
     with nogil:
-        got = preadv(fd, &part, 1, offset)
-    if got < 0:
-        raise OSError(errno, os.strerror(errno))
-    if got != sizeof(Header) or header.magic != MAGIC or header.number != number:
-        return None
-    if header.length > <uint64_t> limit:
+        error = read_all(fd, &part, 1, offset)
+    if error:
+        raise failed(error)
+    if header.magic != MAGIC or header.number != number or header.length > <uint64_t> limit:
         return None
     body = read_body(fd, offset, &header)
     return None if body is None else (PyBytes_FromStringAndSize(<char*> header.id, 16), body)
+
+
+def header(bytes data):
+    cdef Header found
+    if PyBytes_GET_SIZE(data) < <Py_ssize_t> sizeof(Header):
+        return None
+    memcpy(&found, PyBytes_AS_STRING(data), sizeof(Header))
+    if found.magic != MAGIC:
+        return None
+    return found.number, PyBytes_FromStringAndSize(<char*> found.id, 16), found.length

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
+import sys
 
 M = (1 << 64) - 1
 P1, P2, P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
@@ -53,3 +56,35 @@ def records(number: int, bodies: list[tuple[bytes, bytes]]) -> bytes:
         data += header + struct.pack("=Q", checksum(body, checksum(header))) + body
         data += bytes(-len(data) % 512)
     return data
+
+
+def whole(fd: int, size: int, at: int) -> bytes:
+    """So many octets of a file; OSError where it ends before."""
+    data = os.pread(fd, size, at)
+    if len(data) < size:
+        raise OSError(errno.ENODATA, "the file is too short")
+    return data
+
+
+def header(data: bytes) -> tuple[int, bytes, int] | None:
+    """Number, id and length of a header."""
+    if len(data) < 40:
+        return None
+    magic, number, id, length = struct.unpack_from("=II16sQ", data)
+    return (number, id, length) if magic == 0x42644C31 else None
+
+
+def read(fd: int, offset: int, number: int, id: bytes, length: int) -> bytes | None:
+    """A body, or None."""
+    data = whole(fd, 40 + length, offset)
+    intact = checksum(data[40:], checksum(data[:32])).to_bytes(8, sys.byteorder) == data[32:40]
+    return data[40:] if intact and header(data) == (number, id, length) else None
+
+
+def read_any(fd: int, offset: int, number: int, limit: int) -> tuple[bytes, bytes] | None:
+    """(id, body), or None."""
+    found = header(whole(fd, 40, offset))
+    if found is None or found[0] != number or found[2] > limit:
+        return None
+    body = read(fd, offset, *found)
+    return None if body is None else (found[1], body)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from mta._speedups import bodylog
 from tests.reference import bodylog as plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 IDS = st.binary(min_size=16, max_size=16)
@@ -71,13 +72,53 @@ def test_another_record_or_a_damaged_one_is_none(file: int) -> None:
     assert bodylog.read(file, 0, 4, id, 1000) is None
     assert bodylog.read(file, 0, 3, bytes(16), 1000) is None
     assert bodylog.read(file, 0, 3, id, 999) is None
-    assert bodylog.read(file, 512, 3, id, 1000) is None
+    with pytest.raises(OSError, match="too short"):
+        bodylog.read(file, 512, 3, id, 1000)
     assert bodylog.read_any(file, 0, 3, 999) is None
     os.pwrite(file, b"y", bodylog.HEADER + 999)
     assert bodylog.read(file, 0, 3, id, 1000) is None
     assert bodylog.read_any(file, 0, 3, 1000) is None
-    os.ftruncate(file, 100)
-    assert bodylog.read(file, 0, 3, id, 1000) is None
+
+
+def test_a_file_that_ends_too_early_is_an_error_and_no_other_record(file: int) -> None:
+    bodylog.append(file, 0, 3, [(bytes(16), b"x" * 1000)])
+    for size in (bodylog.HEADER + 999, bodylog.HEADER, 10, 0):
+        os.ftruncate(file, size)
+        for read in (
+            lambda: bodylog.read(file, 0, 3, bytes(16), 1000),
+            lambda: bodylog.read_any(file, 0, 3, 1000),
+        ):
+            with pytest.raises(OSError, match="too short") as caught:
+                read()
+            assert caught.value.errno == errno.ENODATA
+
+
+@given(BODIES, st.integers(0, 6), st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=9))))
+def test_what_is_read_is_what_the_twin_reads(
+    bodies: list[tuple[bytes, bytes]], units: int, damage: list[tuple[int, bytes]]
+) -> None:
+    """Of records that were damaged, moved or cut."""
+    file = os.memfd_create("segment")
+    try:
+        bodylog.append(file, 0, 7, bodies)
+        for at, octets in damage:
+            os.pwrite(file, octets, at)
+        at = units * bodylog.UNIT
+        assert bodylog.header(os.pread(file, 50, at)) == plain.header(os.pread(file, 50, at))
+        for id, body in [*bodies, (bytes(16), b"")]:
+            wanted = _outcome(plain.read, file, at, 7, id, len(body))
+            assert _outcome(bodylog.read, file, at, 7, id, len(body)) == wanted
+            wanted = _outcome(plain.read_any, file, at, 7, 1000)
+            assert _outcome(bodylog.read_any, file, at, 7, 1000) == wanted
+    finally:
+        os.close(file)
+
+
+def _outcome(read: Callable[..., object], *arguments: object) -> object:
+    try:
+        return read(*arguments)
+    except OSError as error:
+        return error.errno
 
 
 def test_errors_of_the_disk_are_raised(file: int) -> None:
@@ -91,3 +132,5 @@ def test_errors_of_the_disk_are_raised(file: int) -> None:
         os.close(other)
     with pytest.raises(ValueError, match="16 octets"):
         bodylog.append(file, 0, 1, [(b"short", b"x")])
+    with pytest.raises(ValueError, match="not below 0"):
+        bodylog.read(file, 0, 1, bytes(16), -1)
