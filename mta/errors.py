@@ -45,6 +45,10 @@ class SpoolDamagedError(SpoolError):
         super().__init__(text)
 
 
+class ContentsMissingError(SpoolError):
+    """A shard without files that its mail needs: refused until they are back."""
+
+
 class SpoolBusyError(SpoolError):
     """RocksDB stalls writes, or the disk is full: answer 452 and try again."""
 

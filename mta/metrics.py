@@ -105,6 +105,7 @@ METRICS: tuple[Metric, ...] = (
     _gauge("commit_pending", "pending", "messages and records that wait for a commit"),
     _counter("commit_failures", "failures", "commits that failed and were tried again"),
     _counter("corrupt_records", "corrupt", "records of the spool that were set aside"),
+    _counter("content_read_failures", "read_failures", "readings of contents that gave none"),
     _counter("log_frames", "frames", "frames written to the log"),
     _counter("log_records", "records", "records written to the log"),
     _labelled("log_segment", "shard", {"": "log_segment"}, "the log's end: number of the segment"),

@@ -256,7 +256,7 @@ def _recipient_fields(
         kind = "x-mailrace" if _TRANSPORT.fullmatch(peer.name) else "dns"
         lines += _field("Remote-MTA", f"{kind}; {peer.name}")
     lines += _diagnostic(recipient, outcome, peer)
-    if outcome.command not in ("expire", "admin"):
+    if outcome.command not in ("expire", "admin", "content"):
         lines.append(f"Last-Attempt-Date: {_date(now_us)}")
     if action == "delayed":
         lines.append(f"Will-Retry-Until: {_date(recipient.expires_us)}")  # RFC 3464 2.3.9

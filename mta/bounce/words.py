@@ -114,6 +114,12 @@ def account(
     if outcome.command == "admin":
         lines += wrap("The operator of this mail server has ended the delivery.", "  ")
         return lines + _led("The reason given:", _quote(0, "", outcome.text))
+    if outcome.command == "content":
+        lines += wrap(
+            "This mail server has stored the message, and cannot read it any more: its disk has"
+            " damaged it. Please send it again.", "  ",
+        )  # fmt: skip
+        return lines + _led("Details:", _quote(0, outcome.enhanced, outcome.text))
     lines += wrap(reason(status), "  ")
     lead = f"{_server(peer)} said" if peer and outcome.code else "Details"
     if lead != "Details" and outcome.command in STEPS:

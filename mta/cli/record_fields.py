@@ -6,7 +6,7 @@ TYPES = {
     "Reception": "a message was stored; it names its recipients",
     "Delivery": "a remote server took the message for a recipient",
     "TransientFailure": "an attempt failed for now",
-    "Bounce": "a recipient was refused for good",
+    "Bounce": "a recipient was refused for good, or the stored content is damaged",
     "Expiration": "a recipient grew older than `retry.max_age`",
     "AdminBounce": "an operator bounced a recipient",
     "Removed": "an operator removed a recipient, or its record could not be read",
@@ -37,7 +37,8 @@ FIELDS = {
     "code": "reply code; none if no reply was read",
     "enhanced": "enhanced status code (RFC 3463)",
     "text": "reply text, lines joined by a blank, or why there was no reply",
-    "command": "what the reply answered: connect, EHLO, MAIL, RCPT, DATA, hook or . (final dot)",
+    "command": "what the reply answered: connect, EHLO, MAIL, RCPT, DATA, hook or . (final dot);"
+    " content: the stored content is damaged, what is left of it lies under corrupt/",
     "attempts": "attempts so far, with this one",
     "size": "octets of the message",
     "tls": "TLS version and cipher; none for plain text",

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from mta.queues.manager import QueueManager
     from mta.routing.hosts import HostBook, Target, Targets
     from mta.shaping.gate import Gate
+    from mta.spool import Gone, Unreadable
 
     Finish = Callable[[Parcel, list[Outcome], Peer, Stages], None]
+    Missed = dict[bytes, Unreadable | Gone]  # by message id: contents that were not read
 
 _UNATTEMPTED = Kind.UNATTEMPTED
 REST = 1.0  # seconds between dials of a site whose names lead nowhere
@@ -48,7 +50,7 @@ class Dispatcher(Feeder):
         *,
         targets: Callable[[ReadyQueue], Awaitable[Targets]],
         connection: Callable[[ReadyQueue, Target], Connection],
-        read_bodies: Callable[[list[Message], Callable[[bool], None]], None],
+        read_bodies: Callable[[list[Message], Callable[[Missed], None]], None],
         no_overlap: Callable[[Target], None],
         hand: Hand | None = None,
     ) -> None:

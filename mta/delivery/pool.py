@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from mta.delivery.growth import STUCK, Growth
 from mta.model import Kind, Outcome, Peer, Stages
+from mta.queues.unread import settle
 
 if TYPE_CHECKING:
     import asyncio
 
-    from mta.delivery.dispatcher import Dispatcher
+    from mta.delivery.dispatcher import Dispatcher, Missed
     from mta.delivery.feeder import Connection
     from mta.queues.lanes import Parcel, ReadyQueue
     from mta.routing.hosts import Target, Targets
@@ -140,28 +141,20 @@ class Pool:
             manager.ports.count_memory(octets)
         self.reading += 1
 
-        def arrived(complete: bool) -> None:
+        def arrived(unread: Missed) -> None:
             self.reading -= 1
             manager.ports.count_memory(-octets)  # those that have come are counted one by one
             if self.dispatcher.draining:
                 return
             for parcel in reversed(cold):
-                if parcel.message.body is None and complete:
-                    self._without_content(parcel)
+                message = parcel.message
+                if message.body is None and message.id in unread:
+                    settle(manager, parcel, unread[message.id])
                 else:
                     manager.give_back(parcel)
-            if complete:
-                self.dispatcher.wake(self.ready)
-            else:  # the spool could not be read: that says nothing of the contents
-                self.dispatcher.look_again(self, STUCK)
+            self.dispatcher.wake(self.ready)
 
         self.dispatcher.read_bodies([parcel.message for parcel in cold], arrived)
-
-    def _without_content(self, parcel: Parcel) -> None:
-        manager = self.dispatcher.manager
-        if manager.still_open(parcel):
-            for recipient in parcel.recipients:
-                manager.remove(recipient, "the stored content cannot be read")
 
     def share(self, connection: Connection) -> None:
         """Have a connection that is ready keep what others to the same host have already."""

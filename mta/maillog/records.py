@@ -217,7 +217,7 @@ class RecordWriter:
         recipient: Recipient,
         outcome: Outcome,
         peer: Peer | None,
-        stages: Stages,
+        stages: Stages = NO_STAGES,
         *,
         queue: str = "",
         site: str = "",

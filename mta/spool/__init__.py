@@ -11,6 +11,7 @@ from __future__ import annotations
 from mta.spool.bodies import BodyReader, BodyStore
 from mta.spool.committer import FrameLog
 from mta.spool.cycle import ShardStats
+from mta.spool.doubts import Gone, Unreadable
 from mta.spool.keys import Lane
 from mta.spool.options import ShardOptions
 from mta.spool.recovery import Recovered, RecoveredRecord, recover
@@ -20,11 +21,13 @@ __all__ = [
     "BodyReader",
     "BodyStore",
     "FrameLog",
+    "Gone",
     "Lane",
     "Recovered",
     "RecoveredRecord",
     "Shard",
     "ShardOptions",
     "ShardStats",
+    "Unreadable",
     "recover",
 ]

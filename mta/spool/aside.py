@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -33,4 +34,12 @@ class Aside:
 
     def _run(self) -> None:
         while (job := self._work.get()) is not None:
-            self._wake(job())
+            try:
+                done = job()
+            except Exception as error:  # noqa: BLE001 - nothing more is done by a thread that died
+                done = partial(_raise, error)
+            self._wake(done)
+
+
+def _raise(error: Exception) -> None:
+    raise error

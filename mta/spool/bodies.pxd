@@ -12,6 +12,9 @@ cdef class BodyStore:
     cdef Py_ssize_t _smallest, _largest
     cdef public Segments segments
     cdef public object on_low
+    cdef public object doubts
+    cdef object _lost
+    cdef dict _doubted
     cdef list _runs, _writing
     cdef Run _run
 

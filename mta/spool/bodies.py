@@ -2,31 +2,35 @@
 
 RocksDB has those that are small or larger than half a segment, those that came while no segment
 was ready, and those that were left in a segment when it was emptied (`reclaim`). So a body whose
-segment is gone is looked for there.
+segment is gone is looked for there. A reading gives what `mta.spool.doubts` tells of.
 """
 
 from __future__ import annotations
 
+import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mta._speedups import bodylog
-from mta.errors import SpoolDamagedError, SpoolError
-from mta.spool import segments
+from mta.errors import SpoolBusyError, SpoolError
+from mta.spool import segments, stock
 from mta.spool.aside import Aside
-from mta.spool.segments import Run, Segments
+from mta.spool.doubts import FIRST, Doubts, Gone, Unreadable
+from mta.spool.segments import Run, Segment, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rocksdict import WriteBatch
 
+    from mta.clock import Clock
     from mta.model import Message
+    from mta.spool.doubts import Found
     from mta.spool.options import ShardOptions
     from mta.spool.store import Store
 
-    Bodies = dict[bytes, bytes]
-    ReadDone = Callable[[Bodies, BaseException | None], None]
+    ReadDone = Callable[[dict[bytes, Found]], None]
+    Keep = Callable[[Message, Gone], Gone | Unreadable]
 
 FOLDER = "bodies"
 
@@ -34,10 +38,15 @@ FOLDER = "bodies"
 class BodyStore:
     """The bodies of a shard; what is durable follows the batch of the spool's other rows."""
 
-    def __init__(self, store: Store, options: ShardOptions) -> None:
+    def __init__(self, store: Store, options: ShardOptions, clock: Clock) -> None:
+        """ContentsMissingError where files are missing that mail needs."""
         self._store = store
         self._smallest = options.segment_from
-        self.segments = Segments(store.folder / FOLDER, options.segment_bytes)
+        folder = store.folder / FOLDER
+        newest, self._lost = stock.take(store, folder)
+        self.segments = Segments(folder, options.segment_bytes, newest)
+        self.doubts = Doubts(store.number, clock)
+        self._doubted = self.doubts.known
         self._largest = options.segment_bytes // 2
         self.on_low: Callable[[], None] | None = None  # a segment is wanted
         self._runs: list[Run] = []  # placed, to be written with the next job
@@ -67,6 +76,8 @@ class BodyStore:
 
     def delete(self, batch: WriteBatch, id: bytes, place: int) -> None:
         """Forget a body with the batch; `release` follows when that is durable."""
+        if self._doubted:
+            self.doubts.over(id)
         if place:
             segment = self.segments.of(place)
             if segment is not None and not segment.moving:
@@ -96,39 +107,83 @@ class BodyStore:
 
     # -- in any thread
 
-    def get(self, id: bytes, place: int, size: int) -> bytes | None:
-        """A body, or None: gone or damaged."""
-        return self.get_many([(id, place, size)])[0]
+    def get_many(self, messages: list[Message]) -> list[Found]:
+        """Bodies in the order of their messages, or what stands in their way."""
+        small = self._small([one.id for one in messages if not one.place])
+        return [small.get(one.id) or self._judged(one) for one in messages]
 
-    def get_many(self, wanted: list[tuple[bytes, int, int]]) -> list[bytes | None]:
-        """Bodies for (id, place, size), in their order; a damaged one counts as gone."""
-        found = [self._in_segment(*one) if one[1] else None for one in wanted]
-        missing = [at for at, body in enumerate(found) if body is None]
-        if missing:
-            rest = self._in_rocksdb([wanted[at][0] for at in missing])
-            for at, body in zip(missing, rest, strict=True):
-                found[at] = body
+    def _small(self, ids: list[bytes]) -> dict[bytes, bytes]:
+        """Those of RocksDB, as far as they can be read at once and nobody doubts them."""
+        if not ids or self._doubted:
+            return {}
+        try:
+            found = zip(ids, self._store.get_many(self._store.bodies, ids), strict=True)
+        except SpoolError:  # one of them: each is read alone
+            return {}
+        return {id: body for id, body in found if body is not None}
+
+    def _judged(self, message: Message) -> Found:
+        id = message.id
+        anew = bool(self._doubted) and self.doubts.second(id)
+        found = self.look(id, message.place, message.size, anew)
+        if not isinstance(found, bytes):
+            if message.open <= 0:  # it has ended, and may be forgotten already
+                return Unreadable("its message has ended", FIRST)
+            return self.doubts.judge(id, found, anew=anew)
+        if self._doubted:
+            self.doubts.over(id)
         return found
 
-    def salvage(self, id: bytes, place: int) -> bytes | None:
-        """The body at a place that may be wrong, of a size that nobody knows."""
-        segment = self.segments.of(place)
+    def look(self, id: bytes, place: int, size: int, anew: bool = False) -> Found:
+        """One reading of a body; `anew`: from the disk, whatever memory has."""
+        found: Found | None = None
+        segment = self.segments.of(place) if place else None
         if segment is not None:
-            found = segments.read_any(segment, place)
-            if found is not None and found[0] == id:
-                return found[1]
-        return self._in_rocksdb([id])[0]
+            found = self._in_segment(segment, place, id, size, anew)
+            if isinstance(found, bytes) or isinstance(found, Unreadable) and not segment.moving:
+                return found
+        elsewhere = self._in_rocksdb(id)
+        if elsewhere is not None:
+            return elsewhere
+        if found is not None:
+            return found
+        if place and place >> 32 not in self._lost:
+            return Unreadable(f"the file of segment {place >> 32} is missing", 0.0, place >> 32)
+        return Gone("the spool has no content of it")
 
-    def _in_segment(self, id: bytes, place: int, size: int) -> bytes | None:
-        segment = self.segments.of(place)
-        if segment is None:
-            return None
+    def salvage(self, id: bytes, place: int, size: int) -> bytes | Unreadable | None:
+        """A body, or what is left of it, of a size that may be wrong; None: there is nothing."""
+        segment = self.segments.of(place) if place else None
+        left = b""
+        if segment is not None:
+            try:
+                found = segments.read_any(segment, place)
+                if found is not None and found[0] == id:
+                    return found[1]
+                left = segments.instead(segment, place, id, size)[2]
+            except OSError as error:
+                return _unreadable(segment, error)
+        return self._in_rocksdb(id) or left or None
+
+    def _in_segment(self, segment: Segment, place: int, id: bytes, size: int, anew: bool) -> Found:
         if segment.pins and (body := self._waiting(id)) is not None:
             return body
+        if not 0 <= size <= max(segment.room * bodylog.UNIT, 2 * self._largest):
+            return Gone(f"its envelope says that it has {size} octets")
         try:
-            return segments.read(segment, place, id, size)
-        except OSError:
-            return None
+            if anew:
+                segments.pass_cache(segment, place, size)
+            found = segments.read(segment, place, id, size)
+            if found is not None:
+                return found
+            number, why, _ = segments.instead(segment, place, id, size)
+        except OSError as error:
+            if error.errno == errno.ENODATA and segment.number in self._lost:
+                return Gone("its file was cut short")
+            return _unreadable(segment, error)
+        if number in self.segments.table:
+            return Unreadable(f"{segment.path.name} has records of segment {number}: exchanged?")
+        return Gone(why)
 
     def _waiting(self, id: bytes) -> bytes | None:
         for run in [*self._runs, *self._writing]:
@@ -137,21 +192,21 @@ class BodyStore:
                     return body
         return None
 
-    def _in_rocksdb(self, ids: list[bytes]) -> list[bytes | None]:
-        try:
-            return self._store.get_many(self._store.bodies, ids)
-        except SpoolDamagedError:
-            return [self._readable(id) for id in ids]
-
-    def _readable(self, id: bytes) -> bytes | None:
+    def _in_rocksdb(self, id: bytes) -> bytes | Unreadable | None:
         try:
             return self._store.get(self._store.bodies, id)
-        except SpoolDamagedError:
-            return None
+        except SpoolBusyError as error:
+            return Unreadable(str(error), FIRST)
+        except SpoolError as error:
+            return Unreadable(str(error))
 
     def close(self) -> None:
         """Close the files."""
         self.segments.close()
+
+
+def _unreadable(segment: Segment, error: OSError) -> Unreadable:
+    return Unreadable(f"{segment.path.name}: {error.strerror}")
 
 
 class BodyReader(Aside):
@@ -165,21 +220,29 @@ class BodyReader(Aside):
     def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
         super().__init__("mta-bodies", wake)
 
-    def read(self, store: BodyStore, messages: list[Message], done: ReadDone) -> None:
-        """Read bodies; `done(bodies by id, error)` runs on the loop; what is gone is left out."""
-        wanted = [(message.id, message.place, message.size) for message in messages]
-        self.work(partial(self._read, store, wanted, done))
+    def read(self, store: BodyStore, messages: list[Message], keep: Keep, done: ReadDone) -> None:
+        """Read bodies; `done(what was found, by id)` runs on the loop.
+
+        `keep` copies here what is left of a message whose content is gone; it is Gone after that.
+        """
+        self.work(partial(self._read, store, messages, keep, done))
 
     def _read(
-        self, store: BodyStore, wanted: list[tuple[bytes, int, int]], done: ReadDone
+        self, store: BodyStore, messages: list[Message], keep: Keep, done: ReadDone
     ) -> Callable[[], None]:
-        bodies: Bodies = {}
-        error = None
+        found: dict[bytes, Found] = {}
         try:
-            for at in range(0, len(wanted), self.SLICE):
-                part = wanted[at : at + self.SLICE]
-                found = zip(part, store.get_many(part), strict=True)
-                bodies.update((one[0], body) for one, body in found if body is not None)
-        except SpoolError as problem:
-            error = problem
-        return partial(done, bodies, error)
+            for at in range(0, len(messages), self.SLICE):
+                part = messages[at : at + self.SLICE]
+                for message, body in zip(part, store.get_many(part), strict=True):
+                    found[message.id] = keep(message, body) if isinstance(body, Gone) else body
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
+            why = Unreadable(f"{type(error).__name__}: {error}", FIRST)
+            found = {one.id: why for one in messages} | found
+            return partial(_answer_and_raise, partial(done, found), error)
+        return partial(done, found)
+
+
+def _answer_and_raise(answer: Callable[[], None], error: Exception) -> None:
+    answer()
+    raise error

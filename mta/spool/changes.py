@@ -79,7 +79,7 @@ class Changes:
         self.after: list[Callable[[], None]] = []  # called when all this is durable
 
     def __bool__(self) -> bool:
-        return bool(self.ops or self.accepted or self.ended)
+        return bool(self.ops or self.accepted or self.ended or self.after)
 
     def remove(self, key: bytes, *rows: bytes) -> None:
         """Delete a recipient and its index rows."""

@@ -80,6 +80,7 @@ class ShardStats(msgspec.Struct):
     failures: int = 0  # cycles that failed
     refused: int = 0  # messages refused
     corrupt: int = 0  # records set aside
+    read_failures: int = 0  # readings of contents that gave none
     pending: int = 0  # messages and records that wait for a commit
 
 

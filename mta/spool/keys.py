@@ -19,6 +19,9 @@ COVERED = b"covered"  # + u64: the newest message that an act covers
 LISTED = b"listed"  # recipients below it that are FRESH have their index rows
 MOVING = b"moving"  # + u32: a segment that is being emptied
 BATCH = b"batch"  # in every batch: whose it is, its number, the last one that was synced
+SEGMENT = b"segment"  # + u32: a segment whose file must be there; its units
+NEWEST = b"newest"  # the number of the segment that was made last
+LOST = b"lost"  # + u32: a segment whose file is missing, and an operator has given it up
 
 ID_SIZE = 16
 KEY_SIZE = 20  # id + rno
@@ -108,6 +111,16 @@ def covered(sequence: int) -> bytes:
 def moving(number: int) -> bytes:
     """The row of a segment that is being emptied."""
     return MOVING + _U32.pack(number)
+
+
+def segment(number: int) -> bytes:
+    """The row of a segment whose file must be there."""
+    return SEGMENT + _U32.pack(number)
+
+
+def lost(number: int) -> bytes:
+    """The row of a segment that an operator has given up."""
+    return LOST + _U32.pack(number)
 
 
 def recipient(id: bytes, number: int) -> bytes:

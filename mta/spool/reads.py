@@ -104,14 +104,6 @@ class Reads(Writes):
         rows = self._store.records(id + b"\0", id + keys.END, 1 << 31)
         return self._from_records([row for row in rows if row[0][:16] == id])
 
-    def body(self, message: Message) -> bytes:
-        """The content of a message; KeyError if it is gone."""
-        self._readable()
-        body = self._bodies.get(message.id, message.place, message.size)
-        if body is None:
-            raise KeyError(message.id.hex())
-        return body
-
     # -- slices
 
     def fresh(self, after: bytes, before: bytes, limit: int) -> list[Recipient]:

@@ -8,6 +8,7 @@ are made and removed in a thread of their own, so that no read waits for that.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from functools import partial
@@ -17,6 +18,7 @@ from mta._speedups import bodylog
 from mta.errors import SpoolBusyError, SpoolError
 from mta.spool import keys, record, segments
 from mta.spool.changes import BODIES
+from mta.spool.doubts import Unreadable
 from mta.spool.segments import KEPT_FREE
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 COUNTED = 250  # rows between two turns of the loop
 PAUSE = 0.001  # s between slices
 AGAIN = 1.0  # s until what failed is tried again
+LATER = 60.0  # s until a segment is emptied again of which bodies could not be read
 STEP = 32  # bodies read and moved at a time
 SPARSE = 4  # a segment is emptied when less than 1/4 of it is live
 ALLOWED = 4  # segments of waste that are left alone
@@ -64,8 +67,10 @@ class Reclaim:
         self._ended = threading.Event()  # as `_stopped`, for the thread
         self._moving: Segment | None = None
         self._left: set[int] = set()  # segments with bodies that could not be read
+        self._unsure: dict[int, tuple[bytes, int]] = {}  # a row and its place, by segment
         bodies.on_low = self._prepare
         self._segments.on_free = self.trim
+        self._segments.on_empty = self._drop_row
         for key, _ in store.settings(keys.MOVING, keys.above(keys.MOVING)):
             segment = self._segments.table.get(keys.parse_u32(key[-4:]))
             if segment is not None:
@@ -126,6 +131,9 @@ class Reclaim:
         if self._stopped:
             os.close(segment.file)
             return
+        moves = self._cycle.moves  # written before anything that names the segment
+        moves.set(keys.segment(segment.number), keys.u32(segment.room))
+        moves.set(keys.NEWEST, keys.u32(segment.number))
         self._segments.spare = segment
         self.look()
 
@@ -158,6 +166,13 @@ class Reclaim:
         else:
             self._segments.free.append(segment)
 
+    def _drop_row(self, segment: Segment) -> None:
+        """A file is empty: it is free when nothing says any more that it must be there."""
+        moves = self._cycle.moves
+        moves.set(keys.segment(segment.number), None)
+        moves.after.append(partial(self._segments.let_go, segment))
+        self._cycle.kick()
+
     # -- what a restart has to find out
 
     def _count(self, after: bytes) -> None:
@@ -170,18 +185,38 @@ class Reclaim:
             self._call_later(AGAIN, partial(self._count, after))
             return
         except SpoolError:  # what cannot be counted is kept
+            self._call_later(LATER, partial(self._count, after))
             return
         for key, value in rows:
-            if len(value) > record.PLACED and (len(key) == keys.ID_SIZE or record.is_alone(value)):
-                place, units = record.place(value)
-                segment = self._segments.of(place)
-                if segment is not None:
-                    segment.mark(place & 0xFFFFFFFF, units)
+            if record.has_envelope(key, value):
+                self._mark(key, *record.place(value))
         if len(rows) == COUNTED:
             self._call_later(PAUSE, partial(self._count, rows[-1][0]))
         else:
             self._segments.all_counted()
+            self._reader().work(self._look_up)
             self.look()
+
+    def _mark(self, key: bytes, place: int, units: int) -> None:
+        segment = self._segments.of(place)
+        if segment is not None:
+            segment.mark(place & 0xFFFFFFFF, units)
+        elif place:
+            self._unsure.setdefault(place >> 32, (key, place))
+
+    def _look_up(self) -> Callable[[], None]:
+        """In the reader's thread: where the file of a segment is not there, has it been emptied?
+
+        One message of each is looked for; without a file, what is not in RocksDB is missing.
+        """
+        unsure, self._unsure = self._unsure, {}
+        for number, (key, place) in unsure.items():
+            with contextlib.suppress(SpoolError):
+                found = self._bodies.look(key[: keys.ID_SIZE], place, 0)
+                ended = self._store.get(self._store.messages, key) is None
+                if isinstance(found, Unreadable) and found.missing and not ended:
+                    self._bodies.doubts.missing.add(number)
+        return _nothing
 
     # -- emptying
 
@@ -226,8 +261,12 @@ class Reclaim:
 
     def _read(self, segment: Segment, now: list[int], later: list[int]) -> Callable[[], None]:
         """In the reader's thread."""
-        read = [(place, segments.read_any(segment, place)) for place in now]
-        found = [(place, *one) for place, one in read if one is not None]
+        found = []
+        for place in now:
+            with contextlib.suppress(OSError):  # it stays where it is
+                one = segments.read_any(segment, place)
+                if one is not None:
+                    found.append((place, *one))
         return partial(self._move, segment, found, later)
 
     def _move(
@@ -263,14 +302,19 @@ class Reclaim:
         self._step(segment, later)
 
     def _emptied(self, segment: Segment) -> None:
-        """What could not be read stays, until its messages end."""
+        """What could not be read stays, until it can be or its messages end."""
         self._moving = None
         if segment.live:
             self._left.add(segment.number)
+            self._call_later(LATER, partial(self._try_again, segment.number))
         else:
             self._cycle.moves.set(keys.moving(segment.number), None)
             self._cycle.kick()
         self._segments.unpin(segment)
+        self.look()
+
+    def _try_again(self, number: int) -> None:
+        self._left.discard(number)
         self.look()
 
 

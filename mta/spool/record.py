@@ -161,6 +161,11 @@ def is_alone(value: bytes) -> bool:
     return value[:1] == _ALONE_MARK
 
 
+def has_envelope(key: bytes, value: bytes) -> bool:
+    """Whether a row of `messages` carries an envelope, and so the place of a body."""
+    return len(value) > PLACED and (len(key) == 16 or is_alone(value))
+
+
 def where(value: bytes) -> tuple[int, int]:
     """`where` and `expires_us` of a recipient's record; RecordError if it cannot be read."""
     recipient = decode_recipient(_NOBODY, 0, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ import msgspec
 from mta.model import Message, Recipient, Where
 from mta.spool import keys
 from mta.spool.changes import Frame
+from mta.spool.doubts import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 BATCH = 4000  # puts and deletes between two writes
 SLICE = 1000  # rows read at a time
 MISSED = 100_000  # messages that are missing: more are not counted
+SECOND = 0.2  # s until contents that look torn are read once more
 
 
 class RecoveredRecord(msgspec.Struct, gc=False):
@@ -58,6 +61,7 @@ def recover(
     entries: Iterable[RecoveredRecord],
     dsn: Dsn | None = None,
     lost: Lost | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Recovered:
     """Apply the records behind `shard.position`, up to the log's end; may be done again.
 
@@ -66,12 +70,14 @@ def recover(
     before the shard's position moves, where `missing` recipients are. Neither may wait: this is a
     start, nothing else runs on the shard yet.
     """
-    return _Recovery(shard, dsn, lost).run(entries)
+    return _Recovery(shard, dsn, lost, pause).run(entries)
 
 
 class _Recovery:
-    def __init__(self, shard: Shard, dsn: Dsn | None, lost: Lost | None) -> None:
-        self._shard, self._dsn, self._lost = shard, dsn, lost
+    def __init__(
+        self, shard: Shard, dsn: Dsn | None, lost: Lost | None, pause: Callable[[float], None]
+    ) -> None:
+        self._shard, self._dsn, self._lost, self._pause = shard, dsn, lost, pause
         self._frame = Frame()
         self._seen: set[bytes] = set()
         self._missed: dict[bytes, int] = {}  # messages that are not there: recipients without end
@@ -173,14 +179,21 @@ class _Recovery:
         """Find the messages that were stored and whose Reception record was not logged."""
         self._write()
         newest, unlogged = self._shard.logged()
+        found = []
         for id in [*unlogged, *self._ids_after(newest)]:
             message = None if id in self._seen else self._shard.message(id)
-            if message is None:
-                continue
-            if self._shard.has_body(message):
-                self.result.unlogged.append(message)
-            else:
-                self.result.torn.append(message)
+            if message is not None:
+                found.append(message)
+        torn = self._torn(found)
+        self.result.torn = [message for message in found if message.id in torn]
+        self.result.unlogged = [message for message in found if message.id not in torn]
+
+    def _torn(self, messages: list[Message]) -> set[bytes]:
+        """The ids of those whose content is proven not to be there; an error proves nothing."""
+        doubted = [one for one in messages if isinstance(self._shard.body(one), Gone)]
+        if doubted:
+            self._pause(SECOND)
+        return {one.id for one in doubted if isinstance(self._shard.body(one, anew=True), Gone)}
 
     def _ids_after(self, newest: bytes) -> Iterable[bytes]:
         after = newest + b"\xff" * 4 if newest else b""

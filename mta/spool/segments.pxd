@@ -27,7 +27,8 @@ cdef class Segments:
     cdef public object folder
     cdef public long long room
     cdef public dict table
-    cdef public list free
+    cdef public list free, leaving
+    cdef public object on_empty
     cdef public Segment active, spare
     cdef public bint counted, allocated
     cdef public object on_free

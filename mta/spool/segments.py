@@ -3,6 +3,7 @@
 A place is the segment's number (u32) and the body's first unit in it (u32), never 0. A number is
 used once: a file gets a new one with each use, so a place that is known nowhere else leads to
 nothing. Which records are live is a bit for each unit; setting or clearing one twice is harmless.
+A file that is empty is free once its row is gone (`mta.spool.stock`).
 
 All methods are called on the loop, but `prepare`, `due`, `write`, `read` and `remove`.
 """
@@ -14,7 +15,9 @@ import os
 from typing import TYPE_CHECKING
 
 from mta._speedups import bodylog
+from mta.errors import SpoolError
 from mta.spool import zeros
+from mta.spool.stock import SUFFIX, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
 
     Rest = Callable[[float, float], None]  # see `zeros.make`
 
-SUFFIX = ".bodies"
 KEPT_FREE = 2  # empty files kept for use while there is room; others are removed
+PAGE = 4096
 
 
 class Segment:
@@ -83,28 +86,32 @@ class Run:
 class Segments:
     """The segment files of a shard."""
 
-    def __init__(self, folder: Path, octets: int) -> None:
+    def __init__(self, folder: Path, octets: int, newest: int = 0) -> None:
+        """`newest` is the largest number that was ever given."""
         folder.mkdir(exist_ok=True, mode=0o700)
         self.folder = folder
         self.room = octets // bodylog.UNIT
         self.table: dict[int, Segment] = {}  # by number; not the free ones
         self.free: list[Segment] = []
+        self.leaving: list[Segment] = []  # empty, until `let_go`
+        self.on_empty: Callable[[Segment], None] = self.let_go
         self.active: Segment | None = None
         self.spare: Segment | None = None
         self.counted = True  # whether the bits of old segments are complete
         self.on_free: Callable[[], None] | None = None  # a file has become free
         self.allocated = False  # the file that is being prepared has its blocks
-        self._last = 0
+        self._last = newest
         try:
-            for path in sorted(folder.glob(f"*{SUFFIX}")):
-                self._take_up(path)
-        except BaseException:
+            for path in sorted(folder.iterdir()):
+                if number := number_of(path.name):
+                    self._take_up(path, number)
+        except OSError as error:
             self.close()
-            raise
+            raise SpoolError(f"{error.filename} cannot be opened: {error.strerror}") from error
 
-    def _take_up(self, path: Path) -> None:
+    def _take_up(self, path: Path, number: int) -> None:
         """A file of an earlier run: full, until it is found to be empty."""
-        number, file = int(path.stem), os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         room = os.fstat(file).st_size // bodylog.UNIT
         segment = Segment(path, number, file, room)
         segment.end, self.counted = room, False
@@ -169,9 +176,15 @@ class Segments:
         if segment.live or segment.pins or not self.counted:
             return
         if segment is not self.active and self.table.pop(segment.number, None) is not None:
-            self.free.append(segment)
-            if self.on_free is not None:
-                self.on_free()
+            self.leaving.append(segment)
+            self.on_empty(segment)
+
+    def let_go(self, segment: Segment) -> None:
+        """An empty file may be used again, or removed: it has no row any more."""
+        self.leaving.remove(segment)
+        self.free.append(segment)
+        if self.on_free is not None:
+            self.on_free()
 
     def all_counted(self) -> None:
         """Every live record has its bit: what has none may go."""
@@ -218,10 +231,10 @@ class Segments:
     def close(self) -> None:
         """Close every file."""
         spare = [self.spare] if self.spare is not None else []
-        for segment in [*self.table.values(), *self.free, *spare]:
+        for segment in [*self.table.values(), *self.leaving, *self.free, *spare]:
             os.close(segment.file)
         self.table.clear()
-        self.free, self.active, self.spare = [], None, None
+        self.leaving, self.free, self.active, self.spare = [], [], None, None
 
 
 def write(runs: list[Run]) -> None:
@@ -238,12 +251,37 @@ def read(segment: Segment, place: int, id: bytes, size: int) -> bytes | None:
 
 
 def read_any(segment: Segment, place: int) -> tuple[bytes, bytes] | None:
-    """(id, body) of the record at a place; None if there is none that can be read."""
+    """(id, body) of the record at a place; None if there is none; OSError."""
     at = (place & 0xFFFFFFFF) * bodylog.UNIT
-    try:
-        return bodylog.read_any(segment.file, at, segment.number, segment.room * bodylog.UNIT)
-    except OSError:
-        return None
+    limit = max(0, segment.room * bodylog.UNIT - at - bodylog.HEADER)
+    return bodylog.read_any(segment.file, at, segment.number, limit)
+
+
+def pass_cache(segment: Segment, place: int, size: int) -> None:
+    """Have what follows read a body from the disk: its pages may be what is wrong; OSError."""
+    at = (place & 0xFFFFFFFF) * bodylog.UNIT
+    start, end = at & -PAGE, at + bodylog.HEADER + size
+    os.fdatasync(segment.file)  # pages that are not on the disk stay
+    os.posix_fadvise(segment.file, start, end - start + PAGE, os.POSIX_FADV_DONTNEED)
+
+
+def instead(segment: Segment, place: int, id: bytes, size: int) -> tuple[int, str, bytes]:
+    """What is where `read` finds no body: its segment's number if that is another, what it is for
+    people, and what may be left of the body; OSError.
+    """
+    at = (place & 0xFFFFFFFF) * bodylog.UNIT
+    data = os.pread(segment.file, bodylog.HEADER + size, at)
+    found, rest = bodylog.header(data), data[bodylog.HEADER :]
+    if found is None:
+        return 0, "there is no record in its place", rest if any(rest) else b""
+    number, other, length = found
+    if number != segment.number:
+        return number, f"a record of segment {number} is in its place", b""
+    if other != id:
+        return 0, f"the record of message {other.hex()} is in its place", b""
+    if length != size:
+        return 0, f"its record has {length} octets instead of {size}", rest
+    return 0, "its hash is wrong", rest
 
 
 def remove(segment: Segment) -> None:

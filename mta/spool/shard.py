@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mta.spool.committer import FrameLog
     from mta.spool.corrupt import OnCorrupt
     from mta.spool.cycle import Wake
+    from mta.spool.doubts import Found
     from mta.spool.options import ShardOptions
 
 
@@ -61,7 +62,7 @@ class Shard(Reads):
         self._upkeep = Upkeep(store, self._bodies.segments, self._files, call_later)
         self._space = Space(store.folder, options, self._upkeep.uses, clock)
         store.ballast.on_given_up = self._space.spent
-        self._corrupt = Corrupt(store, self._bodies, self._cycle, store.corrupt)
+        self._corrupt = Corrupt(store, self._bodies, self._cycle, store.corrupt, call_later)
         self._load_logged()
         self._young = Young(store, self._cycle, call_later, self._expires_ahead)
         # What may fail comes before what begins to run.
@@ -95,13 +96,13 @@ class Shard(Reads):
         """Lock and open a shard; one level above it in the order of calls comes `recover`.
 
         `wake` is `loop.call_soon_threadsafe`, `call_later` is `loop.call_later`. Raises
-        SpoolLockedError, SpoolVersionError, SpoolDamagedError or SpoolError. Without `reader`
-        the shard has a thread of its own for bodies.
+        SpoolLockedError, SpoolVersionError, SpoolDamagedError, ContentsMissingError or SpoolError.
+        Without `reader` the shard has a thread of its own for bodies.
         """
         store = Store(folder, number, options, keys.parse_mark(log.mark))
         with contextlib.ExitStack() as stack:
             stack.callback(store.close)
-            bodies = BodyStore(store, options)
+            bodies = BodyStore(store, options, clock)
             stack.callback(bodies.close)
             shard = cls(store, bodies, log, options, clock, wake, call_later, reader)
             stack.pop_all()
@@ -157,6 +158,7 @@ class Shard(Reads):
         if self._store.ballast.given_up:
             reason = f"{self.folder}: the disk is full: mail leaves, none is taken; make space"
             yield Trouble("full_disk", reason)
+        yield from self._bodies.doubts.troubles()
 
     def require_free(self, octets: int) -> None:
         """Refuse new mail below so much free space, from now on."""
@@ -165,6 +167,7 @@ class Shard(Reads):
     def stats(self) -> ShardStats:
         """Figures since the shard was opened."""
         self._cycle.stats.pending = self._cycle.count()
+        self._cycle.stats.read_failures = self._bodies.doubts.failures
         return self._cycle.stats
 
     # -- acts
@@ -253,21 +256,24 @@ class Shard(Reads):
     # -- bodies
 
     def read_bodies(self, messages: list[Message], done: ReadDone) -> None:
-        """Read bodies in the reader's thread; `done(bodies by id, error or None)` on the loop."""
+        """Read bodies in the reader's thread; `done(what was found, by id)` on the loop.
+
+        One that is Gone is proven so, and what is left of its message copied to `corrupt`.
+        """
         self._cycle.settle()
-        self._body_reader().read(self._bodies, messages, done)
+        self._body_reader().read(self._bodies, messages, self._corrupt.keep, done)
 
-    def has_body(self, message: Message) -> bool:
-        """Whether the content of a message is whole."""
-        return self._bodies.get(message.id, message.place, message.size) is not None
+    def body(self, message: Message, *, anew: bool = False) -> Found:
+        """One reading of a content, here and now; `anew`: from the disk, whatever memory has."""
+        self._cycle.settle()
+        return self._bodies.look(message.id, message.place, message.size, anew)
 
-    def set_aside(self, message: Message, why: str) -> None:
-        """Copy what is left of a message to the folder `corrupt`, and remove it."""
+    def set_aside(self, message: Message, why: str) -> bool:
+        """Copy what is left of a message to the folder `corrupt`, and remove it; False: not now."""
         self._readable()
         key = keys.recipient(message.id, 0) if message.total == 1 else message.id
         value = self._get_record(key)
-        if value is not None:
-            self._corrupt.message(message.id, value, why)
+        return value is None or self._corrupt.take(message.id, value, why)
 
     def _body_reader(self) -> BodyReader:
         if self._reader is None:

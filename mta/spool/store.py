@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     Wanted = Callable[[bytes, bytes], bool]  # key and value of a row
 
-LAYOUT = 2
+LAYOUT = 3
+OLDEST = 2  # lacks the rows of `mta.spool.stock`, which an opening adds
 LOCK_FILE = "shard.lock"
 OPENING = 4 << 20  # octets that opening takes beside what is in the WAL
 FILES = 16  # files that opening makes
@@ -286,7 +287,7 @@ class Store:
                 f"{self.folder} has spool layout {keys.parse_u32(layout)}, this version knows "
                 f"{LAYOUT}: run the version that wrote it, or a later one"
             )
-        if layout is not None and keys.parse_u32(layout) < LAYOUT:
+        if layout is not None and keys.parse_u32(layout) < OLDEST:
             raise SpoolVersionError(
                 f"{self.folder} has spool layout {keys.parse_u32(layout)}, which no release had: "
                 "run the version that wrote it until its queue is empty"

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from mta.clock import Clock
     from mta.config.schema import Config
     from mta.model import IdGenerator, Outcome, Peer, Recipient
+    from mta.spool.doubts import Found
 
 PURGE_EVERY = 3600.0  # seconds between purges of old dead letters
 DELAYED = int(Notify.DELAYED)  # ours, not the client's
 AGAIN = 5.0  # seconds until a dead letter that could not be written is tried again
+PATIENCE = 3600.0  # seconds for which the content of a dead letter is waited for
+UNREAD = "; its content could not be read"
 
 
 class Failures:
@@ -37,9 +40,9 @@ class Failures:
         config: Config,
         ids: dict[int, IdGenerator],
         clock: Clock,
-        body_of: Callable[[Message], bytes | None],
+        content_of: Callable[[Message], Found],
     ) -> None:
-        self._ids, self._clock, self._body_of = ids, clock, body_of
+        self._ids, self._clock, self._content_of = ids, clock, content_of
         self._next_purge = 0.0
         self._ages = Ages(clock)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,6 +73,11 @@ class Failures:
     ) -> Message | None:
         """The DSN to the sender of `message`; None where its tenant or the client wants none."""
         return self.failed_with(message, recipient, outcome, peer, self._body_of, action)
+
+    def _body_of(self, message: Message) -> bytes | None:
+        """What a notification returns of a message, nothing if it cannot be read: it goes out."""
+        found = self._content_of(message)
+        return found if isinstance(found, bytes) else None
 
     def failed_with(
         self,
@@ -126,14 +134,27 @@ class Failures:
     async def _bury(
         self, message: Message, recipient: Recipient, outcome: Outcome, done: Callable[[], None]
     ) -> None:
-        body = self._body_of(message) or b""
+        body = await self._content(message)
+        if body is None:
+            outcome = outcome._replace(text=outcome.text + UNREAD)
         while True:
             try:
-                await asyncio.to_thread(self.dead.add, message, recipient, outcome, body)
+                await asyncio.to_thread(self.dead.add, message, recipient, outcome, body or b"")
                 break
             except OSError:
                 await asyncio.sleep(AGAIN)
         done()
+
+    async def _content(self, message: Message) -> bytes | None:
+        """A content that nothing else will be left of: an error of the disk is waited out."""
+        pause = waited = 0.0
+        while not isinstance(found := self._content_of(message), bytes):
+            if waited >= PATIENCE:
+                return None
+            pause = max(AGAIN, waited)
+            await asyncio.sleep(pause)
+            waited += pause
+        return found
 
     async def requeue(
         self,

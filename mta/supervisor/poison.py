@@ -18,6 +18,7 @@ import msgspec
 
 from mta.errors import SpoolError
 from mta.model import id_text
+from mta.spool import Gone, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,13 +81,14 @@ def _save(shard: Shard, recipients: list[Recipient], folder: Path, *, with_body:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(folder / f"{name}.json", msgspec.json.encode(facts) + b"\n")
-        if with_body:
-            _write(folder / f"{name}.eml", shard.body(message))
-    except KeyError:
-        return True  # there is no content to save
-    except (OSError, SpoolError):
+        body = shard.body(message) if with_body else None
+        if isinstance(body, Unreadable):
+            return False
+        if isinstance(body, bytes):
+            _write(folder / f"{name}.eml", body)
+    except OSError:
         return False
-    return True
+    return not isinstance(body, Gone) or isinstance(shard.body(message, anew=True), Gone)
 
 
 def _write(path: Path, content: bytes) -> None:

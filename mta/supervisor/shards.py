@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from mta.audit.losses import Loss, Losses
-from mta.errors import MailraceError, RecordError, SpoolDamagedError, SpoolVersionError
+from mta.errors import (
+    ContentsMissingError,
+    MailraceError,
+    RecordError,
+    SpoolDamagedError,
+    SpoolVersionError,
+)  # fmt: skip
 from mta.maillog import reader
 from mta.maillog.records import TERMINAL, RecordWriter
 from mta.maillog.writer import LogWriter
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     BodyOf = Callable[[Message], bytes | None]
     MakeDsn = Callable[[Message, Recipient, Outcome, Peer | None, BodyOf], Message | None]
 
+DAMAGE = (SpoolDamagedError, ContentsMissingError, RecordError)
 WITH_DSN = {"Bounce", "Expiration", "AdminBounce"}
 KINDS: dict[str, Literal["terminal", "deferred", "reception", "lost", "found"]] = {
     **dict.fromkeys(TERMINAL, "terminal"),
@@ -79,7 +86,7 @@ def refusal(number: int, error: Exception) -> Refused:
     cause = Cause.TROUBLE
     if isinstance(error, SpoolVersionError):
         cause = Cause.VERSION
-    elif isinstance(error, SpoolDamagedError | RecordError) or not expected(error):
+    elif isinstance(error, DAMAGE) or not expected(error):
         cause = Cause.DAMAGE
     return Refused(number, cause, _told(error))
 
@@ -226,10 +233,8 @@ def _recovered(config: Config, shard: Shard, clock: Clock, make_dsn: MakeDsn) ->
     number = shard.number
 
     def body_of(message: Message) -> bytes | None:
-        try:
-            return shard.body(message)
-        except KeyError:
-            return None
+        found = shard.body(message)
+        return found if isinstance(found, bytes) else None
 
     def dsn(
         recipient: Recipient, record: RecoveredRecord

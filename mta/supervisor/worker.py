@@ -63,10 +63,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mta.config.schema import Config
+    from mta.delivery.dispatcher import Missed
     from mta.hooks.runner import Hooks
     from mta.maillog.records import RecordWriter
     from mta.model import Message
     from mta.reception.reception import Reception
+    from mta.spool.doubts import Found
     from mta.spool.shard import Shard
 
 SWEEP_POOLS = 10.0  # seconds between looks for pools that have nothing left
@@ -116,7 +118,7 @@ class Worker:
             self.table, orders.number, *wiring.budget(config), self.loop.call_later
         )
         self.ids = {number: IdGenerator(number, self.clock) for number in orders.shards}
-        self.failures = Failures(config, self.ids, self.clock, self._body_of)
+        self.failures = Failures(config, self.ids, self.clock, self._content_of)
         self.opened = await self.shards.first()
         news = await self.channel.request("news")  # as they are now, however long that took
         self.manager = QueueManager(
@@ -218,12 +220,19 @@ class Worker:
     def _load(self, opened: Opened) -> None:
         """Set aside what is torn, then bring in the rest."""
         for message in opened.torn:
-            with contextlib.suppress(SpoolError):  # the loader meets it again
-                opened.shard.set_aside(message, "its content is torn: stored half at a crash")
+            self._set_torn_aside(opened, message)
         loader = self.loaders[opened.shard.number]
         self.timekeeper.join(loader)
         loader.start()
         self.losses.begin(opened)
+
+    def _set_torn_aside(self, opened: Opened, message: Message) -> None:
+        shard, aside = opened.shard, False
+        with contextlib.suppress(SpoolError):  # the loader meets it again
+            aside = shard.set_aside(message, "its content is torn: stored half at a crash")
+            if not aside:  # it is mail like any other, until its content is read
+                line = opened.lines.reception(message, shard.recipients(message.id))
+                shard.log(line, logged=message.id)
 
     def _join(self, opened: Opened) -> None:
         """Serve a shard that could not be opened at the start."""
@@ -325,35 +334,31 @@ class Worker:
         shard = self.manager.shard_of(recipient.message)
         self.loaders[shard.number].backlogged(recipient)
 
-    def _body_of(self, message: Message) -> bytes | None:
-        """The content, wherever it is; None if the spool has lost it."""
+    def _content_of(self, message: Message) -> Found:
+        """The content, wherever it is, or what stands in its way."""
         if message.body is not None:
             return message.body
-        try:
-            return self.manager.shard_of(message).body(message)
-        except (KeyError, SpoolError):
-            return None
+        return self.manager.shard_of(message).body(message)
 
-    def _read_bodies(self, messages: list[Message], done: Callable[[bool], None]) -> None:
-        """Contents from their shards, in the reader thread; `done(False)`: a shard had trouble.
-
-        After `done(True)` what is still None is gone.
-        """
+    def _read_bodies(self, messages: list[Message], done: Callable[[Missed], None]) -> None:
+        """Contents from their shards, in the reader thread; `done` tells of those not read."""
         by_shard: dict[int, list[Message]] = {}
         for message in messages:
             by_shard.setdefault(self.manager.shard_of(message).number, []).append(message)
-        left, complete = len(by_shard), True
+        left = len(by_shard)
+        unread: Missed = {}
 
-        def arrived(found: dict[bytes, bytes], error: BaseException | None) -> None:
-            nonlocal left, complete
-            complete = complete and error is None
+        def arrived(found: dict[bytes, Found]) -> None:
+            nonlocal left
             for message in messages:
                 body = found.get(message.id)
-                if body is not None:
+                if isinstance(body, bytes):
                     self.manager.keep_body(message, body)
+                elif body is not None:
+                    unread[message.id] = body
             left -= 1
             if not left:
-                done(complete)
+                done(unread)
 
         for number, asked in by_shard.items():
             self.manager.shards[number].read_bodies(asked, arrived)

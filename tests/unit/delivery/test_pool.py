@@ -13,6 +13,7 @@ from mta.delivery.pool import Dial, Pool
 from mta.model import Message, Peer, Recipient
 from mta.queues.lanes import Parcel, ReadyQueue
 from mta.routing.hosts import Target, Targets
+from mta.spool import Gone, Unreadable
 
 
 class Connection:
@@ -169,8 +170,27 @@ def test_contents_are_read_back_while_there_is_room(pool: Pool) -> None:
     assert [len(messages) for messages in memory.asked] == [3] and memory.left == 700
     for parcel in [*pool.ready.parcels()]:
         parcel.message.body = b"x"
-    memory.arrived[0](False)
+    memory.arrived[0]({})
     assert memory.left == 1000 and pool.ready.count == 3
+
+
+def test_only_what_was_not_read_leaves_its_lane(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[tuple[Message, object]] = []
+    monkeypatch.setattr(
+        "mta.delivery.pool.settle", lambda m, parcel, found: settled.append((parcel.message, found))
+    )
+    fill(pool, [100, 100, 100, 100])
+    memory = Memory(pool, 1000)
+    pool.next_parcel()
+    ((read, broken, gone, late),) = memory.asked
+    read.body = late.body = b"x"  # the last one for another parcel of its message
+    unread = {broken.id: Unreadable("EIO", 1.0), gone.id: Gone("hash"), late.id: Unreadable("EIO")}
+    memory.arrived[0](unread)
+    assert settled == [(gone, unread[gone.id]), (broken, unread[broken.id])]
+    assert [parcel.message for parcel in pool.ready.parcels()] == [read, late]
+    assert memory.left == 1000
 
 
 def test_without_room_one_message_is_read_if_nothing_is_in_flight(pool: Pool) -> None:
@@ -180,7 +200,7 @@ def test_without_room_one_message_is_read_if_nothing_is_in_flight(pool: Pool) ->
     assert [len(messages) for messages in memory.asked] == [1] and memory.left == -50
     assert pool.ready.count == 1
     assert pool.next_parcel() is None and len(memory.asked) == 1, "one is under way"
-    memory.arrived[0](False)
+    memory.arrived[0]({})
     assert memory.left == 50 and pool.ready.count == 2
 
 

@@ -137,8 +137,8 @@ def set_row(folder: Path, key: bytes, value: bytes) -> None:
 
 
 def test_the_layout_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    set_row(tmp_path, keys.FORMAT, keys.u32(3))
-    with pytest.raises(SpoolVersionError, match="layout 3, this version knows 2"):
+    set_row(tmp_path, keys.FORMAT, keys.u32(4))
+    with pytest.raises(SpoolVersionError, match="layout 4, this version knows 3"):
         SpoolBench(tmp_path)
     with pytest.raises(SpoolVersionError):  # refusing it gave the lock back
         SpoolBench(tmp_path)

@@ -8,12 +8,14 @@ import pytest
 
 from mta.errors import SpoolBusyError, SpoolError
 from mta.model import Where
-from mta.spool import ShardOptions, keys
+from mta.spool import ShardOptions, Unreadable, keys
 from mta.spool.rocks import StallError
 from mta.testing.spool import SpoolBench
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mta.spool.doubts import Found
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
@@ -233,16 +235,16 @@ def test_a_short_disk_refuses_mail_and_lets_outcomes_through(tmp_path: Path) -> 
 def test_bodies_asked_for_while_the_database_is_down(bench: SpoolBench) -> None:
     (one,) = bench.stored("a@x")
     bench.shard._store._close_database()
-    answers: list[tuple[dict[bytes, bytes], BaseException | None]] = []
-    bench.shard.read_bodies([one.message], lambda *answer: answers.append(answer))
+    answers: list[dict[bytes, Found]] = []
+    bench.shard.read_bodies([one.message], answers.append)
     bench.loop.wait()
-    ((bodies, error),) = answers
-    assert bodies == {}
-    assert isinstance(error, SpoolBusyError)
+    (found,) = answers[0].values()
+    assert isinstance(found, Unreadable) and "being reopened" in found.why
+    assert list(bench.shard.troubles()) == []  # the shard has its own word for that
     bench.shard._store.reopen()
-    bench.shard.read_bodies([one.message], lambda *answer: answers.append(answer))
+    bench.shard.read_bodies([one.message], answers.append)
     bench.loop.wait()
-    assert answers[1] == ({one.message.id: one.message.body}, None)
+    assert answers[1] == {one.message.id: one.message.body}
 
 
 def test_a_stall_of_rocksdb_itself(tmp_path: Path) -> None:

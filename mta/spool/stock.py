@@ -1,0 +1,120 @@
+"""Which segment files a shard must have: a row for each, so that a start can tell at once.
+
+The row `segment` + number is written before anything names the file, in the same log of the
+database, and is deleted durably before the file gets another name or is removed. So a row without
+a file means that somebody or something took the file away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mta._speedups import bodylog
+from mta.errors import ContentsMissingError, SpoolError
+from mta.spool import keys, record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mta.spool.store import Store
+
+SUFFIX = ".bodies"
+LAST = (1 << 32) - 1
+SEEN = 1000  # records that are looked at where neither rows nor files are
+NAMED = 5  # files that an error names
+
+
+class Stock(NamedTuple):
+    """What is known of a shard's segments at its opening."""
+
+    newest: int  # number that was given last: none is given twice
+    lost: frozenset[int]  # numbers that an operator has given up
+
+
+def take(store: Store, folder: Path) -> Stock:
+    """Compare rows and files; ContentsMissingError if a file is missing, and nothing is changed."""
+    rows, files = _rows(store), _files(folder)
+    missing = _missing(rows, files)
+    # Where batches are lost, one that deleted a row may be: counting finds what is needed.
+    trusted = not (store.found.lost or store.found.replaced)
+    if trusted and (missing or not (rows or folder.is_dir()) and _needed(store)):
+        raise ContentsMissingError(_refusal(folder, missing, len(rows)))
+    lost = [key[-4:] for key, _ in store.settings(keys.LOST, keys.above(keys.LOST))]
+    numbers = frozenset(keys.parse_u32(number) for number in lost)
+    known = keys.parse_u32(store.get(store.default, keys.NEWEST) or bytes(4))
+    newest = max(known, *rows, *files, *numbers, 0)
+    new = files.keys() - rows.keys() - set(missing)
+    if missing or new or newest != known:
+        batch = store.batch()
+        for number in missing:
+            batch.delete(keys.segment(number))
+        for number in new:
+            batch.put(keys.segment(number), keys.u32(files[number]))
+        batch.put(keys.NEWEST, keys.u32(newest))
+        store.write(batch)
+    return Stock(newest, numbers)
+
+
+def give_up(store: Store, folder: Path) -> list[int]:
+    """Do without the files that are missing: their contents count as gone; the numbers.
+
+    Their messages are set aside when their turn comes, and their senders told.
+    """
+    missing = _missing(_rows(store), _files(folder))
+    batch = store.batch()
+    for number in missing:
+        batch.delete(keys.segment(number))
+        batch.put(keys.lost(number), b"")
+    store.write(batch)
+    store.sync()
+    return missing
+
+
+def number_of(name: str) -> int:
+    """The number of a segment file; 0 if that is no name of one."""
+    stem = name.removesuffix(SUFFIX)
+    number = int(stem) if stem.isdecimal() and stem != name else 0
+    return number if number <= LAST else 0
+
+
+def _rows(store: Store) -> dict[int, int]:
+    """Units by number."""
+    rows = store.settings(keys.SEGMENT, keys.above(keys.SEGMENT))
+    return {keys.parse_u32(key[-4:]): keys.parse_u32(value) for key, value in rows}
+
+
+def _files(folder: Path) -> dict[int, int]:
+    """Units by number; SpoolError if the folder is there and cannot be read."""
+    try:
+        sizes = {number_of(path.name): path.stat().st_size for path in folder.iterdir()}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SpoolError(f"{folder} cannot be read: {error.strerror}") from error
+    return {number: size // bodylog.UNIT for number, size in sizes.items() if number}
+
+
+def _missing(rows: dict[int, int], files: dict[int, int]) -> list[int]:
+    """Numbers whose file is not there, or shorter than it was."""
+    return sorted(number for number, units in rows.items() if files.get(number, -1) < units)
+
+
+def _needed(store: Store) -> bool:
+    """Whether a message needs the folder, in a shard that a version without these rows has kept."""
+    for key, value in store.records(b"", keys.END, SEEN):
+        placed = record.has_envelope(key, value) and record.place(value)[0]
+        if placed and store.get(store.bodies, key[: keys.ID_SIZE]) is None:
+            return True
+    return False
+
+
+def _refusal(folder: Path, missing: list[int], rows: int) -> str:
+    names = ", ".join(f"{number:010}{SUFFIX}" for number in missing[:NAMED])
+    names += ", ..." * (len(missing) > NAMED)
+    what = f"{len(missing)} of {rows} files with contents of mail are missing or cut short: {names}"
+    if not missing:
+        what = "the folder with the contents of mail is missing"
+    return (
+        f"{folder}: {what}. This shard serves nothing and changes nothing until they are back: "
+        "mount or copy back what is missing; a running server looks for it again and again"
+    )
