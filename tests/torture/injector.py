@@ -61,6 +61,11 @@ class Injector:
         self._deadline, self._left, self._pause = 0.0, 0, 0.0
         self._underway = 0  # messages with a ticket
 
+    @property
+    def running(self) -> bool:
+        """Whether messages are being sent."""
+        return self._thread is not None
+
     def start(self, rate: float, sessions: int = 10) -> None:
         """Send so many messages a second until `finish`."""
         self._begin(1 << 60, float("inf"), sessions, sessions / rate)

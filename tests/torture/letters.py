@@ -29,9 +29,11 @@ RECEIVERS = (
     Receiver("drop.example", "drop:8"),
     Receiver("unknown.example", "unknown", final="Bounce"),
     Receiver("defer.example", "defer", final="Expiration", retry="brief"),
+    Receiver("stall.example", "stall:0.05"),
     Receiver("source.example"),  # where DSNs go
 )
-BY_DOMAIN = {receiver.domain: receiver for receiver in RECEIVERS}
+GOOD = tuple(Receiver(f"g{n}.good.example") for n in range(100))  # of runs with a DNS of their own
+BY_DOMAIN = {receiver.domain: receiver for receiver in (*RECEIVERS, *GOOD)}
 
 
 class Mix(NamedTuple):

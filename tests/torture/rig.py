@@ -251,6 +251,21 @@ class Server:
                 time.sleep(0.001)
         self.process = None
 
+    def descriptors(self, pid: int) -> int:
+        """How many one of its processes has open."""
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+    def memory(self) -> int:
+        """Octets of memory of all its processes, shared pages divided by their users."""
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                found = re.search(
+                    r"(?m)^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text()
+                )
+                total += int(found[1]) << 10 if found else 0
+        return total
+
     # -- what it tells
 
     def said(self) -> str:
@@ -367,9 +382,14 @@ class Rig:
         self.problems.append(Problem(kind, None, text))
 
     def recover(self, patience: float = PATIENCE) -> float:
-        """Wait until it takes mail again, by itself; the seconds since the call. StuckError."""
-        began = time.monotonic()
+        """Wait until it takes mail again, by itself; the seconds since the call. StuckError.
+
+        While the injector sends, that is a message with its 250.
+        """
+        began, promised = time.monotonic(), self.injector.promised
         self.server.wait(self.server.accepts, "takes no mail", patience)
+        if self.injector.running:
+            self.server.wait(lambda: self.injector.promised > promised, "takes no mail", patience)
         self.recoveries.append(time.monotonic() - began)
         return self.recoveries[-1]
 

@@ -11,6 +11,7 @@ Each MANNER gets a port of its own, and the first line of output is the list of 
     drop:N        every N-th transaction loses its connection: before the content, or, every other
                   time, between the final dot and its reply
     closing:N     421 after N messages on a connection
+    stall:S       sends an octet of a reply each S seconds
 
 Records are JSON lines, in the order of events; times are seconds since 1970. All have `event`,
 `time`, `port` (the place in the list) and `connection`:
@@ -148,18 +149,32 @@ class Session:
         self._reader, self._writer = reader, writer
         self._transaction: Transaction | None = None
         self._taken = 0
+        self._held = b""  # of a reply, to be sent octet by octet
 
     async def run(self) -> None:
         """Greet, and answer until either side has enough."""
         self._reply(b"220 sink.example ESMTP")
+        await self._flush()
         going = True
         while going:
             line = (await self._reader.readuntil(b"\n")).strip()
             going = await self._command(line[:4].upper(), line)
-            await self._writer.drain()
+            await self._flush()
 
     def _reply(self, *lines: bytes) -> None:
-        self._writer.writelines(line + b"\r\n" for line in lines)
+        text = b"".join(line + b"\r\n" for line in lines)
+        if self._port.manner.name == "stall":
+            self._held += text
+        else:
+            self._writer.write(text)
+
+    async def _flush(self) -> None:
+        """See that replies leave, each at its manner's pace."""
+        held, self._held = self._held, b""
+        for octet in held:
+            self._writer.write(bytes((octet,)))
+            await asyncio.sleep(self._port.manner.value)
+        await self._writer.drain()
 
     async def _command(self, verb: bytes, line: bytes) -> bool:
         """Answer one line; False ends the connection."""
@@ -208,7 +223,7 @@ class Session:
         if cut == "data":
             return False
         self._reply(b"354 Go on")
-        await self._writer.drain()
+        await self._flush()
         content = await self._content()
         dot, mark = time.time(), self._recorder.mark()
         if self._port.manner.name == "slow":

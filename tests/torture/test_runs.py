@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.torture import cases
-from tests.torture.cases import calls, kill, powercut
+from tests.peers import require
+from tests.torture import cases, disks
+from tests.torture.cases import (
+    calls,
+    fulldisk,
+    kill,
+    overload,
+    powercut,
+    receivers,
+    scarce,
+    strangers,
+)
 from tests.torture.interpose import OPERATIONS, compiler
 from tests.torture.results import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
 needs_gcc = pytest.mark.skipif(compiler() is None, reason="gcc is not installed")
 
@@ -52,6 +63,46 @@ def test_file_calls_that_fail(folder: Path, area: str, operation: str, rounds: i
     rows = calls.run(Plan(folder, rounds, seed=2, options=options))
     assert [text for row in rows for text in row.found] == []
     assert sum(row.rounds for row in rows) == rounds
+
+
+@pytest.mark.parametrize("kind", fulldisk.KINDS)
+def test_full_disks(folder: Path, kind: str) -> None:
+    if reason := disks.lacking():
+        pytest.skip(reason)
+    [row] = fulldisk.run(Plan(folder, rounds=1, seed=5, options={"kind": kind}))
+    assert row.found == []
+    assert row.recipients
+
+
+@pytest.mark.parametrize(
+    ("case", "options"),
+    [
+        (scarce, {"kind": "descriptors"}),
+        (scarce, {"kind": "memory", "messages": "100"}),
+        (receivers, {"kind": "stall", "span": "4"}),
+        (overload, {"minutes": "0.1"}),
+    ],
+    ids=["descriptors", "memory", "stall", "overload"],
+)
+def test_little_of_what_it_needs(folder: Path, case: ModuleType, options: dict[str, str]) -> None:
+    [row] = case.run(Plan(folder, rounds=1, seed=6, options=options))
+    assert row.found == []
+    assert row.recipients
+
+
+@pytest.mark.peer
+def test_dead_destinations(folder: Path) -> None:
+    require("nsd")
+    options = {"kind": "dead", "dead": "300", "span": "3"}
+    [row] = receivers.run(Plan(folder, rounds=1, seed=7, options=options))
+    assert [problem for problem in row.found if not problem.startswith("slow")] == []
+
+
+def test_strangers(folder: Path) -> None:
+    """How long replies take is for the long run, on a machine that does nothing else."""
+    options = {"share": "0.02", "span": "4"}
+    [row] = strangers.run(Plan(folder, rounds=1, seed=8, options=options))
+    assert [problem for problem in row.found if not problem.startswith("slow")] == []
 
 
 @pytest.mark.parametrize("name", cases.names())
