@@ -383,6 +383,7 @@ class Dispatcher(Feeder):
         pool.growth.spent_us += transfer
         waited = self.clock.wall_us() - parcel.queued_us - transfer
         stages = named(Stages, (max(0, waited), parcel.dns_us, attempt.connect_us, transfer))
+        # point: a receiver has replied, there is no record
         self.finish(parcel, outcomes, connection.peer, stages)
 
     # ------------------------------------------------------------------ the end

@@ -106,12 +106,14 @@ class LogWriter:
             self._rotate()
         try:
             self._write(frame, self._offset)
+            # point: a log frame is written, not synced
             self._sync()
         except OSError:
             self._dirty = True
             with contextlib.suppress(OSError):
                 self._clean()
             raise
+        # point: a log frame is synced, the spool does not know
         self._offset += len(frame)
         self.mark = mark or self.mark
         return self.position
@@ -177,6 +179,7 @@ class LogWriter:
 
     def _rotate(self) -> None:
         """Begin the next segment; where that is not possible, go on with this one."""
+        # point: the log goes on with another segment
         try:
             self._begin()
             self._not_rotated = ""

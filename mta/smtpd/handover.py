@@ -123,6 +123,7 @@ class Handover:
             self._table.handed(target)
             return False
         sock.close()
+        # point: a connection is handed over
         self.passed += 1
         return True
 

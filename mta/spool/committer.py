@@ -129,8 +129,10 @@ class Committer:
                 self._store.reopen()
             if job.runs:
                 segments.write(job.runs)
+                # point: bodies are synced, their envelopes are not
             if job.written:
                 self._store.sync()
+                # point: a commit is synced, its frame is not
         except Exception as error:  # noqa: BLE001 - the loop decides; a thread that dies hangs it
             job.error = error
             self._store.ballast.relieve(error)

@@ -327,6 +327,7 @@ class Cycle:
 
     def _try(self, batch: WriteBatch) -> bool:
         try:
+            # point: a batch is about to be written
             self._store.write(batch)
         except StallError as error:
             self._stalled(error)
@@ -343,6 +344,7 @@ class Cycle:
 
     def _written(self, ready: list[Changes], frames: list[Frame]) -> None:
         """Move what was written into the next job."""
+        # point: a batch is written, not synced
         self._job.changes += ready
         self._job.frames += [*self._again_frames, *frames]
         self._job.accepted += self.incoming
@@ -402,6 +404,7 @@ class Cycle:
 
     def _durable(self, job: Job) -> None:
         """Tell everybody whose changes are safe."""
+        # point: a commit is synced, its replies have not left
         if job.written:
             self._count(job)
         position = None

@@ -297,6 +297,7 @@ class Reclaim:
         self, segment: Segment, found: list[tuple[int, bytes, bytes]], later: list[int]
     ) -> None:
         """They are durable in RocksDB."""
+        # point: bodies are copied out of a segment
         for place, _, body in found:
             self._segments.clear(place, bodylog.units(len(body)))
         self._step(segment, later)

@@ -93,6 +93,7 @@ class _Recovery:
             apply[entry.kind](entry)
             if len(self._frame.changes.ops) >= BATCH:
                 self._write()
+        # point: the log is applied to the spool
         self._unlogged()
         self.result.missing = sum(self._missed.values())
         if self.result.missing and self._lost is not None:
@@ -101,6 +102,7 @@ class _Recovery:
         self._frame.changes.set(keys.LOG, keys.position(*end))
         self._note_logged()
         self._write()
+        # point: recovery is written, not synced
         self._shard.write_now(None)
         self._shard.keep_mark()
         self._shard.log_end.applied(end)

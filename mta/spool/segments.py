@@ -144,6 +144,7 @@ class Segments:
             return None
         old, self.active, self.spare = self.active, self.spare, None
         self.table[self.active.number] = self.active
+        # point: bodies go on in another segment
         if old is not None:
             self.look(old)
         return self.active
@@ -220,6 +221,7 @@ class Segments:
         path = self.folder / f"{number:010}{SUFFIX}"
         if old is not None:
             old.path.rename(path)
+            # point: a segment has its new name, unsynced
             old.path = path
             file, room = old.file, old.room
         else:

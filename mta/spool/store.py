@@ -108,6 +108,7 @@ class Store:
             if found.unused:
                 rocks.create(self.folder, self.options)
             self._db = rocks.open_existing(self.folder, options=self.options)
+            # point: a database is opened
         self._families = [self._db.get_column_family(name) for name in FAMILIES]
         self.default, self.bodies, self.messages, self.index = self._families
         self.handles = [self._db.get_column_family_handle(name) for name in FAMILIES]

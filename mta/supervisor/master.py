@@ -248,6 +248,7 @@ class Supervisor:
         self.ledger.ended(process.pid)
         if poison.own_fault(process.returncode):
             self._blame(number)
+        # point: the supervisor takes back what a worker held
         waiters = self.table.reclaim(number)
         if not self.stopping:
             self.inboxes.died(number)

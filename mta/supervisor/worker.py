@@ -576,6 +576,7 @@ class Worker:
             listener.abort()
         self.dispatcher.abort()
         await self.handover.finish(deadline)
+        # point: a worker drains
         await self.hooks.close()
         await asyncio.sleep(0)
         await asyncio.gather(*(self._close_shard(opened.shard) for opened in self.opened))

@@ -126,7 +126,9 @@ class Server:
         settings: str = "",
         flags: Sequence[str] = (),
         environment: Callable[[Path], Mapping[str, str]] = lambda home: {},
+        tree: Path | None = None,
     ) -> None:
+        """`tree` is another build of the server than the one that runs this."""
         self.home, self.port, self.workers = home or folder / "home", free_port(), workers
         self.flags, self.wrapper = list(flags), list[str]()
         self.config, self.output = folder / "mailrace.toml", folder / "output.log"
@@ -134,7 +136,7 @@ class Server:
             ROUTE.format(domain=r.domain, port=sink.ports[r.domain], retry=r.retry)
             for r in RECEIVERS
         ))  # fmt: skip
-        self.environment = environment(self.home)
+        self.environment, self.tree = environment(self.home), tree
         self.process: subprocess.Popen[bytes] | None = None
         self.faults: list[Fault] = []
 
@@ -151,7 +153,7 @@ class Server:
                  "--listen", f"127.0.0.1:{self.port}", "--workers", str(self.workers),
                  *self.flags],
                 stdout=output, stderr=output, start_new_session=True,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **self.environment}, cwd=self.tree,
             )  # fmt: skip
 
     def start(self, patience: float = PATIENCE) -> float:
@@ -232,6 +234,26 @@ class Server:
             time.sleep(0.001)
         self.faults.append(Fault("kill -9 of a worker", began, time.time()))
         return pid
+
+    def note_death(self, what: str, began: float, patience: float = 1.0) -> None:
+        """Some of its processes have died by themselves since; whoever dies of it is waited for."""
+        deadline = time.monotonic() + patience
+        while self.alive() and "process" not in what and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self.faults.append(Fault(what, began, time.time()))
+
+    def gone(self) -> None:
+        """The supervisor has died: wait until nothing of it is left."""
+        assert self.process is not None
+        group, deadline = self.process.pid, time.monotonic() + PATIENCE
+        self._reap()
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(group, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.005)
+        raise StuckError("workers outlive their supervisor")
 
     def pids(self) -> list[int]:
         """Supervisor, then workers."""

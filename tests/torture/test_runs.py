@@ -10,11 +10,13 @@ import pytest
 
 from tests.peers import require
 from tests.torture import cases, disks
+from tests.torture import points as marks
 from tests.torture.cases import (
     calls,
     fulldisk,
     kill,
     overload,
+    points,
     powercut,
     receivers,
     scarce,
@@ -34,6 +36,20 @@ def test_kills(folder: Path) -> None:
     [row] = kill.run(Plan(folder, rounds=3, seed=4))
     assert row.found == []
     assert row.recipients
+
+
+def test_deaths_at_points(folder: Path) -> None:
+    [row] = points.run(Plan(folder, rounds=5, seed=11))
+    assert row.found == []
+    assert row.recipients and row.rounds
+
+
+def test_points_are_comments_but_in_their_own_build() -> None:
+    names = marks.names(points.ROOT)
+    assert len(names) == len(set(names)) > 15
+    assert set(names) >= points.STARTING | points.REPLACING | points.OF_SUPERVISOR
+    code = "".join(path.read_text() for path in (points.ROOT / "mta").rglob("*.py"))
+    assert marks.VARIABLE not in code and "tests.torture" not in code
 
 
 @needs_gcc
