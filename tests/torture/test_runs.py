@@ -20,7 +20,6 @@ from tests.torture.cases import (
     powercut,
     receivers,
     scarce,
-    strangers,
 )
 from tests.torture.interpose import OPERATIONS, compiler
 from tests.torture.results import Plan
@@ -111,13 +110,6 @@ def test_dead_destinations(folder: Path) -> None:
     require("nsd")
     options = {"kind": "dead", "dead": "300", "span": "3"}
     [row] = receivers.run(Plan(folder, rounds=1, seed=7, options=options))
-    assert [problem for problem in row.found if not problem.startswith("slow")] == []
-
-
-def test_strangers(folder: Path) -> None:
-    """How long replies take is for the long run, on a machine that does nothing else."""
-    options = {"share": "0.02", "span": "4"}
-    [row] = strangers.run(Plan(folder, rounds=1, seed=8, options=options))
     assert [problem for problem in row.found if not problem.startswith("slow")] == []
 
 

@@ -51,10 +51,9 @@ def _kind(plan: Plan, kind: str) -> Row:
                 case.round(kind)
                 plan.tell(f"{kind}, round {number}: {rig.injector.promised:,} promised,"
                           f" takes mail again after {rig.recoveries[-1]:.1f} s")  # fmt: skip
-            rig.finish()
         except StuckError as error:
             rig.say("stuck", str(error))
-        account = rig.account()
+        account = rig.settle()
         plan.tell(f"{kind}: {account}")
         row.add(account)
         row.recovery = max(rig.recoveries, default=0.0)

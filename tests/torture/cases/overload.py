@@ -49,10 +49,9 @@ def run(plan: Plan) -> list[Row]:
             text = rig.server.config.read_text()
             rig.server.config.write_text(text.replace(SETTINGS.splitlines()[1], OPEN))
             rig.server.ask("reload")
-            rig.finish(600.0)
         except StuckError as error:
             rig.say("stuck", str(error))
-        account = rig.account()
+        account = rig.settle(600.0)
         plan.tell(str(account))
         row.add(account)
     row.seconds = time.monotonic() - began

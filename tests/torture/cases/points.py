@@ -67,10 +67,9 @@ def run(plan: Plan) -> list[Row]:
                 order = case.order(name)
                 reached[name] += case.round(order)
                 plan.tell(f"round {number + 1}: {order}; {rig.injector.promised:,} promised")
-            rig.finish()
         except StuckError as error:
             rig.say("stuck", str(error))
-        account = rig.account()
+        account = rig.settle()
         plan.tell(f"{account}; reached: {reached}")
         row = Row(f"{ABOUT}: {len(names)} points", sum(reached.values()))
         row.add(account)

@@ -55,10 +55,9 @@ def _stalling(plan: Plan) -> Row:
         rig.injector.start(100.0)
         try:
             time.sleep(span)
-            rig.finish()
         except StuckError as error:
             rig.say("stuck", str(error))
-        account = rig.account()
+        account = rig.settle()
         plan.tell(str(account))
         row.add(account)
     row.seconds = time.monotonic() - began
@@ -98,10 +97,9 @@ def _dead(plan: Plan) -> Row:
             if left != count:
                 rig.say("lost", f"{left} of {count} for dead destinations are queued")
             rig.server.ask("act", verb="delete", select={"domain": "*.dead.example"})
-            rig.finish(PATIENCE)
         except StuckError as error:
             rig.say("stuck", str(error))
-        account = rig.account()
+        account = rig.settle()
         plan.tell(str(account))
         row.add(account)
     row.seconds = time.monotonic() - began

@@ -53,10 +53,9 @@ def _descriptors(plan: Plan) -> Row:
                     resource.prlimit(pid, resource.RLIMIT_NOFILE, both)
                 rig.recover()
                 plan.tell(f"round {number}: {rig.injector.promised:,} promised")
-            rig.finish()
         except StuckError as error:
             rig.say("stuck", str(error))
-        account = rig.account()
+        account = rig.settle()
         plan.tell(str(account))
         row.add(account)
         row.recovery = max(rig.recoveries, default=0.0)
@@ -87,7 +86,6 @@ def _memory(plan: Plan) -> Row:
                 most = max(most, rig.server.memory())
                 time.sleep(0.05)
             rig.injector.finish()
-            rig.finish()
         except StuckError as error:
             rig.say("stuck", str(error))
         plan.tell(
@@ -95,7 +93,7 @@ def _memory(plan: Plan) -> Row:
         )
         if most - at_first > BUDGET + OVER:
             rig.say("memory", f"{most - at_first >> 20} MB more than at the start")
-        account = rig.account()
+        account = rig.settle()
         plan.tell(str(account))
         row.add(account)
     row.seconds = time.monotonic() - began

@@ -54,10 +54,9 @@ def run(plan: Plan) -> list[Row]:
                     time.sleep(span)
                     marks.append(time.time())
                 judge(rig, marks, plan)
-            rig.finish()
         except StuckError as error:
             rig.say("stuck", str(error))
-        account = rig.account()
+        account = rig.settle()
         plan.tell(str(account))
         row.add(account)
     row.seconds = time.monotonic() - began
