@@ -34,6 +34,7 @@ ALARMS = {
     "missing_content": "files with contents that queued mail needs are missing in a shard",
     "unreadable_content": "contents of queued messages cannot be read; they are tried again",
     "silent_worker": "a worker process lives and has not reported for 30 s",
+    "state_unwritten": "state.db cannot be written: operators' acts are refused, mail is not",
     "refused_shard": "shards of the spool cannot be opened, so their mail waits; others serve",
     "log_segments": "segments of the log cannot be begun or removed; its records are safe",
 }

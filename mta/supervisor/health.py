@@ -29,7 +29,7 @@ class Health:
         self._master = master
         self.clock = SteadyClock()
         self.alarms = Alarms(self.clock, say)
-        self.alarms.checks += [self._silent, self._refused, self._clock_step]
+        self.alarms.checks += [self._silent, self._refused, self._unwritten, self._clock_step]
         self._told = ""  # to the service manager
         self.server = HttpServer(
             {"/metrics": self.metrics, "/healthz": self.healthz, "/readyz": self.readyz}
@@ -71,6 +71,11 @@ class Health:
                 f"the wall clock was set {by}; mail follows when it has stayed so for {STABLE:g} s",
             )
 
+    def _unwritten(self) -> Iterator[Trouble]:
+        state = self._master.state
+        if not state.whole and state.problem:
+            yield Trouble("state_unwritten", state.problem)
+
     async def readyz(self) -> Answer:
         """503 while new mail would be refused or nobody is there to take it, and while mail was
         lost that nobody has accepted.
@@ -86,7 +91,7 @@ class Health:
         if master.stopping:
             return ["stopping"]
         if not any(worker.ready.is_set() for worker in master.workers):
-            return self.missing()
+            return self.missing() + [trouble.reason for trouble in self._unwritten()]
         return master.ledger.problems() + master.ledger.losses()
 
     def missing(self) -> list[str]:

@@ -26,6 +26,7 @@ from mta.errors import ControlError, MailraceError
 from mta.model import id_text
 from mta.supervisor import journal, poison, privileges
 from mta.supervisor.activation import address_of
+from mta.supervisor.channel import report_error
 from mta.supervisor.control import ControlServer
 from mta.supervisor.faults import Faults
 from mta.supervisor.figures import Ledger
@@ -40,6 +41,7 @@ from mta.supervisor.shards import Cause, Refused
 from mta.supervisor.sockets import open_all
 from mta.supervisor.starting import TELL_EVERY, first_ready
 from mta.supervisor.state import NodeState
+from mta.supervisor.statekeeper import learn, mend
 from mta.supervisor.workers import Orders, WorkerProcess, say
 
 if TYPE_CHECKING:
@@ -71,10 +73,12 @@ class Supervisor:
         self.notifier = Notifier(os.environ)
         self.hook_file = HookFile(config.hooks.file)
         self.hooks = ""  # its text as the workers have it
+        self.shards: list[list[int]] = [[] for _ in range(self.count)]  # by worker
         self.refusals = Refusals(say, partial(print, flush=True))
         self.stopping = False
         self.announced = False  # it has said that it is ready
         self._code = 0  # what it ends with
+        self._keepers: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._replacing = asyncio.Lock()
         self._stops = 0
@@ -101,31 +105,55 @@ class Supervisor:
 
     async def _serve(self) -> int:
         self._prepare()
-        loop = asyncio.get_running_loop()
         control = ControlServer(Path(self.config.control.socket), self.questions.answer, say)
-        await control.start()
-        works: list[Coroutine[Any, Any, None]] = [control.keep()]
-        if self.http is not None:
-            await self.health.server.start(self.http)
-        works += [worker.keep() for worker in self.workers]
-        works += [self._watch_hooks(), self.health.watch()]
-        works.append(self.inboxes.watch(self.sockets, self._waiting))
-        keepers = [loop.create_task(work) for work in works]
-        if await first_ready(self.workers, self._stop, self._tell_starting):
-            self._announce()
-            if self.notifier.watchdog:
-                keepers.append(loop.create_task(self._tell_watchdog()))
-            await self._stop.wait()
-        self.stopping = True
-        self.notifier.stopping()
-        control.close()
+        try:
+            await control.start()
+            self._keep(control.keep())
+            if self.http is not None:
+                await self.health.server.start(self.http)
+            self._keep(self.health.watch())
+            self._keep(self.inboxes.watch(self.sockets, self._waiting))
+            await self._live()
+            self.stopping = True
+            self.notifier.stopping()
+        finally:
+            control.close()
         await self._drain()
         self.health.server.close()
-        for keeper in keepers:
+        for keeper in self._keepers:
             keeper.cancel()
         self.inboxes.close()
         self.state.close()
         return self._code
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done until the end."""
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(_ended)
+        self._keepers.append(task)
+
+    async def _live(self) -> None:
+        """From the start of the workers to the signal that ends them."""
+        self._tell_starting()
+        await learn(self._read, self._stop, say)
+        if self._stop.is_set():
+            return
+        for worker in self.workers:
+            self._keep(worker.keep())
+        self._keep(self._watch_hooks())
+        self._keep(mend(self.state, say, partial(print, flush=True)))
+        if not await first_ready(self.workers, self._stop, self._tell_starting):
+            return
+        self._announce()
+        if self.notifier.watchdog:
+            self._keep(self._tell_watchdog())
+        await self._stop.wait()
+
+    def _read(self) -> None:
+        """In a thread: what is in force, and which shards there are."""
+        self.state.load()
+        numbers = self.home.shards(self.config.shards)
+        self.shards = [numbers[number :: self.count] for number in range(self.count)]
 
     def _prepare(self) -> None:
         """All that workers share, and the signals."""
@@ -136,8 +164,6 @@ class Supervisor:
         self.table_fd, self.table = sharedmem.create(TABLE_SLOTS, self.count)
         self.wakers = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(self.count)]
         self.inboxes = Inboxes(self.table, self.count, SystemClock())
-        shards = self.home.shards(self.config.shards)
-        self.shards = [shards[number :: self.count] for number in range(self.count)]
         self.hooks = self.hook_file.read()
         self.questions = Questions(self)
         self.workers = [
@@ -401,6 +427,12 @@ class Supervisor:
         except TimeoutError:
             for worker in self.workers:
                 worker.signal(signal.SIGKILL)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Tell of an error that nobody expected: nobody waits for what is done until the end."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        report_error(error, "the supervisor")
 
 
 def serve(config: Config, path: Path | None, overrides: Sequence[tuple[str, str]]) -> int:

@@ -16,6 +16,7 @@ from mta.model import id_bytes, id_shard
 from mta.queues.acts import Select, Verb
 from mta.routing.rules import parse_next_hop
 from mta.supervisor import figures
+from mta.supervisor.statekeeper import retire
 from mta.supervisor.workers import say
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class Questions:
     async def tell_acts(self) -> list[int]:
         """Give the acts in force to the workers that are ready; a later list never comes first."""
         async with self._telling:
-            acts = await asyncio.to_thread(self._master.state.acts)
+            acts = self._master.state.acts()
             return await self._master.tell("acts", {"acts": msgspec.to_builtins(acts)})
 
     async def swept(self, worker: int, sequence: int) -> None:
@@ -184,11 +185,11 @@ class Questions:
         left.discard(worker)
         if not left:
             del self._sweeping[sequence]
-            await asyncio.to_thread(self._master.state.swept, sequence)
+            await retire(self._master.state, sequence)
             await self.tell_acts()
 
     async def _act_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
-        acts = await asyncio.to_thread(self._master.state.acts)
+        acts = self._master.state.acts()
         return msgspec.to_builtins(acts)
 
     # ------------------------------------------------------------------ dead letters

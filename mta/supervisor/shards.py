@@ -194,6 +194,7 @@ def open_shard(
 
     What fails leaves nothing open, so that it can be called again.
     """
+    Path(config.spool).mkdir(parents=True, exist_ok=True, mode=0o750)
     segment_bytes, retain_bytes = wiring.log_sizes(config, shards)
     log = LogWriter(
         Path(config.log_dir) / f"shard-{number:04}",

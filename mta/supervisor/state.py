@@ -3,13 +3,19 @@
 It holds the operators' acts, and what workers had in hand when they crashed. Write-ahead log,
 synchronous FULL: what is answered is on disk. Calls block for a sync; the supervisor makes them in
 a thread.
+
+What is in force is kept in memory, so that workers can be started while the disk is full or fails.
+To know it at a start, reading is enough: then new acts are refused, and what must be written down
+anyway waits for `mend`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,9 +23,14 @@ from mta.errors import MailraceError
 from mta.queues.acts import Act, Select, Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 REMEMBERED_US = 30 * 86_400 * 1_000_000  # a crash that long ago no longer counts
+PASSING = {  # trouble of the disk or the machine; anything else is a file that is no database
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_READONLY,
+}  # fmt: skip
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS acts (
@@ -40,91 +51,260 @@ CREATE TABLE IF NOT EXISTS crashes (
 """
 
 
+class StateError(MailraceError):
+    """The disk does not give or take the state now: trying again may help."""
+
+
 class NodeState:
-    """See the module; one object for the supervisor's life."""
+    """See the module; one object for the supervisor's life, `load` comes first."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(SCHEMA)
-        except sqlite3.Error as error:
-            raise MailraceError(f"cannot use {path}: {error}") from None
+        self.path, self._lock = path, threading.Lock()
+        self._db: sqlite3.Connection | None = None  # None while it cannot be written
+        self._acts: list[Act] = []  # in force, by sequence
+        self._crashes: dict[str, tuple[int, int]] = {}  # id: how often, the last time
+        self._unsaved: set[str] = set()  # ids of which the database knows less than `_crashes`
+        self.problem = ""  # why it cannot be written, for people
+
+    def load(self) -> None:
+        """Learn what is in force; StateError while it cannot even be read."""
+        with self._lock:
+            try:
+                self._open()
+            except StateError:
+                self._read_only()
+
+    def mend(self) -> None:
+        """Write what waits for it, if the disk allows that again; StateError if not."""
+        with self._lock, self._writing() as db:
+            db.execute("PRAGMA user_version = 0")  # is written whether there is a change or not
+            self._save(db)
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is written down that is to be."""
+        return self._db is not None and not self._unsaved
+
+    # ------------------------------------------------------------------ acts
 
     def add_act(
         self, verb: Verb, select: Select, created_us: int, reason: str, next_hop: str
     ) -> Act:
-        """Store an act; its sequence number is larger than that of every act before."""
-        with self._lock:
-            row = self._db.execute(
+        """Store an act; its sequence number is larger than that of every act before.
+
+        StateError where the disk does not take it: then there is no such act.
+        """
+        with self._lock, self._writing() as db:
+            row = db.execute(
                 "INSERT INTO acts (created_us, verb, selection, reason, next_hop)"
                 " VALUES (?, ?, ?, ?, ?) RETURNING sequence",
                 (created_us, verb, msgspec.json.encode(select), reason, next_hop),
             ).fetchone()
-        return Act(row[0], verb, select, created_us, reason, next_hop)
+            act = Act(row[0], verb, select, created_us, reason, next_hop)
+            self._acts.append(act)
+        return act
 
     def acts(self) -> list[Act]:
         """The acts in force, by sequence: those to be swept, and standing holds."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT sequence, verb, selection, created_us, reason, next_hop, swept"
-                " FROM acts WHERE NOT retired ORDER BY sequence"
-            ).fetchall()
-        return [
-            Act(number, Verb(verb), _select(select), created, reason, next_hop, bool(swept))
-            for number, verb, select, created, reason, next_hop, swept in rows
-        ]
+        return list(self._acts)
 
     def swept(self, sequence: int) -> None:
-        """An act's sweep is over on every shard: it is retired, a hold stands on."""
-        acts = self.acts()
-        act = next((act for act in acts if act.sequence == sequence), None)
+        """An act's sweep is over on every shard: it is retired, a hold stands on.
+
+        StateError where the disk does not take that: then it stays in force.
+        """
+        act = next((act for act in self._acts if act.sequence == sequence), None)
         if act is None:
             return
         gone = [] if act.verb is Verb.HOLD else [sequence]
         if act.verb is Verb.RELEASE:
             gone += [
                 hold.sequence
-                for hold in acts
+                for hold in self._acts
                 if hold.verb is Verb.HOLD
                 and hold.sequence < sequence
                 and act.select.takes_in(hold.select)
             ]
-        with self._lock:
-            self._db.execute("UPDATE acts SET swept = 1 WHERE sequence = ?", (sequence,))
-            self._db.executemany(
-                "UPDATE acts SET retired = 1 WHERE sequence = ?", [(number,) for number in gone]
-            )
+        with self._lock, self._writing() as db:
+            with _transaction(db):
+                db.execute("UPDATE acts SET swept = 1 WHERE sequence = ?", (sequence,))
+                db.executemany(
+                    "UPDATE acts SET retired = 1 WHERE sequence = ?", [(number,) for number in gone]
+                )
+            self._acts = _acts(db)
+
+    # ------------------------------------------------------------------ crashes
 
     def crashed(self, ids: list[str], now_us: int) -> None:
         """Messages that a worker had in hand when it crashed; forgets what is long ago."""
         with self._lock:
-            self._db.execute("DELETE FROM crashes WHERE last_us < ?", (now_us - REMEMBERED_US,))
-            self._db.executemany(
-                "INSERT INTO crashes VALUES (?, 1, ?)"
-                " ON CONFLICT (id) DO UPDATE SET count = count + 1, last_us = excluded.last_us",
-                [(id, now_us) for id in ids],
-            )
+            for id, (_, last_us) in list(self._crashes.items()):
+                if last_us < now_us - REMEMBERED_US:
+                    self._forget(id)
+            for id in ids:
+                count, _ = self._crashes.get(id, (0, 0))
+                self._crashes[id] = count + 1, now_us
+            self._unsaved.update(ids)
+            self._save_if_possible()
 
     def poison(self, crashes: int) -> dict[str, int]:
         """Messages that were in hand at so many crashes, and at how many."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT id, count FROM crashes WHERE count >= ?", (crashes,)
-            ).fetchall()
-        return dict(rows)
+        return {id: count for id, (count, _) in list(self._crashes.items()) if count >= crashes}
 
     def set_aside(self, ids: list[str]) -> None:
         """These are no longer in the queue."""
         with self._lock:
-            self._db.executemany("DELETE FROM crashes WHERE id = ?", [(id,) for id in ids])
+            for id in ids:
+                self._forget(id)
+            self._save_if_possible()
+
+    def _forget(self, id: str) -> None:
+        if self._crashes.pop(id, None) is not None:
+            self._unsaved.add(id)
+
+    def _save_if_possible(self) -> None:
+        with contextlib.suppress(MailraceError), self._writing() as db:  # `mend` tries again
+            self._save(db)
+
+    def _save(self, db: sqlite3.Connection) -> None:
+        """Bring the rows of crashes up to what is known."""
+        known = [(id, *self._crashes[id]) for id in self._unsaved if id in self._crashes]
+        gone = [(id,) for id in self._unsaved if id not in self._crashes]
+        with _transaction(db):
+            db.executemany("INSERT OR REPLACE INTO crashes VALUES (?, ?, ?)", known)
+            db.executemany("DELETE FROM crashes WHERE id = ?", gone)
+        self._unsaved.clear()
+
+    # ------------------------------------------------------------------ the file
 
     def close(self) -> None:
-        """Write the log back and close."""
+        """Write what waits, and the log back."""
         with self._lock:
-            self._db.close()
+            if self._unsaved:
+                self._save_if_possible()
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def _open(self) -> None:
+        """For reading and writing."""
+        with self._errors(), contextlib.ExitStack() as stack:
+            db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+            stack.callback(db.close)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            db.executescript(SCHEMA)
+            self._learn(db)
+            stack.pop_all()
+            self._db, self.problem = db, ""
+
+    def _read_only(self) -> None:
+        """Learn what is in force where SQLite's files beside the database cannot be made."""
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            return  # nobody has ever said anything
+        except OSError as error:
+            raise StateError(f"cannot read {self.path}: {error.strerror}") from None
+        if size:
+            self._learn_by(*self._ways())
+
+    def _ways(self) -> Iterator[tuple[str, str]]:
+        """Options of a URI and a pragma, by which it may be read."""
+        # Alone with the file, SQLite keeps the index of the log in memory, not in a file.
+        yield "mode=rw", "PRAGMA locking_mode=EXCLUSIVE"
+        log = self.path.with_name(f"{self.path.name}-wal")
+        try:
+            if log.stat().st_size:
+                return  # what lies in it must not be passed over
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        yield "mode=ro&immutable=1", "PRAGMA query_only=1"
+
+    def _learn_by(self, *ways: tuple[str, str]) -> None:
+        problem: StateError | None = None
+        for options, pragma in ways:
+            try:
+                with self._errors(), contextlib.ExitStack() as stack:
+                    uri = f"file:{quote(str(self.path))}?{options}"
+                    db = sqlite3.connect(uri, uri=True, isolation_level=None)
+                    stack.callback(db.close)
+                    db.execute(pragma)
+                    return self._learn(db)
+            except StateError as error:
+                problem = error
+        assert problem is not None
+        raise problem
+
+    def _learn(self, db: sqlite3.Connection) -> None:
+        """Take over what the database says, unless that is known already."""
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master").fetchall()}
+        acts = _acts(db) if "acts" in tables else []
+        rows = db.execute("SELECT * FROM crashes").fetchall() if "crashes" in tables else []
+        self._acts = acts
+        stored = {id: (count, last_us) for id, count, last_us in rows}
+        changed = {id: self._crashes.get(id) for id in self._unsaved}
+        self._crashes = stored
+        for id, crash in changed.items():
+            if crash is None:
+                stored.pop(id, None)
+            else:
+                stored[id] = crash
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The database; after a failure it is opened anew for the next call. StateError."""
+        if self._db is None:
+            self._open()
+        db = self._db
+        assert db is not None
+        try:
+            with self._errors():
+                yield db
+            self.problem = ""
+        except MailraceError:
+            self._db = None
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+            raise
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What SQLite says, as ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            kind = StateError if code in PASSING else MailraceError
+            self.problem = f"cannot use {self.path}: {error}"
+            raise kind(self.problem) from None
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, with one sync."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _acts(db: sqlite3.Connection) -> list[Act]:
+    """The acts in force."""
+    rows = db.execute(
+        "SELECT sequence, verb, selection, created_us, reason, next_hop, swept"
+        " FROM acts WHERE NOT retired ORDER BY sequence"
+    ).fetchall()
+    return [
+        Act(number, Verb(verb), _select(select), created, reason, next_hop, bool(swept))
+        for number, verb, select, created, reason, next_hop, swept in rows
+    ]
 
 
 def _select(text: bytes | str) -> Select:

@@ -121,27 +121,7 @@ class Worker:
         self.failures = Failures(config, self.ids, self.clock, self._content_of)
         self.opened = await self.shards.first()
         news = await self.channel.request("news")  # as they are now, however long that took
-        self.manager = QueueManager(
-            [opened.shard for opened in self.opened],
-            [opened.lines for opened in self.opened],
-            wiring.queue_settings(config),
-            Ports(
-                clock=self.clock,
-                random=random.random,
-                peek=self.paths.peek,
-                resolve=self.paths.resolve,
-                wake=lambda ready: None,  # the dispatcher's, once there is one
-                failed=self.failures.failed,
-                bury=self.failures.bury,
-                egress=self.paths.egress,
-                memory=self.budget.count,
-                take_memory=self.budget.take,
-                receiving=self.hands[poison.RECEIVE],
-                loading=self.hands[poison.LOAD],
-            ),
-            self.acts,
-        )
-        self.manager.missing.update(self.shards.refused)
+        self._wire_manager()
         self._wire_delivery()
         self._wire_queues(news["poison"])
         self.watchdog = Watchdog(self.clock)
@@ -167,6 +147,29 @@ class Worker:
         self.serving = True
         self._tell_figures()  # who asks for readiness then is told of losses, too
         self.channel.notify("ready")
+
+    def _wire_manager(self) -> None:
+        self.manager = QueueManager(
+            [opened.shard for opened in self.opened],
+            [opened.lines for opened in self.opened],
+            wiring.queue_settings(self.config),
+            Ports(
+                clock=self.clock,
+                random=random.random,
+                peek=self.paths.peek,
+                resolve=self.paths.resolve,
+                wake=lambda ready: None,  # the dispatcher's, once there is one
+                failed=self.failures.failed,
+                bury=self.failures.bury,
+                egress=self.paths.egress,
+                memory=self.budget.count,
+                take_memory=self.budget.take,
+                receiving=self.hands[poison.RECEIVE],
+                loading=self.hands[poison.LOAD],
+            ),
+            self.acts,
+        )
+        self.manager.missing.update(self.shards.refused)
 
     def _wire_delivery(self) -> None:
         self.dispatcher = Dispatcher(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import socket
 from pathlib import Path
@@ -304,3 +305,100 @@ def test_at_the_end_those_who_wait_are_told() -> None:
     inboxes.close()
     assert client.recv(100).startswith(b"421 4.3.2 ")
     client.close()
+
+
+# ---------------------------------------------------------------------- nobody serves
+
+
+class Watch:
+    """Looks at inboxes and at one listening socket of each worker, as often as it is told."""
+
+    def __init__(self, node: Node, inboxes: Inboxes, folder: Path) -> None:
+        self.node, self.inboxes = node, inboxes
+        self.sockets = [bind(f"unix:{folder}/{n}") for n in range(3)]
+        self.waiting, self.slept = 0, list[float]()
+
+    def connect(self, worker: int) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(self.sockets[worker].getsockname())
+        client.setblocking(False)
+        return client
+
+    def look(self, looks: int, signs: tuple[int, ...] = ()) -> None:
+        """Let so many looks pass; workers that live give their signs meanwhile."""
+        left = looks
+
+        async def sleep(seconds: float) -> None:
+            nonlocal left
+            self.slept.append(seconds)
+            self.node.clock.advance(seconds)
+            for worker in signs:
+                self.node.workers[worker].sign()
+            left -= 1
+            if not left:
+                raise asyncio.CancelledError
+
+        async def run() -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.inboxes.watch([self.sockets], lambda: self.waiting, sleep)
+
+        asyncio.run(run())
+
+    def close(self, *clients: socket.socket) -> None:
+        for one in (*clients, *self.sockets):
+            one.close()
+        self.inboxes.close()
+
+
+def said(client: socket.socket) -> bytes:
+    try:
+        return client.recv(100)
+    except BlockingIOError:
+        return b""
+
+
+def test_where_all_workers_lack_a_shard_clients_are_refused_at_once(tmp_path: Path) -> None:
+    watch = Watch(*node_of_inboxes(), tmp_path)
+    for worker in range(3):
+        watch.node.table.leave(worker)
+    clients = [watch.connect(worker) for worker in range(3)]
+    watch.waiting = 2  # the third one is starting
+    watch.look(2)
+    assert [said(client) for client in clients] == [b"", b"", b""]
+    watch.waiting = 3
+    watch.look(1)
+    assert all(said(client).startswith(b"421 4.3.0 ") for client in clients)
+    assert watch.slept == [0.05] * 3
+    watch.close(*clients)
+
+
+def test_a_worker_without_a_shard_passes_its_connections_on(tmp_path: Path) -> None:
+    watch = Watch(*node_of_inboxes(), tmp_path)
+    watch.node.table.leave(0)
+    clients = [watch.connect(0) for _ in range(4)]
+    watch.waiting = 1
+    watch.look(1, signs=(1, 2))
+    assert len(watch.node.take_all(1)) == 2 and len(watch.node.take_all(2)) == 2
+    watch.close(*clients)
+
+
+def test_where_nobody_serves_for_long_clients_are_refused(tmp_path: Path) -> None:
+    watch = Watch(*node_of_inboxes(), tmp_path)
+    for worker in range(3):
+        watch.node.table.leave(worker)
+    client = watch.connect(1)
+    watch.look(10)
+    assert said(client) == b"", "a worker that starts may serve it yet"
+    watch.look(11)
+    assert said(client).startswith(b"421 4.3.0 ")
+    watch.close(client)
+
+
+def test_a_suspended_node_does_not_refuse_when_it_wakes(tmp_path: Path) -> None:
+    """Its workers have had no chance to give a sign of life."""
+    watch = Watch(*node_of_inboxes(), tmp_path)
+    client = watch.connect(1)
+    watch.node.clock.advance(86_400)
+    watch.look(3)
+    assert said(client) == b""
+    watch.close(client)

@@ -1,22 +1,36 @@
+"""What the node remembers, and what it does while the disk is full or fails."""
+
 from __future__ import annotations
 
+import asyncio
+import shutil
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mta.errors import MailraceError
 from mta.queues.acts import Select, Verb
-from mta.supervisor.state import NodeState
+from mta.supervisor import statekeeper
+from mta.supervisor.state import REMEMBERED_US, NodeState, StateError
+
+
+def opened(folder: Path) -> NodeState:
+    state = NodeState(folder / "state.db")
+    state.load()
+    return state
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> NodeState:
-    return NodeState(tmp_path / "state.db")
+    return opened(tmp_path)
 
 
 def test_an_act_survives_a_reopening(tmp_path: Path, state: NodeState) -> None:
     act = state.add_act(Verb.BOUNCE, Select(campaign="spring"), 5, "stop", "")
     state.close()
-    assert NodeState(tmp_path / "state.db").acts() == [act]
+    assert opened(tmp_path).acts() == [act]
 
 
 def test_a_swept_act_is_retired_and_its_number_not_used_again(state: NodeState) -> None:
@@ -36,3 +50,238 @@ def test_a_hold_stands_after_its_sweep_until_a_release_takes_it_in(state: NodeSt
     wide = state.add_act(Verb.RELEASE, Select(campaign="spr*"), 7, "", "")
     state.swept(wide.sequence)
     assert state.acts() == []
+
+
+# ---------------------------------------------------------------------- crashes
+
+
+def test_crashes_are_counted_over_reopenings_until_they_are_set_aside(tmp_path: Path) -> None:
+    for _ in range(2):
+        state = opened(tmp_path)
+        state.crashed(["aa", "bb"], 5)
+        state.close()
+    state = opened(tmp_path)
+    assert state.poison(2) == {"aa": 2, "bb": 2} and state.poison(3) == {}
+    state.set_aside(["aa"])
+    state.crashed(["cc"], REMEMBERED_US + 6)
+    state.close()
+    assert opened(tmp_path).poison(1) == {"cc": 1}, "what is long ago is forgotten"
+
+
+# ---------------------------------------------------------------------- disks that are full or fail
+
+
+def full(error: int = sqlite3.SQLITE_FULL) -> sqlite3.OperationalError:
+    found = sqlite3.OperationalError("database or disk is full")
+    found.sqlite_errorcode = error
+    return found
+
+
+class Disk:
+    """Lets SQLite open the database in some ways only, and write while it is not `full`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ways = ("", "rw", "immutable")
+        self.full = False
+        self._connect = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", self)
+
+    def __call__(self, path: object, **options: Any) -> Any:
+        way = "immutable" if "immutable" in str(path) else "rw" if "mode=rw" in str(path) else ""
+        if way not in self.ways:
+            raise full(sqlite3.SQLITE_CANTOPEN)
+        return Connection(self, self._connect(path, **options))
+
+
+class Connection:
+    """A connection on such a disk."""
+
+    def __init__(self, disk: Disk, db: sqlite3.Connection) -> None:
+        self._disk, self._db = disk, db
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        writes = ("INSERT", "UPDATE", "COMMIT", "PRAGMA user_version")
+        if self._disk.full and statement.startswith(writes):
+            raise full()
+        return self._db.execute(statement, *values)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def test_what_is_in_force_can_be_read_where_nothing_can_be_made(tmp_path: Path, disk: Disk) -> None:
+    """After a clean end, and after a crash, which leaves a log beside the database."""
+    state = opened(tmp_path)
+    hold = state.add_act(Verb.HOLD, Select(campaign="spring"), 5, "", "")
+    after = tmp_path / "after"
+    after.mkdir()
+    for name in ("state.db", "state.db-wal"):
+        shutil.copy(tmp_path / name, after)
+    disk.ways = ("rw",)
+    crashed = opened(after)
+    assert crashed.acts() == [hold] and not crashed.whole and "full" in crashed.problem
+    state.close()
+    disk.ways = ("immutable",)
+    assert opened(tmp_path).acts() == [hold]
+
+
+def test_a_log_that_cannot_be_read_is_not_passed_over(tmp_path: Path, disk: Disk) -> None:
+    state = opened(tmp_path)
+    state.add_act(Verb.HOLD, Select(campaign="spring"), 5, "", "")
+    disk.ways = ("immutable",)  # would see a database without the hold
+    with pytest.raises(StateError):
+        opened(tmp_path)
+    state.close()
+
+
+def test_without_a_database_there_is_nothing_in_force(tmp_path: Path, disk: Disk) -> None:
+    disk.ways = ()
+    state = opened(tmp_path)
+    assert state.acts() == [] and state.poison(1) == {}
+    (tmp_path / "state.db").write_bytes(b"")  # its creation got as far as that
+    assert opened(tmp_path).acts() == []
+    (tmp_path / "state.db").write_bytes(b"x")
+    with pytest.raises(StateError):
+        opened(tmp_path)
+
+
+def test_what_is_no_database_is_no_trouble_of_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"no database " * 100)
+    with pytest.raises(MailraceError, match="not a database") as raised:
+        opened(tmp_path)
+    assert not isinstance(raised.value, StateError)
+
+
+def test_an_act_that_cannot_be_stored_is_none(tmp_path: Path, disk: Disk) -> None:
+    state = opened(tmp_path)
+    disk.full = True
+    with pytest.raises(StateError, match="full"):
+        state.add_act(Verb.DELETE, Select(all=True), 5, "", "")
+    assert state.acts() == []
+    disk.full = False
+    act = state.add_act(Verb.HOLD, Select(all=True), 5, "", "")
+    assert state.acts() == [act]
+
+
+def test_an_act_stays_in_force_while_its_end_cannot_be_stored(tmp_path: Path, disk: Disk) -> None:
+    state = opened(tmp_path)
+    act = state.add_act(Verb.DELETE, Select(all=True), 5, "", "")
+    disk.full = True
+    with pytest.raises(StateError):
+        state.swept(act.sequence)
+    assert state.acts() == [act]
+    disk.full = False
+    state.swept(act.sequence)
+    assert state.acts() == []
+
+
+def test_crashes_are_written_down_when_the_disk_takes_them(tmp_path: Path, disk: Disk) -> None:
+    state = opened(tmp_path)
+    state.crashed(["aa", "bb"], 5)
+    disk.full = True
+    state.crashed(["aa"], 6)
+    state.set_aside(["bb"])
+    assert state.poison(1) == {"aa": 2} and not state.whole and "full" in state.problem
+    with pytest.raises(StateError):
+        state.mend()
+    disk.full = False
+    state.mend()
+    assert state.whole and not state.problem
+    state.close()
+    assert opened(tmp_path).poison(1) == {"aa": 2}
+
+
+def test_a_database_that_is_opened_late_keeps_what_happened_meanwhile(
+    tmp_path: Path, disk: Disk
+) -> None:
+    state = opened(tmp_path)
+    hold = state.add_act(Verb.HOLD, Select(all=True), 5, "", "")
+    state.crashed(["aa", "bb"], 5)
+    state.close()
+    disk.ways = ("immutable",)
+    state = opened(tmp_path)
+    state.crashed(["aa", "cc"], 6)
+    state.set_aside(["bb"])
+    with pytest.raises(StateError):
+        state.add_act(Verb.DELETE, Select(all=True), 5, "", "")
+    disk.ways = ("",)
+    state.mend()
+    assert state.acts() == [hold]
+    state.close()
+    assert opened(tmp_path).poison(1) == {"aa": 2, "cc": 1}
+
+
+# ---------------------------------------------------------------------- trying again
+
+
+def test_what_cannot_be_read_is_read_later() -> None:
+    async def run() -> None:
+        said = list[str]()
+        errors: list[Exception] = [StateError("no"), StateError("no"), OSError("never")]
+
+        def read() -> None:
+            if errors:
+                raise errors.pop(0)
+
+        await statekeeper.learn(read, asyncio.Event(), said.append, again=0)
+        assert [line.partition(";")[0] for line in said] == ["no", "never"]
+
+    asyncio.run(run())
+
+
+def test_a_stop_ends_the_trying() -> None:
+    async def run() -> None:
+        stop = asyncio.Event()
+
+        def read() -> None:
+            raise StateError("no")
+
+        await statekeeper.learn(read, stop, lambda text: stop.set(), again=3600)
+
+    asyncio.run(run())
+
+
+def test_what_cannot_be_written_is_told_once_and_again_when_it_is(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async def run() -> None:
+        state, said, told = opened(tmp_path), list[str](), list[str]()
+        looks = 0
+
+        async def sleep(seconds: float) -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                disk.full = True
+                state.crashed(["aa"], 5)
+            elif looks == 4:
+                disk.full = False
+            elif looks == 6:
+                raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await statekeeper.mend(state, said.append, told.append, sleep)
+        assert len(said) == 1 and "full" in said[0]
+        assert told == [f"{tmp_path / 'state.db'} is written again"]
+
+    asyncio.run(run())
+
+
+def test_an_act_is_retired_when_the_disk_takes_it(tmp_path: Path, disk: Disk) -> None:
+    async def run() -> None:
+        state = opened(tmp_path)
+        act = state.add_act(Verb.DELETE, Select(all=True), 5, "", "")
+        disk.full = True
+        retiring = asyncio.ensure_future(statekeeper.retire(state, act.sequence, again=0))
+        await asyncio.sleep(0)
+        assert state.acts() == [act]
+        disk.full = False
+        await retiring
+        assert state.acts() == []
+
+    asyncio.run(run())
