@@ -121,7 +121,7 @@ class Space:
 
 
 def _elsewhere(folder: Path | None, spool: Path) -> Path | None:
-    """The folder, if it is on another disk than the spool."""
-    if folder is None or folder.stat().st_dev == spool.stat().st_dev:
+    """The folder, if it is there and on another disk than the spool."""
+    if folder is None or not folder.exists() or folder.stat().st_dev == spool.stat().st_dev:
         return None
     return folder

@@ -110,7 +110,8 @@ def log_sizes(config: Config, shards: int) -> tuple[int, int]:
 
 def _share(spool: Path, shards: int, most: int) -> int:
     """A shard's part of a small disk: so much on one that is large enough for it."""
-    disk = os.statvfs(spool)
+    folder = next(one for one in (spool, *spool.absolute().parents) if one.exists())
+    disk = os.statvfs(folder)
     part = disk.f_blocks * disk.f_frsize // SMALL_PART // shards
     return min(most, max(1, part >> 20) << 20)
 

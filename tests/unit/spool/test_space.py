@@ -178,6 +178,12 @@ def test_folders_on_the_same_disk_count_once(tmp_path: Path) -> None:
     assert case.disks.looks == 1
 
 
+def test_a_folder_that_is_not_there_is_no_disk(tmp_path: Path) -> None:
+    case = Case(tmp_path, 200 * MB, log_folder=tmp_path / "none", home_folder=tmp_path / "none")
+    assert case.said() is None
+    assert case.disks.looks == 1
+
+
 def test_what_may_be_used_for_a_moment(tmp_path: Path) -> None:
     case = Case(tmp_path, 120 * MB)
     case.uses = Uses(30 * MB, 0)

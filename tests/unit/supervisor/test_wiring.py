@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,3 +46,24 @@ def test_a_shards_part_of_the_log(
 ) -> None:
     config = load(None, [("log.retain_size", kept)], tmp_path)
     assert wiring.log_sizes(config, shards) == sizes
+
+
+@pytest.mark.parametrize(
+    ("disk", "shards", "part"),
+    [(1 << 40, 2, 64), (8 << 30, 2, 64), (4 << 30, 4, 16), (120 << 20, 1, 1), (10 << 20, 8, 1)],
+)
+def test_segments_and_ballast_are_small_on_a_small_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: int, shards: int, part: int
+) -> None:
+    asked: list[Path] = []
+
+    def statvfs(folder: Path) -> SimpleNamespace:
+        asked.append(folder)
+        return SimpleNamespace(f_blocks=disk // 4096, f_frsize=4096)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    spool = tmp_path / "not" / "there"
+    config = load(None, [("spool", str(spool))], tmp_path / "home")
+    options = wiring.shard_options(config, shards)
+    assert (options.ballast_bytes, options.segment_bytes) == (part << 20, part << 20)
+    assert set(asked) == {tmp_path}
