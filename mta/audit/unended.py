@@ -144,14 +144,23 @@ def ends(folder: Path) -> Iterator[tuple[bytes, int, Position]]:
 
     What is lost and there all the same is to be sent.
     """
+    for event, start in _events(folder):
+        if event.type in TERMINAL and event.type != LOST:
+            yield id_bytes(event.id), event.rno or 0, start
+
+
+def received(folder: Path) -> Iterator[bytes]:
+    """The ids of all messages that have a Reception record."""
+    return (id_bytes(event.id) for event, _ in _events(folder) if event.type == RECEPTION)
+
+
+def _events(folder: Path) -> Iterator[tuple[_Event, Position]]:
     for (start, _), lines in reader.read_lines(folder):
         for line in lines:
             try:
-                event = _decode(line)
+                yield _decode(line), start
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
-            if event.type in TERMINAL and event.type != LOST:
-                yield id_bytes(event.id), event.rno or 0, start
 
 
 def receptions(folder: Path, wanted: dict[bytes, Unended]) -> Iterator[tuple[bytes, Fields]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from mta.cli.common import ConfigFile, Home, Json, Override, Socket, pairs
 
 if TYPE_CHECKING:
     from mta.audit.check import Report
+    from mta.audit.repair import Repaired
     from mta.config.schema import Config
 
 spool = typer.Typer(
@@ -73,6 +75,97 @@ def checked(settings: Config, number: int) -> Report:
         closing(Source(folder, keys.parse_mark(reader.last_mark(log)))) as source,
     ):
         return check(source, number, log)
+
+
+@spool.command()
+def repair(
+    shard: Shard = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    home: Home = None,
+    config: ConfigFile = None,
+    override: Override = None,
+    as_json: Json = False,
+) -> None:
+    """Make shards that open, of all that can be read of those that are damaged.
+
+    What was there before is kept in a folder that is named. What cannot be saved is named, and
+    recorded as Lost: `mta spool accept-loss` when you have seen it. For shards that no server uses.
+    """
+    from mta.config.load import load
+
+    settings = load(config, pairs(override), home)
+    numbers = [number for number in chosen(settings, shard) if wants_repair(settings, number)]
+    if numbers and not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("say --yes where nobody can be asked")
+        names = ", ".join(map(str, numbers))
+        typer.confirm(f"Repair shard {names}? What is there now is kept beside it.", abort=True)
+    done = [repaired(settings, number) for number in numbers]
+    if as_json:
+        common.print_json([msgspec.to_builtins(one) for one in done])
+        return
+    for one in done:
+        show_repaired(one)
+    if not done:
+        typer.echo("nothing is to be repaired")
+
+
+def wants_repair(settings: Config, number: int) -> bool:
+    """Whether something is wrong with a shard that a repair mends."""
+    from mta.spool.store import repairing
+
+    if repairing(Path(settings.spool) / f"shard-{number:04}").exists():
+        return True
+    # A content that is gone is what the server sees to, with a DSN to the sender.
+    return bool(set(checked(settings, number).counts) - {"accept", "content"})
+
+
+def repaired(settings: Config, number: int) -> Repaired:
+    """Repair a shard, or end what was begun."""
+    from mta.audit import repair
+    from mta.audit.source import Source, kept
+    from mta.clock import SystemClock
+    from mta.maillog import LogWriter, RecordWriter
+    from mta.spool import keys
+    from mta.spool.store import repairing
+
+    folder = Path(settings.spool) / f"shard-{number:04}"
+    log_folder = Path(settings.log_dir) / f"shard-{number:04}"
+    clock = SystemClock()
+    with kept(folder), closing(LogWriter(log_folder, clock=clock)) as log:
+        if repairing(folder).exists():
+            repair.finish(folder, log, log_folder, clock)
+            return repair.Repaired(number)
+        lines = RecordWriter(settings.hostname, number, clock)
+        with (
+            common.waiting(f"repairing shard {number}"),
+            closing(Source(folder, keys.parse_mark(log.mark))) as source,
+        ):
+            job = repair.Repair(source, number, log, log_folder, lines, clock)
+            return job.run(round(settings.retry.max_age * 1e6))
+
+
+def show_repaired(one: Repaired) -> None:
+    """What was done, for people."""
+    if not one.kept:
+        typer.echo(f"shard {one.shard}: a repair that was begun is done")
+        return
+    typer.echo(f"shard {one.shard}: {one.recipients} recipients are in the new database")
+    typer.echo(f"  what was there before is kept in {one.kept}")
+    if one.again:
+        typer.echo(f"  {one.again} of them made again of their contents and the log")
+    if one.ended:
+        typer.echo(f"  {one.ended} left out: they have their end in the log")
+    if one.unreadable:
+        typer.echo(f"  {one.unreadable} records cannot be read; that folder alone has them")
+    if one.lost:
+        typer.secho(
+            f"  {one.lost} recipients could not be saved and are recorded as Lost"
+            " (`mta logs find --type Lost`); `mta spool accept-loss` when you have seen that:",
+            fg="red",
+        )
+        for name in one.names:
+            typer.echo(common.plain(f"    {name}"))
 
 
 def chosen(settings: Config, given: list[int] | None) -> list[int]:

@@ -51,6 +51,7 @@ class Look:
     cuts: list[Cut] = field(default_factory=list)
     problem: str = ""  # what is damaged, for people
     families: list[str] = field(default_factory=list)  # in the order of their numbers
+    left_over: list[str] = field(default_factory=list)  # tables that the MANIFEST does not name
 
     @property
     def lost(self) -> int:
@@ -66,6 +67,8 @@ def look(folder: Path, mark: keys.Mark | None) -> Look:
         found.required = mark.synced if mark is not None else 0
         found.replaced = mark is not None
         return found
+    files = (path.name for path in folder.glob(f"*{TABLES}"))
+    found.left_over = sorted(name for name in files if name not in tables)
     trail = _Trail(found)
     for one in wal.files(folder):
         trail.follow(one)
@@ -74,7 +77,7 @@ def look(folder: Path, mark: keys.Mark | None) -> Look:
         found.replaced = mark.identity != found.identity
         found.required = max(found.required, mark.synced)
     if (found.lost or found.replaced) and not found.problem:
-        found.problem = trail.problem or _left_over(folder, tables)
+        found.problem = trail.problem or _unnamed(found)
     if not found.problem:
         found.cuts = trail.cuts
     return found
@@ -175,10 +178,9 @@ def _incomplete(folder: Path, found: Look) -> str:
     return f"the MANIFEST has lost its end: of the families it names {', '.join(found.families)}"
 
 
-def _left_over(folder: Path, tables: set[str]) -> str:
-    """Files of tables that the MANIFEST does not name: they may be what was lost."""
-    left = sorted(path.name for path in folder.glob(f"*{TABLES}") if path.name not in tables)
-    return f"the MANIFEST does not name {', '.join(left)}" if left else ""
+def _unnamed(found: Look) -> str:
+    """Files of tables that the MANIFEST does not name may be what was lost."""
+    return f"the MANIFEST does not name {', '.join(found.left_over)}" if found.left_over else ""
 
 
 def cut(found: Look, copies: Path) -> list[str]:

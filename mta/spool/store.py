@@ -55,6 +55,8 @@ class Store:
         self.corrupt = options.corrupt_folder or folder.parent.parent / "corrupt"
         self._write_options = write_options()
         self._errors = Errors(folder)
+        if repairing(folder).exists():
+            raise damaged(folder, "a repair of it was not finished: `mta spool repair` goes on")
         _make(folder)
         self._lock = _lock(folder / LOCK_FILE)
         self.ballast = Ballast(folder, options.ballast_bytes)
@@ -349,6 +351,11 @@ class Rows:
                 rows.next()
             rows.status()
         return found
+
+
+def repairing(folder: Path) -> Path:
+    """The file that is there while a shard's folder is being replaced."""
+    return folder.with_name(f"{folder.name}.repairing")
 
 
 def _make(folder: Path) -> None:

@@ -115,3 +115,24 @@ def test_zeros_behind_what_was_promised_stop_nobody(tmp_path: Path) -> None:
         assert accounted(server, ids) == Counter(ids)
         assert not server.records("Lost")
         assert "never acknowledged are cut off" in server.said()
+
+
+def test_a_refused_shard_is_repaired_while_the_server_runs(tmp_path: Path) -> None:
+    port = free_port()
+    server, ids = filled(tmp_path, port)
+    (shard_of(tmp_path) / "CURRENT").unlink()
+    server.launch()
+    try:
+        wait(lambda: "CURRENT is missing" in server.said())
+        assert "`mta spool repair`" in server.said()
+        ran = mta(tmp_path, "spool", "check")
+        assert ran.returncode == 1
+        assert "CURRENT is missing" in ran.stdout
+        ran = mta(tmp_path, "spool", "repair", "--yes")
+        assert ran.returncode == 0, ran.stderr
+        assert "40 recipients are in the new database" in ran.stdout
+        wait(lambda: probe(port)[0] == 200)  # it is tried again without being told
+        wait(lambda: accounted(server, ids) == Counter(ids))
+        assert not server.records("Lost")
+    finally:
+        server.stop()

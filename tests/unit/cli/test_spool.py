@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from mta.audit.losses import Loss, Losses
@@ -102,3 +103,40 @@ def test_a_shard_that_is_not_there(run: Run, tmp_path: Path) -> None:
     ran = run("spool", "check", "--home", tmp_path, "--shard", "7")
     assert ran.code == 2
     assert "there is no shard 7: 1" in ran.err
+
+
+def test_a_damaged_spool_is_repaired(run: Run, tmp_path: Path) -> None:
+    filled = Filled(tmp_path).close()
+    (filled.folder / "CURRENT").unlink()
+    ran = run("spool", "repair", "--home", tmp_path)
+    assert ran.code == 2  # nobody can be asked
+    assert "--yes" in ran.err
+    assert not (filled.folder / "CURRENT").exists()
+    ran = run("spool", "repair", "--home", tmp_path, "--yes")
+    assert ran.code == 0
+    assert f"shard 1: {len(filled.open)} recipients are in the new database" in ran.out
+    (kept,) = (tmp_path / "spool").glob("shard-0001.damaged-*")
+    assert f"kept in {kept}" in ran.out
+    assert run("spool", "check", "--home", tmp_path).code == 0
+    ran = run("spool", "repair", "--home", tmp_path, "--yes")
+    assert (ran.code, ran.out) == (0, "nothing is to be repaired\n")
+
+
+def test_what_a_repair_cannot_save_is_named(run: Run, tmp_path: Path) -> None:
+    filled = Filled(tmp_path, body=500).close()
+    shutil.rmtree(filled.folder)
+    ran = run("spool", "repair", "--home", tmp_path, "--yes")
+    assert ran.code == 0
+    assert f"{len(filled.open)} recipients could not be saved" in ran.out
+    assert all(name in ran.out for name in filled.names())
+    assert run("spool", "accept-loss", "--home", tmp_path).code == 0
+    (report,) = run("spool", "check", "--home", tmp_path, "--json").json
+    assert report["counts"] == {}
+
+
+def test_a_repair_as_json(run: Run, tmp_path: Path) -> None:
+    filled = Filled(tmp_path).close()
+    assert run("spool", "repair", "--home", tmp_path, "--json", "--yes").json == []
+    (filled.folder / "CURRENT").unlink()
+    (done,) = run("spool", "repair", "--home", tmp_path, "--json", "--yes").json
+    assert (done["shard"], done["recipients"], done["lost"]) == (1, len(filled.open), 0)
