@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from mta.cli import common
@@ -53,7 +52,7 @@ def check(
     settings = load(config, pairs(override), home)
     reports = [checked(settings, number) for number in chosen(settings, shard)]
     if as_json:
-        common.print_json([msgspec.to_builtins(report) for report in reports])
+        common.print_json([builtins(report) for report in reports])
     else:
         for report in reports:
             show(report, KINDS)
@@ -102,7 +101,7 @@ def repair(
         typer.confirm(f"Repair shard {names}? What is there now is kept beside it.", abort=True)
     done = [repaired(settings, number) for number in numbers]
     if as_json:
-        common.print_json([msgspec.to_builtins(one) for one in done])
+        common.print_json([builtins(one) for one in done])
         return
     for one in done:
         show_repaired(one)
@@ -253,6 +252,13 @@ def accept_offline(
             accepted += [losses.row(number, one) for one in known.accept(user(), reason, now)]
             pending += [losses.said(number, one) for one in known.pending]
     return {"accepted": accepted, "pending": pending}
+
+
+def builtins(struct: Report | Repaired) -> Any:
+    """A report as JSON has it."""
+    import msgspec  # with these commands alone: `mta --help` is to be quick
+
+    return msgspec.to_builtins(struct)
 
 
 def user() -> str:

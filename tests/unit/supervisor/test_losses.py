@@ -38,6 +38,7 @@ SHARD = "shard-0001"
 
 def opened_in(home: Path) -> Opened:
     config = complete(Config(), home)
+    (home / "spool").mkdir(parents=True, exist_ok=True)  # as the supervisor does
     loop = asyncio.get_running_loop()
     return open_shard(config, 1, 1, SystemClock(), loop, lambda *_: None)
 

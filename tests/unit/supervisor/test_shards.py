@@ -178,6 +178,7 @@ def test_what_is_told_of_refused_shards() -> None:
 
 def opening(home: Path, loop: asyncio.AbstractEventLoop) -> Callable[[int], Opened]:
     config = complete(Config(), home)
+    (home / "spool").mkdir(exist_ok=True)  # as the supervisor does
     return lambda number: open_shard(config, number, 1, SystemClock(), loop, lambda *_: None)
 
 
