@@ -15,7 +15,8 @@ from mta.audit import losses, unended
 from mta.audit.unended import Walk
 from mta.errors import RecordError
 from mta.model import Message, Recipient, Where, id_text
-from mta.spool import keys, record
+from mta.spool import keys, record, stock
+from mta.spool.bodies import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 SHOWN = 100
 KINDS = {
-    "files": "files of the database are damaged or gone: a start refuses the shard",
+    "files": "files of the database or contents are damaged or gone: a start refuses the shard",
     "lost": "mail was lost: a start records it as Lost",
     "damage": "blocks of the database, or parts of files, cannot be read",
     "record": "a record cannot be read: its recipient cannot be sent to",
@@ -79,6 +80,7 @@ def check(source: Source, number: int, log_folder: Path) -> Report:
     for loss in losses.Losses(log_folder).pending:
         report.add("accept", losses.said(number, loss))
     if source.readable and not source.found.problem:
+        _segments(source, report)
         for held in messages(source, report):
             _contents(source, held, report)
             _indexed(source, held, report)
@@ -97,6 +99,11 @@ def _files(source: Source, report: Report) -> None:
         report.add("lost", f"the files end {found.lost} batches before what was synced")
     elif found.replaced:
         report.add("lost", "the database is new, or another one, the log is not")
+
+
+def _segments(source: Source, report: Report) -> None:
+    for number in stock.lacking(source.rows("default"), source.folder / FOLDER):
+        report.add("files", f"{number:010}{stock.SUFFIX} is missing or cut short")
 
 
 def messages(source: Source, report: Report) -> Iterator[Held]:

@@ -26,7 +26,8 @@ from mta.audit.source import Database, link
 from mta.errors import MailraceError, RecordError
 from mta.maillog.records import RecordWriter
 from mta.model import Message, Recipient
-from mta.spool import encoder, keys, record, rocks, wal
+from mta.spool import encoder, keys, record, rocks, stock, wal
+from mta.spool.bodies import FOLDER
 from mta.spool.changes import listing
 from mta.spool.look import TABLES, look
 from mta.spool.options import FAMILIES, ShardOptions
@@ -61,6 +62,7 @@ class Repaired(msgspec.Struct):
     unreadable: int = 0  # records that only the old folder has
     again: int = 0  # made again of their contents and the log
     lost: int = 0  # recorded as Lost
+    without: int = 0  # segment files it does without: senders are told when their mail's turn comes
     names: list[str] = msgspec.field(default_factory=list)  # of the first of these
 
 
@@ -204,6 +206,9 @@ class Repair:
             ("default", keys.LOG, keys.position(*self._log.position)),
             ("default", keys.LISTED, keys.after(last)),
         ]
+        for number in stock.lacking(database.rows("default"), self._source.folder / FOLDER):
+            rows += [("default", keys.segment(number), None), ("default", keys.lost(number), b"")]
+            self.result.without += 1
         if last:
             rows.append(("default", keys.LOGGED, last[:16] + b"".join(self._unlogged(store))))
         put(store, rows)
@@ -286,7 +291,8 @@ def families(number: int, key: bytes, value: bytes | None) -> tuple[str, ...]:
 def _kept(family: str, key: bytes) -> bool:
     """Whether a row is taken over as it is."""
     if family == "default":
-        return key == keys.LOGGED or key.startswith((keys.ACT, keys.MOVING))
+        kept = (keys.ACT, keys.MOVING, keys.SEGMENT, keys.LOST)
+        return key in (keys.LOGGED, keys.NEWEST) or key.startswith(kept)
     return family in ("messages", "bodies")
 
 

@@ -155,6 +155,11 @@ def show_repaired(one: Repaired) -> None:
         typer.echo(f"  {one.again} of them made again of their contents and the log")
     if one.ended:
         typer.echo(f"  {one.ended} left out: they have their end in the log")
+    if one.without:
+        typer.echo(
+            f"  {one.without} files of contents are missing: their mail is set aside when its turn"
+            " comes, and its senders are told"
+        )
     if one.unreadable:
         typer.echo(f"  {one.unreadable} records cannot be read; that folder alone has them")
     if one.lost:

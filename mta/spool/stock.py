@@ -14,6 +14,7 @@ from mta.errors import ContentsMissingError, SpoolError
 from mta.spool import keys, record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from mta.spool.store import Store
@@ -33,14 +34,15 @@ class Stock(NamedTuple):
 
 def take(store: Store, folder: Path) -> Stock:
     """Compare rows and files; ContentsMissingError if a file is missing, and nothing is changed."""
-    rows, files = _rows(store), _files(folder)
+    rows = _units(store.settings(keys.SEGMENT, keys.above(keys.SEGMENT)))
+    lost = [key[-4:] for key, _ in store.settings(keys.LOST, keys.above(keys.LOST))]
+    numbers = frozenset(keys.parse_u32(number) for number in lost)
+    files = _files(folder)
     missing = _missing(rows, files)
     # Where batches are lost, one that deleted a row may be: counting finds what is needed.
     trusted = not (store.found.lost or store.found.replaced)
-    if trusted and (missing or not (rows or folder.is_dir()) and _needed(store)):
+    if trusted and (missing or not (rows or folder.is_dir()) and _needed(store, numbers)):
         raise ContentsMissingError(_refusal(folder, missing, len(rows)))
-    lost = [key[-4:] for key, _ in store.settings(keys.LOST, keys.above(keys.LOST))]
-    numbers = frozenset(keys.parse_u32(number) for number in lost)
     known = keys.parse_u32(store.get(store.default, keys.NEWEST) or bytes(4))
     newest = max(known, *rows, *files, *numbers, 0)
     new = files.keys() - rows.keys() - set(missing)
@@ -55,19 +57,9 @@ def take(store: Store, folder: Path) -> Stock:
     return Stock(newest, numbers)
 
 
-def give_up(store: Store, folder: Path) -> list[int]:
-    """Do without the files that are missing: their contents count as gone; the numbers.
-
-    Their messages are set aside when their turn comes, and their senders told.
-    """
-    missing = _missing(_rows(store), _files(folder))
-    batch = store.batch()
-    for number in missing:
-        batch.delete(keys.segment(number))
-        batch.put(keys.lost(number), b"")
-    store.write(batch)
-    store.sync()
-    return missing
+def lacking(rows: Iterable[tuple[bytes, bytes]], folder: Path) -> list[int]:
+    """The segments that have a row among those of `default`, and whose file is not whole there."""
+    return _missing(_units(row for row in rows if row[0].startswith(keys.SEGMENT)), _files(folder))
 
 
 def number_of(name: str) -> int:
@@ -77,9 +69,8 @@ def number_of(name: str) -> int:
     return number if number <= LAST else 0
 
 
-def _rows(store: Store) -> dict[int, int]:
+def _units(rows: Iterable[tuple[bytes, bytes]]) -> dict[int, int]:
     """Units by number."""
-    rows = store.settings(keys.SEGMENT, keys.above(keys.SEGMENT))
     return {keys.parse_u32(key[-4:]): keys.parse_u32(value) for key, value in rows}
 
 
@@ -99,10 +90,11 @@ def _missing(rows: dict[int, int], files: dict[int, int]) -> list[int]:
     return sorted(number for number, units in rows.items() if files.get(number, -1) < units)
 
 
-def _needed(store: Store) -> bool:
+def _needed(store: Store, lost: frozenset[int]) -> bool:
     """Whether a message needs the folder, in a shard that a version without these rows has kept."""
     for key, value in store.records(b"", keys.END, SEEN):
-        placed = record.has_envelope(key, value) and record.place(value)[0]
+        place = record.place(value)[0] if record.has_envelope(key, value) else 0
+        placed = place and place >> 32 not in lost
         if placed and store.get(store.bodies, key[: keys.ID_SIZE]) is None:
             return True
     return False
@@ -116,5 +108,6 @@ def _refusal(folder: Path, missing: list[int], rows: int) -> str:
         what = "the folder with the contents of mail is missing"
     return (
         f"{folder}: {what}. This shard serves nothing and changes nothing until they are back: "
-        "mount or copy back what is missing; a running server looks for it again and again"
+        "mount or copy back what is missing; a running server looks for it again and again. If it "
+        "is gone for good, `mta spool repair` has the senders of that mail told"
     )

@@ -16,10 +16,10 @@ from mta.audit.check import check
 from mta.audit.losses import Losses
 from mta.audit.repair import Repair, Repaired
 from mta.audit.source import Source, kept
-from mta.errors import SpoolDamagedError
+from mta.errors import ContentsMissingError, SpoolDamagedError
 from mta.maillog import LogWriter, read, reader
 from mta.model import Flag, Stages
-from mta.spool import keys, wal
+from mta.spool import Gone, keys, wal
 from mta.spool.store import repairing
 from mta.testing.clock import FakeClock
 from mta.testing.spool import SpoolBench
@@ -271,3 +271,22 @@ def test_a_crash_while_the_folders_change_places(
             repair.finish(filled.folder, log, filled.log, FakeClock())
     assert set(served(filled)) == filled.names()
     assert wrong(filled) == {}
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_shard_may_do_without_contents_that_are_gone(tmp_path: Path, folder: bool) -> None:
+    filled = closed(tmp_path)
+    if folder:
+        shutil.rmtree(filled.folder / "bodies")
+    else:
+        (filled.folder / "bodies" / "0000000001.bodies").unlink()
+    log = LogWriter(filled.log, clock=FakeClock())
+    with closing(log), pytest.raises(ContentsMissingError, match="0000000001.bodies"):
+        SpoolBench(filled.home, log=log, options=OPTIONS)
+    assert wrong(filled)["files"] == 1
+    done = repaired(filled)
+    assert (done.without, done.lost, done.recipients) == (1, 0, len(filled.open))
+    found = served(filled)
+    assert set(found) == filled.names()
+    assert {type(content) for content in found.values()} == {Gone}
+    assert set(wrong(filled)) == {"content"}

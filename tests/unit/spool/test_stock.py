@@ -89,6 +89,7 @@ def test_a_shard_without_its_files_is_refused_until_they_are_back(
             again(bench)
         assert "serves nothing" in str(refusal.value)
         assert "copy back what is missing" in str(refusal.value)
+        assert "`mta spool repair`" in str(refusal.value)
     assert sorted(path.name for path in bodies(bench).parent.rglob("*.bodies")) == there
     assert bodies(bench).is_dir() == (what != "folder")
     assert descriptors() == before
@@ -307,14 +308,23 @@ def test_where_batches_are_lost_a_row_proves_nothing(
 # -- doing without
 
 
+def give_up(bench: SpoolBench) -> None:
+    """As a repair does for the first segment."""
+    store = Store(bodies(bench).parent, 1, OPTIONS)
+    assert stock.lacking(store.settings(b"", b"\xff"), bodies(bench)) == [1]
+    batch = store.batch()
+    batch.delete(keys.segment(1))
+    batch.put(keys.lost(1), b"")
+    store.write(batch)
+    store.close()
+
+
 def test_an_operator_may_do_without_what_is_missing(bench: SpoolBench) -> None:
     sent = send(bench, FULL + 1)
     bench.close()
     first = bodies(bench) / "0000000001.bodies"
     first.rename(first.with_suffix(".away"))
-    store = Store(bodies(bench).parent, 1, OPTIONS)
-    assert stock.give_up(store, bodies(bench)) == [1]
-    store.close()
+    give_up(bench)
     bench = again(bench)
     counted(bench)
     assert list(bench.shard.troubles()) == []
@@ -331,9 +341,7 @@ def test_an_operator_may_do_without_what_was_cut_off(bench: SpoolBench) -> None:
     sent = send(bench, FULL + 1)
     bench.close()
     os.truncate(bodies(bench) / "0000000001.bodies", 7000)
-    store = Store(bodies(bench).parent, 1, OPTIONS)
-    assert stock.give_up(store, bodies(bench)) == [1]
-    store.close()
+    give_up(bench)
     bench = again(bench)
     assert bench.shard.body(sent[0].message) == sent[0].message.body
     assert isinstance(bench.shard.body(sent[1].message), Gone)
