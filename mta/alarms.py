@@ -36,6 +36,8 @@ ALARMS = {
     "silent_worker": "a worker process lives and has not reported for 30 s",
     "state_unwritten": "state.db cannot be written: operators' acts are refused, mail is not",
     "refused_shard": "shards of the spool cannot be opened, so their mail waits; others serve",
+    "log_kept": "the log cannot be written: its records are kept in the spool, and logged later",
+    "attempts_held": "nothing is sent, because outcomes could not be kept",
     "log_segments": "segments of the log cannot be begun or removed; its records are safe",
 }
 

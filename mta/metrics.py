@@ -108,6 +108,7 @@ METRICS: tuple[Metric, ...] = (
     _counter("content_read_failures", "read_failures", "readings of contents that gave none"),
     _counter("log_frames", "frames", "frames written to the log"),
     _counter("log_records", "records", "records written to the log"),
+    _gauge("log_kept_bytes", "kept", "records in the spool that the log could not take yet"),
     _labelled("log_segment", "shard", {"": "log_segment"}, "the log's end: number of the segment"),
     _labelled("log_offset_bytes", "shard", {"": "log_offset"}, "the log's end: place in it"),
     _gauge("workers", "workers_ready", "workers that serve"),

@@ -17,6 +17,7 @@ from mta.errors import RecordError
 from mta.model import Message, Recipient, Where, id_text
 from mta.spool import keys, record, stock
 from mta.spool.bodies import FOLDER
+from mta.spool.kept import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,12 +217,20 @@ def missing(source: Source, log_folder: Path) -> Iterator[tuple[bytes, int]]:
     while True:
         for _ in walk.more():
             pass
+        walk.also(_kept(source))
         for id, one in walk.open.items():
             for number in one.numbers():
                 if source.get("messages", keys.recipient(id, number)) is None:
                     yield id, number
         if not walk.next():
             return
+
+
+def _kept(source: Source) -> Iterator[bytes]:
+    """The records that wait in the spool for the log."""
+    for key, packed in source.rows("default"):
+        if key.startswith(keys.FRAME):
+            yield from unpack([packed])
 
 
 def totals(reports: list[Report]) -> Counter[str]:

@@ -24,11 +24,13 @@ from mta.audit import remake, unended
 from mta.audit.losses import Loss, Losses
 from mta.audit.source import Database, link
 from mta.errors import MailraceError, RecordError
+from mta.maillog import reader
 from mta.maillog.records import RecordWriter
 from mta.model import Message, Recipient
 from mta.spool import encoder, keys, record, rocks, stock, wal
 from mta.spool.bodies import FOLDER
 from mta.spool.changes import listing
+from mta.spool.kept import in_log, unpack
 from mta.spool.look import TABLES, look
 from mta.spool.options import FAMILIES, ShardOptions
 from mta.spool.segments import sync_folder
@@ -99,6 +101,7 @@ class Repair:
         try:
             database = Database(store._db, self._source.note)  # noqa: SLF001 - of our own
             self._fill(store)
+            self._log_kept(store)
             self._leave_out_ended(store)
             self._weed(store, database)
             self._make_again(store, max_age_us)
@@ -121,6 +124,15 @@ class Repair:
             base = keys.parse_batch(row).number if row else 0
             put(store, _all_rows(old) if old is not None else ())
         put(store, _logged(self._source, base))
+
+    def _log_kept(self, store: Store) -> None:
+        """Log what the log could not take: what has its end there is not to be sent again."""
+        rows = store.settings(keys.FRAME, keys.above(keys.FRAME))
+        known = set(in_log(iter(rows), self._log.since(reader.BEGINNING))) if rows else set()
+        for key, packed in rows:
+            if key not in known:
+                self._log.append(unpack([packed]))
+        put(store, (("default", key, None) for key, _ in rows))
 
     def _leave_out_ended(self, store: Store) -> None:
         put(store, self._ended(store))
@@ -291,7 +303,7 @@ def families(number: int, key: bytes, value: bytes | None) -> tuple[str, ...]:
 def _kept(family: str, key: bytes) -> bool:
     """Whether a row is taken over as it is."""
     if family == "default":
-        kept = (keys.ACT, keys.MOVING, keys.SEGMENT, keys.LOST)
+        kept = (keys.ACT, keys.MOVING, keys.SEGMENT, keys.LOST, keys.FRAME)
         return key in (keys.LOGGED, keys.NEWEST) or key.startswith(kept)
     return family in ("messages", "bodies")
 

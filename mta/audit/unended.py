@@ -16,7 +16,7 @@ from mta.maillog.records import FOUND, LOST, RECEPTION, TERMINAL, Fields
 from mta.model import id_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from mta.maillog.writer import Position
@@ -90,6 +90,14 @@ class Walk:
                 self._take(event, start)
             self._reached = end
             yield
+
+    def also(self, lines: Iterable[bytes]) -> None:
+        """Records that the log could not take yet."""
+        for line in lines:
+            try:
+                self._take(_decode(line), self._reached)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue
 
     def next(self) -> bool:
         """Forget what was found, and go to the next span of ids; False if there is none."""

@@ -16,7 +16,7 @@ cdef class Dispatcher(Feeder):
     cdef public object next_parcel, new_attempt, finish
     cdef public set pools
     cdef public dict denied
-    cdef public bint draining
+    cdef public bint draining, held, halted
     cdef public long long in_flight, flying
     cdef object _idle, _turn, _sent
     cdef tuple _beyond

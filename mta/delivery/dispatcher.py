@@ -65,7 +65,8 @@ class Dispatcher(Feeder):
         self.finish: Finish = manager.finish
         self.pools: set[Pool] = set()
         self.denied: dict[Pool, None] = {}  # wait for a connection lease
-        self.draining = False
+        self.draining = self.held = False
+        self.halted = False  # one of these: nothing is begun
         self.in_flight = 0  # attempts
         self.flying = 0  # their recipients
         self._beyond: tuple[Pool, Message] | None = None  # read back though there was no room
@@ -96,7 +97,7 @@ class Dispatcher(Feeder):
         woken, self._woken = self._woken, []
         for pool in woken:
             pool.woken = False
-            if not self.draining:
+            if not self.halted:
                 pool.work()
 
     def pace(self, pool: Pool, seconds: float) -> None:
@@ -290,7 +291,7 @@ class Dispatcher(Feeder):
         """The next message for this connection, its tokens taken; None when there is none now."""
         dial: Dial = connection.dial
         pool = dial.pool
-        if self.draining or pool.paced is not None:
+        if self.halted or pool.paced is not None:
             return None
         ready, gate = pool.ready, self.gate
         if gate.should_yield(ready.name) or (self.denied and self._has_had_its_turn(connection)):
@@ -388,9 +389,16 @@ class Dispatcher(Feeder):
 
     # ------------------------------------------------------------------ the end
 
+    def hold(self, held: bool) -> None:
+        """Begin no attempt while `held`; connections stay, what is in flight ends."""
+        self.held, self.halted = held, held or self.draining
+        if not self.halted:
+            for pool in self.pools:
+                self._wake_pool(pool)
+
     def drain(self) -> None:
         """Start nothing more; connections close at their next boundary."""
-        self.draining = True
+        self.draining = self.halted = True
         for pool in self.pools:
             for connection in list(pool.connections):
                 connection.close()

@@ -171,7 +171,7 @@ class Pool:
         dispatcher = self.dispatcher
         outcome = dial.last or Outcome(Kind.DEFERRED, 0, "4.4.1", "no host to try", "connect")
         self.rested_until = dispatcher.rested_until(dial)
-        if not self.connections:
+        if not (self.connections or dispatcher.halted):
             self.defer_all(outcome)
         dispatcher.wake(self.ready)
 

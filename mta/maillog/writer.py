@@ -118,6 +118,16 @@ class LogWriter:
         self.mark = mark or self.mark
         return self.position
 
+    def since(self, position: Position) -> Iterator[bytes]:
+        """The contents of the frames behind a position; in any thread."""
+        for number in segments.numbers(self._folder):
+            if number < position[0]:
+                continue
+            with open(self._folder / segments.name(number), "rb") as file:
+                begin = position[1] if number == position[0] else 0
+                for _, _, content in segments.frames(file, begin):
+                    yield content
+
     def applied(self, position: Position) -> None:
         """Everything before `position` is in the spool: older segments may be removed."""
         self._needed = max(self._needed, position[0])

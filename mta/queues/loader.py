@@ -69,6 +69,7 @@ class Loader:
         self._discovery: Iterator[LaneKey] | None = None
         self._unlisted: set[int] = set()  # classes of which lanes are left out: too many are known
         self._stopped = False
+        self.held = False  # nothing is read: it could not be sent, and its end not be kept
 
     def start(self) -> None:
         """Begin to tick."""
@@ -138,7 +139,8 @@ class Loader:
         busy, clock = False, self.manager.ports.clock
         began = clock.monotonic()
         try:
-            if self.shard.readable:  # not while a failed database is being reopened
+            # Not while a failed database is being reopened.
+            if self.shard.readable and not self.held:
                 busy = self.run_once()
         finally:
             # At most half of the loop, however much has become due at once.

@@ -5,7 +5,7 @@ from mta.spool.changes cimport Frame
 
 cdef class Job:
     cdef public Frame frame
-    cdef public list accepted, frames, changes, runs
-    cdef public bint reopen, close
-    cdef public object position, frame_error, error
+    cdef public list backlog, accepted, frames, changes, runs
+    cdef public bint keep, reopen, close, logged
+    cdef public object position, packed, drained, frame_error, error
     cdef public double seconds

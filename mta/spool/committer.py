@@ -9,9 +9,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from mta.spool import segments
+from mta.spool.kept import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mta.clock import Clock
     from mta.spool.bodies import BodyStore
@@ -40,6 +41,10 @@ class FrameLog(Protocol):
         """
         ...
 
+    def since(self, position: tuple[int, int]) -> Iterator[bytes]:
+        """The contents of the frames behind a position."""
+        ...
+
     def applied(self, position: tuple[int, int]) -> None:
         """Everything before `position` is in the spool: it is not needed for recovery."""
         ...
@@ -61,18 +66,25 @@ class FrameLog(Protocol):
 class Job:
     """What one cycle has to make durable, and how that went."""
 
-    __slots__ = ("frame", "accepted", "frames", "changes", "runs", "reopen", "close", "position",
-                 "frame_error", "error", "seconds")  # fmt: skip
+    __slots__ = (
+        "frame", "keep", "backlog", "accepted", "frames", "changes", "runs", "reopen", "close",
+        "logged", "position", "packed", "drained", "frame_error", "error", "seconds",
+    )  # fmt: skip
 
     def __init__(self, reopen: bool = False, close: bool = False) -> None:
         self.frame: Frame | None = None  # to be logged
+        self.keep = False  # the frame is to be a row of the spool
+        self.backlog: list[bytes] = []  # such rows, to be logged before it
         self.accepted: list[Stored] = []  # written, to be synced
         self.frames: list[Frame] = []  # written, to be synced
         self.changes: list[Changes] = []  # what was written, in order, for a second time
         self.runs: list[Run] = []  # bodies to be written and synced
         self.reopen = reopen
         self.close = close
-        self.position: tuple[int, int] | None = None  # of the frame
+        self.logged = False  # the frame is in the log
+        self.position: tuple[int, int] | None = None  # after it
+        self.packed: bytes | None = None  # the frame as a row, where the log did not take it
+        self.drained: tuple[int, int] | None = None  # after the backlog, which is in the log
         self.frame_error: Exception | None = None
         self.error: Exception | None = None
         self.seconds = 0.0
@@ -137,13 +149,26 @@ class Committer:
             job.error = error
             self._store.ballast.relieve(error)
         try:
-            if job.frame is not None and job.frame.lines:
-                job.position = self._log.append(job.frame.lines, self._store.mark)
+            self._append(job)
         except Exception as error:  # noqa: BLE001 - as above
             job.frame_error = error
             self._store.ballast.relieve(error)
         if job.close:
             self._close()
+
+    def _append(self, job: Job) -> None:
+        """Log what is due; what the log does not take is packed, for the spool to keep it."""
+        lines = [] if job.frame is None else job.frame.lines
+        job.logged = not lines
+        try:
+            if job.backlog:
+                job.drained = self._log.append(unpack(job.backlog), self._store.mark)
+            if lines and not job.keep:
+                job.position = self._log.append(lines, self._store.mark)
+                job.logged = True
+        finally:
+            if not job.logged:
+                job.packed = pack(lines)
 
     def _close(self) -> None:
         for part in (self._store, self._bodies, self._log):

@@ -14,7 +14,7 @@ cdef class Cycle:
     cdef double _outcome_interval, _stall_patience
     cdef Py_ssize_t _frame_records, _expected
     cdef public str problem
-    cdef public object stats, on_durable
+    cdef public object stats, kept, on_durable, on_hold
     cdef public Frame frame
     cdef public Changes moves
     cdef public dict unlogged
@@ -25,7 +25,7 @@ cdef class Cycle:
     cdef list _again, _again_frames, _doubtful
     cdef Job _job
     cdef bint _gathering, _busy, _frame_due, _kicked, _reopen, _halted, _stale
-    cdef double _retry_delay
+    cdef double _retry_delay, _began
     cdef int _attempts_left
 
     cpdef accept(self, Stored message)
@@ -49,7 +49,9 @@ cdef class Cycle:
     cdef bint _try(self, object batch) except -1
     cdef _written(self, list ready, list frames)
     cdef _settled(self, Job job)
-    cdef _frame_logged(self, Job job)
+    cdef _plan(self, Job job)
+    cdef _logs(self, Job job)
+    cdef _frame_done(self, Job job)
 
     @cython.locals(changes=Changes, one=Stored, frame=Frame)
     cdef _durable(self, Job job)

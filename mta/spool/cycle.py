@@ -6,7 +6,8 @@ after the one that synced the frame. docs/design.md, "The two commits".
 
 After a failure new mail is refused, outcomes are kept, and the cycle is tried again with back-off:
 a write stall waits, a full or failing disk has the database reopened by the thread. What had been
-written but not synced is written again. Mail whose batch or sync failed may be on the disk: it is
+written but not synced is written again. A log that takes nothing stops no cycle: the frame is kept
+as a row of the spool (`kept`). Mail whose batch or sync failed may be on the disk: it is
 taken out, and refused once that is synced. Where this takes too long nobody learns what became of
 it, as if the connection had been lost.
 """
@@ -25,6 +26,7 @@ from mta.metrics import COMMIT_TIMES
 from mta.spool import keys
 from mta.spool.changes import Changes, Frame, Stored, apply, undo
 from mta.spool.committer import Committer, FrameLog, Job
+from mta.spool.kept import Kept
 from mta.spool.rocks import StallError
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 GATHER = 0.001  # s that a cycle waits for company
 PATIENCE = 30.0  # s in which mail that may be on the disk is to be taken out
+SLOW = 5.0  # s that a commit may take before nothing more is attempted
 FIRST_RETRY, LAST_RETRY = 0.01, 5.0  # s between attempts after a failure
 UNKNOWN = "the spool failed while it stored a message; whether it has it is not known: {}"
 CLOSE_ATTEMPTS = 5  # failures after which a closing shard leaves the rest to recovery
@@ -79,6 +82,7 @@ class ShardStats(msgspec.Struct):
     records: int = 0  # log records in them
     failures: int = 0  # cycles that failed
     refused: int = 0  # messages refused
+    kept: int = 0  # octets of records that wait for the log
     corrupt: int = 0  # records set aside
     read_failures: int = 0  # readings of contents that gave none
     pending: int = 0  # messages and records that wait for a commit
@@ -104,6 +108,7 @@ class Cycle:
             options.frame_records,
         )
         self._stall_patience = options.stall_patience
+        self.kept = Kept(store, options.kept_bytes, call_later, self.kick)
         self._committer = Committer(store, bodies, log, clock, wake, self._finished)
         self.problem: str | None = None  # why new mail is refused; until all is synced again
         self.stats = ShardStats()
@@ -112,6 +117,8 @@ class Cycle:
         self.unlogged: dict[bytes, None] = {}  # accepted, Reception record not yet in a frame
         self.newest_logged = b""
         self.on_durable: Callable[[list[Stored]], None] | None = None  # before those who wait know
+        self.on_hold: Callable[[], None] | None = None  # `hold` may have changed
+        self._began = 0.0  # monotonic time of the job
         self._expected = 0  # messages of the last cycle
         self._gathering = False
         self.incoming: list[Stored] = []  # to be written
@@ -190,6 +197,17 @@ class Cycle:
         """Whether the database has what it should have."""
         return self._store.is_open and not self._stale
 
+    @property
+    def hold(self) -> str | None:
+        """Why nothing should be attempted: what became of it could not be kept now."""
+        if self.problem is not None:
+            return self.problem
+        if self.kept.full:
+            return f"{self.kept.octets >> 20} MB of records wait for the log: {self.kept.error}"
+        if self._busy and (took := self._clock.monotonic() - self._began) > SLOW:
+            return f"a commit has not ended for {took:.0f} s"
+        return None
+
     def settle(self) -> bool:
         """Write what may be written, for a read to see it; False when the spool cannot be read."""
         if not self._halted and (self.moves or self.incoming):
@@ -236,13 +254,25 @@ class Cycle:
         if (self._frame_due or self._closing) and not self._frozen:
             self._freeze()
         job = self._job
-        job.frame = self._frozen[0] if self._frozen else None
-        if not job.written and job.frame is None:
+        if self.kept.idle:
+            job.frame = self._frozen[0] if self._frozen else None
+        else:
+            self._plan(job)
+        if not (job.written or job.frame is not None or job.backlog):
             self._well()
             if self._closing:
                 self._submit_special(Job(close=True))
             return
         self._submit(job)
+
+    def _plan(self, job: Job) -> None:
+        """What of the frames goes to the log: those that are kept first, while it rests none."""
+        kept = self.kept
+        job.backlog = [] if self._closing else kept.take()
+        job.keep = kept.resting or len(kept) > len(job.backlog)
+        job.frame = None
+        if self._frozen and (self._closing or not kept.brimful):
+            job.frame = self._frozen[0]
 
     def _gathers(self) -> bool:
         """True while it pays to wait for as many messages as the last cycle had.
@@ -267,6 +297,7 @@ class Cycle:
 
     def _submit(self, job: Job) -> None:
         self._busy = True
+        self._began = self._clock.monotonic()
         self._expected = len(job.accepted)
         self._job = Job()
         job.runs = self._bodies.take()
@@ -275,6 +306,7 @@ class Cycle:
     def _submit_special(self, job: Job) -> None:
         """A job that is nothing but `close` or `reopen`."""
         self._busy = True
+        self._began = self._clock.monotonic()
         self._committer.submit(job)
 
     def _freeze(self) -> None:
@@ -383,24 +415,58 @@ class Cycle:
             self._bodies.failed()
         else:
             self._bodies.written()
-        if job.frame is not None and not job.frame_error:
-            self._frame_logged(job)
+        self._logs(job)
         error = job.error or self._write_error
         if error:
             written = self._write_error is not None
             self._broken(error, job if job.error else None, written=written)
-        elif job.frame_error:
-            self._fail(job.frame_error, reopen=False)
+        elif job.frame is not None and not job.logged and job.packed is None:
+            self._fail(job.frame_error or SpoolError("no memory"), reopen=False)
         elif job.written:
             self._well()
 
-    def _frame_logged(self, job: Job) -> None:
+    def _logs(self, job: Job) -> None:
+        """Sort out what the log has taken and what the spool keeps."""
+        if job.drained is not None:
+            self._drained(job.drained, len(job.backlog))
+        if job.frame is not None and (job.logged or job.packed is not None):
+            self._frame_done(job)
+        if job.frame_error is not None:
+            self.kept.failed(job.frame_error)
+        elif self.kept.error is not None and (job.drained or job.position):
+            self.kept.worked()
+
+    def _frame_done(self, job: Job) -> None:
+        """A frame is in the log, or goes with its changes."""
         frame = self._frozen.popleft()
         frame.position = job.position
+        if job.packed is not None:
+            self._keep(frame, job.packed)
         self._logged.append(frame)
         if frame.lines:
-            self.stats.frames += 1
+            self.stats.frames += job.logged
             self.stats.records += len(frame.lines)
+
+    def _keep(self, frame: Frame, packed: bytes) -> None:
+        full = self.kept.full
+        self.kept.keep(frame, packed)
+        if self.kept.full is not full:
+            self._tell_hold()
+
+    def _drained(self, position: tuple[int, int], rows: int) -> None:
+        """Rows are in the log: they go with the batch that has its position."""
+        full = self.kept.full
+        changes = self.kept.logged(rows)
+        changes.set(keys.LOG, keys.position(*position))
+        self.moves.ops += changes.ops
+        self.moves.after.append(partial(self._log.applied, position))
+        self.stats.frames += 1
+        if self.kept.full is not full:
+            self._tell_hold()
+
+    def _tell_hold(self) -> None:
+        if self.on_hold is not None:
+            self.on_hold()
 
     def _durable(self, job: Job) -> None:
         """Tell everybody whose changes are safe."""
@@ -452,11 +518,12 @@ class Cycle:
 
     def _fail(self, error: Exception, *, reopen: bool) -> None:
         """Stop cycles until the next attempt."""
-        self.problem, self._halted = str(error), True
+        self.problem, self._halted = str(error) or repr(error), True
         self.stats.failures += 1
         self._reopen = self._reopen or reopen
         if self._closing:
             self._attempts_left -= 1
+        self._tell_hold()
         if self._retry is None:
             self._retry = self._call_later(self._retry_delay, self._again_now)
             self._retry_delay = min(self._retry_delay * 2, LAST_RETRY)
@@ -475,7 +542,9 @@ class Cycle:
 
     def _well(self) -> None:
         """Everything that was written is synced."""
-        self.problem, self._retry_delay = None, FIRST_RETRY
+        if self.problem is not None:
+            self.problem, self._retry_delay = None, FIRST_RETRY
+            self._tell_hold()
 
     def _broken(self, error: Exception, job: Job | None, *, written: bool) -> None:
         """The database failed: keep what must be written again, refuse new mail, reopen.

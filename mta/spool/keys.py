@@ -22,6 +22,7 @@ BATCH = b"batch"  # in every batch: whose it is, its number, the last one that w
 SEGMENT = b"segment"  # + u32: a segment whose file must be there; its units
 NEWEST = b"newest"  # the number of the segment that was made last
 LOST = b"lost"  # + u32: a segment whose file is missing, and an operator has given it up
+FRAME = b"frame"  # + u64: the lines of a frame that the log could not take
 
 ID_SIZE = 16
 KEY_SIZE = 20  # id + rno
@@ -121,6 +122,11 @@ def segment(number: int) -> bytes:
 def lost(number: int) -> bytes:
     """The row of a segment that an operator has given up."""
     return LOST + _U32.pack(number)
+
+
+def frame(number: int) -> bytes:
+    """The row of a frame that the log could not take."""
+    return FRAME + _U64.pack(number)
 
 
 def recipient(id: bytes, number: int) -> bytes:

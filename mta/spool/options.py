@@ -35,6 +35,7 @@ class ShardOptions:
     log_folder: Path | None = None  # of this shard, if it may be on another disk
     home_folder: Path | None = None  # likewise, of the node's state
     stall_patience: float = 1.0  # s that accepted mail waits out a write stall
+    kept_bytes: int = 128 << 20  # of records that the log could not take; more stops attempts
     segment_bytes: int = 64 << 20  # size of a file of bodies
     segment_from: int = 4096  # smaller bodies go to RocksDB
     corrupt_folder: Path | None = None  # default: `corrupt` beside the folder of the shards

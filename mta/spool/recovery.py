@@ -62,15 +62,17 @@ def recover(
     dsn: Dsn | None = None,
     lost: Lost | None = None,
     pause: Callable[[float], None] = time.sleep,
+    kept: Callable[[], Iterable[RecoveredRecord]] = tuple,
 ) -> Recovered:
     """Apply the records behind `shard.position`, up to the log's end; may be done again.
 
     `dsn(recipient, record)` makes the DSN for a recipient that is closed here, or None: its
     record was synced, the batch that would have held the DSN was not. `lost(missing)` is called
-    before the shard's position moves, where `missing` recipients are. Neither may wait: this is a
-    start, nothing else runs on the shard yet.
+    before the shard's position moves, where `missing` recipients are. `kept()` gives the records
+    that wait in the shard for the log. None may wait: this is a start, nothing else runs on the
+    shard yet.
     """
-    return _Recovery(shard, dsn, lost, pause).run(entries)
+    return _Recovery(shard, dsn, lost, pause).run(entries, kept)
 
 
 class _Recovery:
@@ -83,7 +85,9 @@ class _Recovery:
         self._missed: dict[bytes, int] = {}  # messages that are not there: recipients without end
         self.result = Recovered()
 
-    def run(self, entries: Iterable[RecoveredRecord]) -> Recovered:
+    def run(
+        self, entries: Iterable[RecoveredRecord], kept: Callable[[], Iterable[RecoveredRecord]]
+    ) -> Recovered:
         apply = {
             "terminal": self._close, "deferred": self._defer, "reception": self._reception,
             "lost": self._missing_again, "found": self._found_before,
@@ -95,10 +99,17 @@ class _Recovery:
                 self._write()
         # point: the log is applied to the spool
         self._unlogged()
+        logged = self._shard.logged_meanwhile()
+        if self._missed:
+            for entry in kept():
+                if entry.kind == "terminal":
+                    self._has_end(entry)
         self.result.missing = sum(self._missed.values())
         if self.result.missing and self._lost is not None:
             self._lost(self.result.missing)
         end = self._shard.log_end.position
+        for key in logged:
+            self._frame.changes.set(key, None)
         self._frame.changes.set(keys.LOG, keys.position(*end))
         self._note_logged()
         self._write()
@@ -106,6 +117,7 @@ class _Recovery:
         self._shard.write_now(None)
         self._shard.keep_mark()
         self._shard.log_end.applied(end)
+        self._shard.recovered()
         return self.result
 
     def _recipient(self, entry: RecoveredRecord) -> Recipient | None:

@@ -142,6 +142,20 @@ class Shard(Reads):
         return self._store.notes
 
     @property
+    def hold(self) -> str | None:
+        """Why nothing should be attempted now: what became of it could not be kept."""
+        return self._cycle.hold
+
+    @property
+    def on_hold(self) -> Callable[[], None] | None:
+        """Called when `hold` may have changed."""
+        return self._cycle.on_hold
+
+    @on_hold.setter
+    def on_hold(self, call: Callable[[], None] | None) -> None:
+        self._cycle.on_hold = call
+
+    @property
     def on_corrupt(self) -> OnCorrupt | None:
         """Called with (id, rno, detail) for each recipient that was set aside."""
         return self._corrupt.report
@@ -152,6 +166,9 @@ class Shard(Reads):
 
     def troubles(self) -> Iterator[Trouble]:
         """What operators should know of."""
+        yield from self._cycle.kept.troubles(self.number)
+        if self.hold is not None:
+            yield Trouble("attempts_held", f"shard {self.number}: nothing is sent: {self.hold}")
         trouble = self.log_end.trouble
         if trouble:
             yield Trouble("log_segments", f"shard {self.number}: {trouble}")
@@ -168,6 +185,7 @@ class Shard(Reads):
         """Figures since the shard was opened."""
         self._cycle.stats.pending = self._cycle.count()
         self._cycle.stats.read_failures = self._bodies.doubts.failures
+        self._cycle.stats.kept = self._cycle.kept.octets
         return self._cycle.stats
 
     # -- acts
@@ -230,6 +248,22 @@ class Shard(Reads):
         """Have the log keep how far the shard is synced, beside what frames tell later."""
         with contextlib.suppress(OSError):  # an older mark proves less, and is no less true
             self.log_end.append([], self._store.mark)
+
+    def logged_meanwhile(self) -> list[bytes]:
+        """Rows of frames that the log has taken, but a crash came before that was written."""
+        kept = self._cycle.kept
+        return kept.found(self.log_end.since(self.position)) if kept else []
+
+    def kept_lines(self) -> Iterator[bytes]:
+        """The records that wait in the spool for the log."""
+        return self._cycle.kept.lines()
+
+    def recovered(self) -> None:
+        """Begin to log what the spool has kept for the log."""
+        kept = self._cycle.kept
+        kept.waits = False
+        if kept:
+            self._wake(kept.kick)
 
     def record_keys(self, after: bytes, limit: int) -> list[bytes]:
         """Keys of envelopes and recipients above `after`."""

@@ -205,6 +205,20 @@ class Store:
         """Keys and values of `default` from `start` up to but without `stop`."""
         return self._slice(self.default, start, stop, 1 << 31)
 
+    def sizes(self, family: Any, start: bytes, stop: bytes) -> list[tuple[bytes, int]]:
+        """Keys of a family from `start` up to but without `stop`, each with its value's length."""
+        options = ReadOptions()
+        options.set_iterate_upper_bound(stop)
+        found: list[tuple[bytes, int]] = []
+        with self._errors:
+            at = self._opened(family).iter(options)
+            at.seek(start)
+            while at.valid():
+                found.append((at.key(), len(at.value())))
+                at.next()
+            at.status()
+        return found
+
     def _slice(
         self, family: Any, start: bytes, stop: bytes, limit: int, *, values: bool = True
     ) -> list[tuple[bytes, bytes]]:

@@ -48,7 +48,7 @@ class Writes:
     @property
     def problem(self) -> str | None:
         """Why new mail is refused, for people; None when all is well."""
-        return self._cycle.problem or self._space.problem()
+        return self._cycle.problem or self._space.problem() or self._cycle.kept.problem
 
     def accept(self, message: Message, recipients: list[Recipient], done: Done) -> None:
         """Store a message with its body; `done(None)` or `done(error)` follows on the loop.
@@ -61,6 +61,7 @@ class Writes:
         problem = cycle.problem
         if not cycle.incoming:  # the first of a group looks at the disk
             self._space.begin()
+            problem = problem or cycle.kept.problem
         if problem is None:
             problem = self._space.take(len(body))
         if problem or self._closing:

@@ -116,6 +116,8 @@ class Comparison:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._shard.when_durable(lambda error: done.set_result(None))
         await done
+        while self._shard.stats().kept:  # noqa: ASYNC110 (durable, but not in the log yet)
+            await asyncio.sleep(AGAIN)
 
     async def _record(self, walk: Walk, missing: dict[bytes, array[int]]) -> None:
         """Record as Lost what the shard did not have, and has not ended meanwhile."""

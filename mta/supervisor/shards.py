@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -24,7 +25,7 @@ from mta.errors import (
     SpoolVersionError,
 )  # fmt: skip
 from mta.maillog import reader
-from mta.maillog.records import TERMINAL, RecordWriter
+from mta.maillog.records import TERMINAL, RecordWriter, decode
 from mta.maillog.writer import LogWriter
 from mta.model import Kind, Outcome, id_bytes
 from mta.spool.recovery import RecoveredRecord, recover
@@ -32,10 +33,11 @@ from mta.spool.shard import Shard
 from mta.supervisor import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from mta.clock import Clock
     from mta.config.schema import Config
+    from mta.maillog.records import Fields
     from mta.model import Message, Peer, Recipient
 
     BodyOf = Callable[[Message], bytes | None]
@@ -250,7 +252,8 @@ def _recovered(config: Config, shard: Shard, clock: Clock, make_dsn: MakeDsn) ->
     losses = Losses(folder)
     start = _Start(shard, folder, losses, clock)
     entries = () if start.new else _behind(folder, shard.position)
-    result = recover(shard, entries, dsn, start.missing)
+    kept = partial(_of_lines, shard.kept_lines)
+    result = recover(shard, entries, dsn, start.missing, kept=kept)
     lines = RecordWriter(config.hostname, number, clock)
     receptions = [
         (message.id, lines.reception(message, shard.recipients(message.id)))
@@ -308,7 +311,16 @@ def lost_batches(shard: Shard) -> str:
 
 def _behind(folder: Path, position: tuple[int, int]) -> Iterator[RecoveredRecord]:
     """The records behind the spool's position, as recovery reads them."""
-    for _, record in reader.read(folder, position):
+    return _of(record for _, record in reader.read(folder, position))
+
+
+def _of_lines(lines: Callable[[], Iterator[bytes]]) -> Iterator[RecoveredRecord]:
+    """The same of lines that are not in the log yet."""
+    return _of(record for record in map(decode, lines()) if record is not None)
+
+
+def _of(records: Iterable[Fields]) -> Iterator[RecoveredRecord]:
+    for record in records:
         type = record["type"]
         kind = KINDS.get(type)
         if kind is not None:

@@ -212,6 +212,8 @@ class Worker:
             ids.resume_after(opened.newest)
         loader = Loader(shard, self.manager, self.loop.call_later, ids.next())
         self.loaders[shard.number] = loader
+        loader.held = self.dispatcher.held
+        shard.on_hold = self._hold
         for id, line in opened.receptions:
             shard.log(line, logged=id)
         for line in opened.found:
@@ -366,6 +368,14 @@ class Worker:
         for number, asked in by_shard.items():
             self.manager.shards[number].read_bodies(asked, arrived)
 
+    def _hold(self) -> None:
+        """Begin nothing while a shard could not keep what becomes of it."""
+        held = any(opened.shard.hold is not None for opened in self.opened)
+        if held is not self.dispatcher.held:
+            self.dispatcher.hold(held)
+            for loader in self.loaders.values():
+                loader.held = held
+
     def _woken(self) -> None:
         os.eventfd_read(self.orders.wakers[self.orders.number])
         self.dispatcher.released()
@@ -385,6 +395,7 @@ class Worker:
             self.loop.call_later(REPORT_EVERY, self._report)
             if self.serving:
                 self.handover.sign()
+                self._hold()
             self._tell_figures()
 
     def _tell_figures(self) -> None:

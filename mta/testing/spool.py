@@ -13,7 +13,7 @@ from mta.spool import Shard, ShardOptions
 from mta.testing.clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mta.spool.committer import FrameLog
 
@@ -114,6 +114,11 @@ class MemoryLog:
             self.frames.append(list(lines))
         self.mark = mark or self.mark
         return self.position
+
+    def since(self, position: tuple[int, int]) -> Iterator[bytes]:
+        """What `append` was given behind a position."""
+        for lines in self.frames[position[1] :]:
+            yield b"\n".join(lines) + b"\n"
 
     def applied(self, position: tuple[int, int]) -> None:
         """Note what recovery does not need."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import Counter
@@ -290,3 +291,39 @@ def test_a_shard_may_do_without_contents_that_are_gone(tmp_path: Path, folder: b
     assert set(found) == filled.names()
     assert {type(content) for content in found.values()} == {Gone}
     assert set(wrong(filled)) == {"content"}
+
+
+@pytest.mark.parametrize("logged", [0, 1])
+def test_what_the_log_could_not_take_is_logged_and_not_sent_again(
+    tmp_path: Path, logged: int
+) -> None:
+    filled = Filled(tmp_path / "live")
+    bench = filled.bench
+    one = bench.shard.scan(b"", 1)[0][0]
+    before = len(ends(filled))
+    append, log = bench.shard.log_end.append, bench.shard.log_end
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log.append = fail  # type: ignore[assignment]
+    bench.shard.close(one, filled.lines.delivery(one, OK, PEER, Stages()))
+    bench.commit()
+    kept_lines = list(bench.shard.kept_lines())
+    shutil.copytree(tmp_path / "live", tmp_path / "home")
+    log.append = append  # type: ignore[method-assign]
+    filled.close()
+    filled.home = tmp_path / "home"
+    filled.folder, filled.log = (filled.home / part / "shard-0001" for part in ("spool", "log"))
+    if logged:  # a crash came before the spool knew
+        with closing(LogWriter(filled.log, clock=FakeClock())) as writer:
+            writer.append(kept_lines)
+    result = repaired(filled)
+    assert result.lost == result.again == 0
+    assert one.address not in served(filled)
+    assert len(ends(filled)) == before + 1
+    assert wrong(filled) == {}
+
+
+def ends(filled: Filled) -> list[str]:
+    return [record["id"] for _, record in read(filled.log) if record["type"] == "Delivery"]

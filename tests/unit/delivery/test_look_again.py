@@ -10,7 +10,8 @@ import uvloop
 
 from mta.clock import SystemClock
 from mta.delivery.dispatcher import Dispatcher
-from mta.delivery.pool import Pool
+from mta.delivery.feeder import Connection
+from mta.delivery.pool import Dial, Pool
 from mta.model import Message
 
 
@@ -78,3 +79,39 @@ def test_one_content_at_a_time_goes_beyond_the_budget() -> None:
     assert not dispatcher.exceed(other, Message(bytes(16), "s@x")), "it is in memory"
     first.body = None
     assert dispatcher.exceed(other, Message(bytes(16), "s@x"))
+
+
+def test_nothing_is_begun_while_outcomes_could_not_be_kept() -> None:
+    loop = uvloop.new_event_loop()
+    dispatcher, pool, ready = make(loop)
+    dispatcher.pools.add(pool)
+    try:
+        dispatcher.hold(True)
+        dispatcher.look_again(pool, 0)
+        loop.run_until_complete(_turns())
+        assert ready.looked == 0
+        assert dispatcher.next_attempt(connection(pool)) is None
+        dispatcher.hold(False)
+        loop.run_until_complete(_turns())
+        assert ready.looked == 1
+    finally:
+        loop.close()
+
+
+def connection(pool: Pool) -> Connection:
+    """One of a pool's."""
+    made = Connection()
+    made.dial = Dial(pool, cast("Any", SimpleNamespace(outcome=None)), 0.0)
+    return made
+
+
+def test_a_drain_is_not_ended_by_the_end_of_a_hold() -> None:
+    loop = uvloop.new_event_loop()
+    try:
+        dispatcher, _, _ = make(loop)
+    finally:
+        loop.close()
+    dispatcher.hold(True)
+    dispatcher.drain()
+    dispatcher.hold(False)
+    assert dispatcher.halted

@@ -306,3 +306,18 @@ def test_too_many_recipients_at_once_leave_the_rest_at_the_front(desk: Desk) -> 
     parcel = desk.take()
     assert parcel is not None and [r.number for r in parcel.recipients] == [1, 2]
     assert parcel.recipients[0].attempts == 0
+
+
+def test_nothing_is_loaded_or_ended_while_that_could_not_be_kept(make: Make) -> None:
+    desk = make(lane_items=1)
+    for number in range(3):
+        desk.accept(f"{number}@b.example")
+    desk.loader.held = True
+    desk.end(desk.take(), OK)
+    desk.clock.advance(30 * 86400)  # beyond their age
+    desk.run(2)
+    assert desk.take() is None
+    assert desk.ends() == {"Delivery": 1}
+    desk.loader.held = False
+    desk.run(3)
+    assert desk.ends() == {"Delivery": 1, "Expiration": 2}

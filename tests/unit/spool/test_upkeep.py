@@ -199,7 +199,7 @@ def test_a_full_log_gives_the_ballast_up(bench: SpoolBench) -> None:
     bench.shard.close(one, b"end")
     bench.commit()
     assert ballast.missing == 64 * KB
-    assert [trouble.alarm for trouble in bench.shard.troubles()] == ["full_disk"]
+    assert [trouble.alarm for trouble in bench.shard.troubles()] == ["log_kept", "full_disk"]
     bench.memory_log.fail = None
     bench.loop.advance(1, bench.shard)
     bench.commit()

@@ -7,6 +7,7 @@ kill -9 leaves them, removes something, and opens the shard as a worker does.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import tempfile
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from mta.audit.losses import Losses
+from mta.audit.check import missing
+from mta.audit.losses import Loss, Losses
+from mta.audit.source import Source
 from mta.clock import SystemClock
 from mta.config.load import complete
 from mta.config.schema import Config
-from mta.maillog import read
+from mta.maillog import LogWriter, read
 from mta.model import IdGenerator, Kind, Message, Outcome, Peer, Recipient, Stages, Where
 from mta.spool import wal
 from mta.supervisor.losses import LossWatch
@@ -293,3 +296,86 @@ def unmark(folder: Path) -> None:
     writer = LogWriter(folder, clock=SystemClock())
     writer.append(lines)
     writer.close()
+
+
+def no_room(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def delivered_without_log(home: Path, opened: Opened, patch: pytest.MonkeyPatch) -> Recipient:
+    """A recipient whose Reception and whose end are two rows that the log could not take."""
+    patch.setattr(opened.shard.log_end, "append", no_room)
+    one = await taken(opened, IdGenerator(1, SystemClock()), 0)
+    await until_durable(opened)
+    opened.shard.close(one, opened.lines.delivery(one, OK, PEER, Stages()))
+    await until_durable(opened)
+    return one
+
+
+async def killed_half_way(home: Path, patch: pytest.MonkeyPatch) -> Seen:
+    live = home / "live"
+    opened = opened_in(live)
+    await delivered_without_log(live, opened, patch)
+    shutil.copytree(live, home / "killed")
+    first = [next(opened.shard.kept_lines())]
+    patch.undo()
+    await closed(opened)
+    log = LogWriter(home / "killed" / "log" / SHARD, clock=SystemClock())
+    log.append(first)  # the log has the first row; the spool does not know yet
+    log.close()
+    return await start(home / "killed")
+
+
+def test_what_waits_for_the_log_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = asyncio.run(killed_half_way(tmp_path, monkeypatch))
+    assert (seen.lost, seen.lines, seen.queued) == ([], [], [])
+    assert accounts(tmp_path / "killed") == {"0@x": 1}
+
+
+async def compared_meanwhile(home: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    opened = opened_in(home)
+    one = await taken(opened, IdGenerator(1, SystemClock()), 0)
+    await until_durable(opened)  # its Reception is in the log
+    patch.setattr(opened.shard.log_end, "append", no_room)
+    opened.shard.close(one, opened.lines.delivery(one, OK, PEER, Stages()))
+    await until_durable(opened)
+    opened.losses.found(Loss(SystemClock().wall_us(), "a trial", (0, 0)))
+    watch = LossWatch(home / "log", SystemClock(), lambda error: None)
+    watch.begin(opened)
+    (task,) = watch._running
+    done, _ = await asyncio.wait([task], timeout=0.5)
+    assert not done  # it waits for the log
+    patch.undo()
+    await task
+    await closed(opened)
+    return [record["type"] for _, record in read(home / "log" / SHARD)]
+
+
+def test_a_comparison_waits_for_what_the_log_could_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = asyncio.run(compared_meanwhile(tmp_path, monkeypatch))
+    assert types == ["Reception", "Delivery"]
+
+
+async def left_for_later(home: Path, patch: pytest.MonkeyPatch) -> None:
+    opened = opened_in(home)
+    one = await taken(opened, IdGenerator(1, SystemClock()), 0)
+    await until_durable(opened)
+    patch.setattr(opened.shard.log_end, "append", no_room)
+    opened.shard.close(one, opened.lines.delivery(one, OK, PEER, Stages()))
+    await closed(opened)
+
+
+def test_a_check_knows_what_the_log_could_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(left_for_later(tmp_path, monkeypatch))
+    folder = tmp_path / "log" / SHARD
+    source = Source(tmp_path / "spool" / SHARD, None)
+    try:
+        assert list(missing(source, folder)) == []
+    finally:
+        source.close()
