@@ -82,6 +82,7 @@ METRICS: tuple[Metric, ...] = (
         "sessions_handed_over", "sessions_handed_over", "connections passed to another worker"
     ),
     _counter("content_waits", "content_waits", "times that content waited half-way for memory"),
+    _counter("contents_dropped", "contents_dropped", "contents that had to give way: 421 4.3.1"),
     _counter("accept_pauses", "accept_pauses", "pauses of accepting for want of descriptors"),
     _counter("pickup_files", "pickup_files", "files of the pickup folder whose message was taken"),
     _counter("pickup_bad_files", "pickup_bad", "files of the pickup folder that went to bad/"),

@@ -1,4 +1,4 @@
-"""Parsing of SMTP command lines (RFC 5321 4.1); no Python objects are made here."""
+"""Parsing of SMTP command lines (RFC 5321 4.1); `verb_of` alone makes a Python object."""
 
 
 cdef enum Verb:
@@ -53,6 +53,8 @@ cdef struct Param:
 cdef tuple PATH_TEXTS  # by PathError
 
 cdef Verb parse_verb(const unsigned char* p, Py_ssize_t n, Py_ssize_t* after) noexcept nogil
+cdef str verb_of(const unsigned char* p, Py_ssize_t n)
+cdef Py_ssize_t skip_blanks(const unsigned char* p, Py_ssize_t n, Py_ssize_t at) noexcept nogil
 cdef Py_ssize_t skip_word(
     const unsigned char* p, Py_ssize_t n, const char* word, Py_ssize_t size
 ) noexcept nogil

@@ -4,6 +4,7 @@ Every parser reads p[:n] once from left to right, makes no object and says what 
 number; `PATH_TEXTS` has the words. A line is given without its CRLF and its trailing blanks.
 """
 
+from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
@@ -120,6 +121,22 @@ cdef Verb parse_verb(const unsigned char* p, Py_ssize_t n, Py_ssize_t* after) no
             if KEYS[k] == key:
                 return VERBS[k]
     return _long_verb(p, i) if 3 <= i <= 8 else V_UNKNOWN
+
+
+cdef str verb_of(const unsigned char* p, Py_ssize_t n):
+    """The first word of a line in upper case; "" if it is not ASCII."""
+    cdef Py_ssize_t size = 0
+    while size < n and p[size] != 32:
+        if p[size] >= 128:
+            return ""
+        size += 1
+    return PyUnicode_DecodeASCII(<const char*> p, size, NULL).upper()
+
+
+cdef Py_ssize_t skip_blanks(const unsigned char* p, Py_ssize_t n, Py_ssize_t at) noexcept nogil:
+    while at < n and p[at] == 32:
+        at += 1
+    return at
 
 
 cdef Py_ssize_t skip_word(

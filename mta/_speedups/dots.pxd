@@ -28,7 +28,7 @@ cdef class ContentReader:
     cdef PyObject* _body            # bytes of `ahead` and `_room` octets, owned; NULL: none stored
     cdef unsigned char* _text       # the octets of `_body` behind `ahead`; moves when it grows
     cdef Py_ssize_t _room
-    cdef Py_ssize_t _hint           # declared size: the first allocation
+    cdef Py_ssize_t _hint           # declared size: no more room than that before it is passed
     cdef Py_ssize_t _line_length    # octets stored of the current line
     cdef const unsigned char* _lf   # next LF of the data being taken; valid in `take` only
     cdef Place _place

@@ -68,7 +68,6 @@ cdef extern from *:
 cdef enum:
     LONGEST_LINE = 998  # RFC 5321 4.5.3.1.6, without the CRLF
     FIRST_ROOM = 4096
-    MAX_HINT = 1 << 20  # a declared size is believed up to here before the octets come
     F8_EIGHT_BIT = 1    # mta.model.Flag
     F8_DOT_LINES = 2
     F8_LONG_LINES = 8
@@ -93,8 +92,8 @@ cdef class ContentReader:
         self.expect(hint)
 
     cdef void expect(self, Py_ssize_t hint) noexcept:
-        """So many octets were declared."""
-        self._hint = min(hint + 2, <Py_ssize_t> MAX_HINT) if hint > 0 else 0
+        """So many octets were declared: no memory is taken for them before they come."""
+        self._hint = hint + 2 if hint > 0 else 0
 
     def __dealloc__(self):
         Py_XDECREF(self._body)
@@ -314,10 +313,15 @@ cdef class ContentReader:
         return 0
 
     cdef int _grow(self, Py_ssize_t more) except -1:
-        """Make room for `more` octets: the declared size first, then twice as much each time."""
-        cdef Py_ssize_t room = max(self.size + more, 2 * self._room)
+        """Make room for `more` octets: at most twice of what has come, and not beyond a limit."""
+        cdef Py_ssize_t needed = self.size + more, room = max(needed, 2 * self._room)
+        if needed <= self._hint:
+            room = min(self._hint, max(2 * needed, <Py_ssize_t> FIRST_ROOM))
+        elif self._body == NULL:
+            room = max(room, <Py_ssize_t> FIRST_ROOM)
+        if self.max_size and room > self.max_size:
+            room = max(needed, self.max_size)
         if self._body == NULL:
-            room = max(room, self._hint or <Py_ssize_t> FIRST_ROOM)
             self._body = _new_bytes(NULL, self.ahead + room)
         else:
             self._room = 0  # should there be no memory

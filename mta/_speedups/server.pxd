@@ -22,6 +22,7 @@ cdef enum:  # bits of `status`
     B_WAITING = 1
     B_IN_CONTENT = 2
     B_WANTS_READ = 4
+    B_HOLDS = 8
 
 
 cdef class ServerCore:
@@ -68,6 +69,7 @@ cdef class ServerCore:
     cdef Py_ssize_t _room
 
     cpdef int status(self) noexcept
+    cpdef Py_ssize_t held(self) noexcept
     cpdef bint pending(self) noexcept
     cpdef bytes output(self)
     cpdef int read(self, bytearray buffer, Py_ssize_t n) except -1

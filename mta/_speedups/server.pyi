@@ -23,6 +23,7 @@ CLOSED: int
 WAITING: int
 IN_CONTENT: int
 WANTS_READ: int
+HOLDS: int
 
 class ServerCore:
     """One session. `mta/smtp/server.py` tells how to drive it."""
@@ -76,6 +77,9 @@ class ServerCore:
     def content_size(self) -> int:
         """Octets read of the content under way, those passed over included."""
 
+    def held(self) -> int:
+        """Octets of the content under way that are in memory; 0 once it is refused."""
+
     def greeting(self, reply: bytes | None = None) -> None:
         """Queue the 220, or `reply`. RuntimeError if the session has been greeted."""
 
@@ -85,8 +89,8 @@ class ServerCore:
     def shutdown(self, text: str = "Shutting down") -> None:
         """421 4.3.2 as soon as no transaction is open and no verdict outstanding."""
 
-    def time_out(self, text: str = "Timeout, closing") -> None:
-        """421 4.4.2 now, or behind the verdict that is outstanding."""
+    def time_out(self, text: str = "Timeout, closing", enhanced: str = "4.4.2") -> None:
+        """421 now, or behind the verdict that is outstanding."""
 
     def pending(self) -> bool:
         """Whether octets were fed that are not yet parsed."""
@@ -101,7 +105,7 @@ class ServerCore:
         """Take the first `n` octets of the buffer, as `feed`."""
 
     def status(self) -> int:
-        """`waiting`, `in_content` and `wants_read` at once, as bits."""
+        """`waiting`, `in_content`, `wants_read` and whether anything is `held`, as bits."""
 
     def next_kind(self) -> int:
         """The kind of the next event; NOTHING while octets or a verdict are wanting."""

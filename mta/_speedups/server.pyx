@@ -11,7 +11,7 @@ from libc.string cimport memchr, memcpy, memmove
 
 from mta._speedups.command cimport (
     V_BDAT, V_DATA, V_EHLO, V_HELO, V_HELP, V_HTTP, V_MAIL, V_NOOP, V_QUIT, V_RCPT, V_RSET,
-    V_UNKNOWN, V_VRFY, Verb, parse_name, parse_verb, skip_word,
+    V_UNKNOWN, V_VRFY, Verb, parse_name, parse_verb, skip_blanks, skip_word, verb_of,
 )
 from mta._speedups.dots cimport F_BARE_CR, F_BARE_LF, F_SIZE, ContentReader
 from mta._speedups.envelope cimport F8_BINARYMIME, Envelope, is_ascii
@@ -37,7 +37,7 @@ from mta._speedups.server_states import STATES
 
 NOTHING, HELLO, MAIL, RCPT, DATA = K_NOTHING, K_HELLO, K_MAIL, K_RCPT, K_DATA
 CONTENT, COMMAND, RESET, CLOSED = K_CONTENT, K_COMMAND, K_RESET, K_CLOSED
-WAITING, IN_CONTENT, WANTS_READ = B_WAITING, B_IN_CONTENT, B_WANTS_READ
+WAITING, IN_CONTENT, WANTS_READ, HOLDS = B_WAITING, B_IN_CONTENT, B_WANTS_READ, B_HOLDS
 
 LONGEST_ANSWER = 12290  # a line of an AUTH exchange with its CRLF (RFC 4954 4)
 
@@ -99,8 +99,8 @@ cdef class ServerCore:
         self._farewell = wire(f"421 4.3.2 {self.options.hostname} {text}")  # RFC 5321 3.8
         self._boundary()
 
-    def time_out(self, str text="Timeout, closing"):
-        self._farewell = wire(f"421 4.4.2 {self.options.hostname} {text}")  # RFC 5321 4.5.3.2
+    def time_out(self, str text="Timeout, closing", str enhanced="4.4.2"):
+        self._farewell = wire(f"421 {enhanced} {self.options.hostname} {text}")  # RFC 5321 4.5.3.2
         self._urgent = True
         self._boundary()
 
@@ -109,7 +109,11 @@ cdef class ServerCore:
             (B_WAITING if self._waiting != W_NOTHING else 0)
             | (B_IN_CONTENT if self._in_content() else 0)
             | (B_WANTS_READ if self._wants_read() else 0)
+            | (B_HOLDS if self.held() else 0)
         )
+
+    cpdef Py_ssize_t held(self) noexcept:
+        return 0 if self._content is None else self._content.size
 
     cpdef bint pending(self) noexcept:
         return self._last > self._first
@@ -683,20 +687,3 @@ cdef class ServerCore:
             self._queue(self.options.crowded)
             return 0
         return self._tell(K_RCPT, C_RCPT)
-
-
-# --- Words ----------------------------------------------------------------------------------------
-
-cdef str verb_of(const unsigned char* p, Py_ssize_t n):
-    """The first word of a line in upper case; "" if it is not ASCII."""
-    cdef const unsigned char* blank = <const unsigned char*> memchr(p, 32, n)
-    cdef Py_ssize_t size = blank - p if blank else n
-    if not is_ascii(p, size):
-        return ""
-    return PyUnicode_DecodeASCII(<const char*> p, size, NULL).upper()
-
-
-cdef Py_ssize_t skip_blanks(const unsigned char* p, Py_ssize_t n, Py_ssize_t at) noexcept:
-    while at < n and p[at] == 32:
-        at += 1
-    return at

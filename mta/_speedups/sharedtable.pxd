@@ -23,6 +23,7 @@ cdef struct Worker:
     uint64_t memory     # octets of content in memory, or promised to it
     uint32_t alive      # monotonic second of its last sign of life, 0 = not there
     uint32_t coming     # connections handed to it that it has not taken out yet
+    uint64_t wants      # which client network wants memory there, 0 = none
 
 
 cdef struct Held:
@@ -77,6 +78,9 @@ cdef class SharedTable:
     cdef bint _alive(self, int worker, double now) noexcept nogil
     cdef uint64_t _sessions(self, Slot *slot, int worker) noexcept nogil
     cdef uint64_t _memory(self) noexcept nogil
+    cpdef bint fits_memory(self, uint64_t octets, uint64_t limit) noexcept
+    cpdef bint take_memory(self, int worker, uint64_t octets, uint64_t limit) except -1
+    cpdef count_memory(self, int worker, int64_t octets)
     cdef Held *_held(self, int worker, int hand) noexcept nogil
 
 

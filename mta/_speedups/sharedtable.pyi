@@ -134,6 +134,9 @@ class SharedTable:
     def memory(self) -> int:
         """Octets taken by all workers."""
 
+    def fits_memory(self, octets: int, limit: int) -> bool:
+        """Whether `take_memory` of so many would be granted now; nothing is taken."""
+
     def take_memory(self, worker: int, octets: int, limit: int) -> bool:
         """Take octets if all workers then have at most `limit`, or if nobody has any."""
 
@@ -142,6 +145,12 @@ class SharedTable:
 
         ValueError if the worker has not taken so many.
         """
+
+    def want_memory(self, worker: int, who: int) -> None:
+        """Tell the other workers who lacks memory here, as a number; 0 for nobody."""
+
+    def wanting(self) -> list[int]:
+        """What each worker has told by `want_memory`."""
 
     def take_elder(self, worker: int) -> bool:
         """Become the one worker that may use what is kept back; False if there is one."""

@@ -77,7 +77,7 @@ cdef extern from *:
     int sched_yield() noexcept nogil
 
 cdef enum:
-    VERSION = 3
+    VERSION = 4
     PAGE = 4096
     WORKER_LINE = 64     # bytes for each worker
     HANDS_AT = 8192      # header page, then the page of 64 worker lines
@@ -367,6 +367,7 @@ cdef class SharedTable:
             store64(&line.broken, line.slot + 1)
             store64(&line.sequence, line.sequence + 1)
         store64(&line.memory, 0)
+        store64(&line.wants, 0)
         store32(&line.coming, 0)
         cas32(&self._head.elder, worker + 1, 0)
         for hand in range(HANDS):
@@ -477,7 +478,11 @@ cdef class SharedTable:
     def memory(self):
         return self._memory()
 
-    def take_memory(self, int worker, uint64_t octets, uint64_t limit):
+    cpdef bint fits_memory(self, uint64_t octets, uint64_t limit) noexcept:
+        cdef uint64_t total = self._memory()
+        return total + octets <= limit or total == 0
+
+    cpdef bint take_memory(self, int worker, uint64_t octets, uint64_t limit) except -1:
         cdef uint64_t *mine
         cdef uint64_t before, total
         self._check(worker)
@@ -489,13 +494,21 @@ cdef class SharedTable:
         add64(mine, -octets)
         return False
 
-    def count_memory(self, int worker, int64_t octets):
+    cpdef count_memory(self, int worker, int64_t octets):
         cdef uint64_t *mine
         self._check(worker)
         mine = &self._line(worker).memory
         if octets < 0 and <uint64_t>-octets > load64(mine):
             raise ValueError(f"worker {worker} has not taken {-octets} octets")
         add64(mine, <uint64_t>octets)
+
+    def want_memory(self, int worker, uint64_t who):
+        self._check(worker)
+        store64(&self._line(worker).wants, who)
+
+    def wanting(self):
+        cdef int worker
+        return [load64(&self._line(worker).wants) for worker in range(self.workers)]
 
     def take_elder(self, int worker):
         self._check(worker)

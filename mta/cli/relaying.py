@@ -40,18 +40,23 @@ def tries(listener: Listener, own: list[str]) -> Iterator[Try]:
     if endpoint.path:
         yield Try(endpoint, UNIX, UNIX)
         return
-    proxies, xclients = Clients(listener.proxy_from), Clients(listener.xclient_from)
     for version in WILDCARDS.get(endpoint.host) or (6 if ":" in endpoint.host else 4,):
-        to, stranger = endpoint, STRANGER[version]
+        to = endpoint
         if endpoint.host in WILDCARDS:
             to = endpoint._replace(host=LOOPBACK[version])
-        for source in (LOOPBACK[version], *(one for one in own if (":" in one) is (version == 6))):
-            if source in proxies:
-                yield Try(to, source, stranger, "PROXY")
-            elif not listener.proxy_from:
-                yield Try(to, source, source)
-                if source in xclients:
-                    yield Try(to, source, stranger, "XCLIENT")
+        mine = [one for one in own if (6 if ":" in one else 4) == version]
+        for source in (LOOPBACK[version], *mine):
+            yield from _tries_from(listener, to, source, STRANGER[version])
+
+
+def _tries_from(listener: Listener, to: Endpoint, source: str, stranger: str) -> Iterator[Try]:
+    """From one address, for itself and as a proxy where it is one."""
+    if source in Clients(listener.proxy_from):
+        yield Try(to, source, stranger, "PROXY")
+    elif not listener.proxy_from:
+        yield Try(to, source, source)
+        if source in Clients(listener.xclient_from):
+            yield Try(to, source, stranger, "XCLIENT")
 
 
 def expected(listener: Listener, one: Try) -> bool:

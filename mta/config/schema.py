@@ -283,9 +283,9 @@ class Queue(Section, frozen=True):
     body_memory: Annotated[
         Octets,
         doc(
-            "contents in memory, all workers: being received (452 when used up), or kept until"
-            " their first attempt; if 0 a quarter of `memory.cap`, at most 256MB, and where the cap"
-            " allows two of the largest messages",
+            "contents in memory, all workers: what has come of those being received (452 when used"
+            " up, 421 to the idlest), or kept until their first attempt; if 0 a quarter of"
+            " `memory.cap`, at most 256MB, and where the cap allows two of the largest messages",
             static=True,
             ge=0,
         ),

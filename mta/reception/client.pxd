@@ -10,6 +10,9 @@ cdef class Client(Transaction):
     cdef public str address, id, name
     cdef public bint relay, extended
     cdef public bytes trace
-    cdef public long long reserved
+    cdef public long long reserved, mark, pace
 
     cpdef more_room(self)
+    cpdef long long held(self) except? -2
+    cpdef bytes origin(self)
+    cpdef give_way(self)

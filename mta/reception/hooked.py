@@ -53,6 +53,10 @@ class HookedReception(Reception):
         if isinstance(control, bytes):
             super().content(session, transaction, body, flags, done)
             return
+        refusal = self.keep(session, len(body))
+        if refusal is not None:
+            done(refusal)
+            return
         # The session's own envelope is gone when the hook answers.
         given = Transaction(transaction.sender, transaction.recipients, transaction.asked)
         settle = partial(self._settle, session, done)

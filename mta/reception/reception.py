@@ -14,7 +14,6 @@ from mta._speedups.headers import HeaderScan, Names, scan
 from mta.clock import Clock
 from mta.errors import SpoolBusyError, SpoolUnknownError
 from mta.model import Flag, IdGenerator, Kind, Message, Outcome
-from mta.reception.budget import FIRST
 from mta.reception.client import Client, Transaction
 from mta.reception.control import NOTHING, Control, ControlNames, read
 from mta.reception.parameters import (
@@ -66,6 +65,7 @@ class ReceptionOptions(msgspec.Struct, frozen=True):
 class Room(Protocol):
     """Room for content (`mta.reception.budget.Budget`)."""
 
+    def has(self, holder: Client, /) -> bool: ...
     def reserve(self, holder: Client, octets: int, /) -> bool: ...
     def release(self, holder: Client, /) -> None: ...
     def grow(self, holder: Client, size: int, /) -> bool: ...
@@ -146,15 +146,13 @@ class Reception:
     def mail(
         self, session: Client, sender: str, size: int = 0, params: Params | None = None
     ) -> bytes | None:
-        """Begin a transaction; `size` is what was declared."""
+        """Begin a transaction; `size` is what was declared, and holds nothing (RFC 1870 3)."""
         asked = None
         refusal = self.policy.sender(sender)
         if refusal is None and params is not None:
             options, now = self.options.parameters, self._clock.wall_us()
             judged = of_mail(params, options, now, session.relay)
             refusal, asked = (judged, None) if isinstance(judged, bytes) else (None, judged)
-        if refusal is None and size and not self.room.reserve(session, size):
-            refusal = NO_STORAGE  # RFC 1870 6.1: 452 where there is no room now
         if refusal is not None:
             return self._refuse(session, refusal, "MAIL", sender)
         session.sender, session.recipients, session.asked = sender, [], asked
@@ -191,13 +189,20 @@ class Reception:
         return None
 
     def data(self, session: Client) -> bytes | None:
-        """May content come: is there room for it, where its size was not declared."""
+        """May content come: is there room for it to begin."""
         store = self._store
         if store is not None and store.problem is not None:
             return self._refuse(session, NO_STORAGE, "DATA", session.sender)
-        if session.reserved or self.room.reserve(session, FIRST):
+        if session.reserved or self.room.has(session):
             return None
         return self._refuse(session, NO_STORAGE, "DATA", session.sender)
+
+    def keep(self, session: Client, octets: int) -> bytes | None:
+        """Room for content that waits for somebody else's judgement; else its refusal."""
+        more = octets - session.reserved
+        if more <= 0 or self.room.reserve(session, more):
+            return None
+        return self._refuse(session, NO_STORAGE, ".", session.sender, size=octets)
 
     def ahead(self, session: Client, flags: int) -> int:
         """How long the Received header of the next content will be, by what was declared."""
@@ -219,6 +224,8 @@ class Reception:
         """
         found = scan(body, self._names, ahead)
         control = self._judge(found)
+        if not session.reserved and not self.room.has(session):  # it came in one read
+            control = NO_STORAGE
         if isinstance(control, bytes):
             size = len(body) - ahead
             done(self._refuse(session, control, ".", transaction.sender, size=size))

@@ -43,5 +43,7 @@ def _fold(line: str, room: int) -> list[str]:
 
 
 NO_STORAGE = reply(452, "4.3.1", "Not enough storage now, try again later")
+SLOW = "Content came too slowly while memory is short, try again later"
+TOO_SLOW = reply(421, "4.3.1", SLOW)
 LOCAL_ERROR = reply(451, "4.3.0", "A local error, try again later")
 EARLY = reply(503, "5.5.1", "Content came before the 354 (RFC 2920 3.1)")

@@ -317,8 +317,13 @@ class HandledSession(Session):
 
     def _take_content(self, event: Content) -> None:
         envelope = self.server.envelope
-        envelope.content = envelope.original_content = event.body
         self.cap = self.ends
+        refusal = self.terms.reception.keep(self, len(event.body))
+        if refusal is not None:
+            self.core.verdict(refusal)
+            self._forget()
+            return
+        envelope.content = envelope.original_content = event.body
 
         def then(status: Any) -> None:
             said = None if status is MISSING else whole(status)

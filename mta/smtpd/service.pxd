@@ -11,6 +11,7 @@ cdef class Terms:
 
 cdef class Service:
     cdef readonly bytearray buffer
+    cdef tuple _buffers
     cdef readonly Deadlines deadlines
     cdef public object limits
     cdef public long long accepted, refused, timed_out, starved

@@ -11,6 +11,7 @@ from mta.smtpd.limits import SessionLimits
 from mta.smtpd.timeouts import Deadlines, Seconds
 
 READ_SIZE = 65_536  # octets of one read
+SMALL = 4096  # the same while memory for content is tight
 
 
 class Loop(Protocol):
@@ -38,7 +39,8 @@ class Service:
     """One receive buffer, one deadline wheel, the session limits and numbers of a worker."""
 
     __slots__ = (
-        "buffer", "deadlines", "limits", "accepted", "refused", "timed_out", "starved", "_prefix",
+        "buffer", "_buffers", "deadlines", "limits", "accepted", "refused", "timed_out",
+        "starved", "_prefix",
     )  # fmt: skip
 
     def __init__(
@@ -50,7 +52,8 @@ class Service:
         started: int | None = None,
     ) -> None:
         # Each read is given to its session's core at once, so one buffer serves all sessions.
-        self.buffer = bytearray(READ_SIZE)
+        self._buffers = bytearray(READ_SIZE), bytearray(SMALL)
+        self.buffer = self._buffers[0]
         self.deadlines = Deadlines(loop.time, loop.call_later)
         self.limits = limits if limits is not None else SessionLimits()
         self.accepted = 0  # sessions taken since the start
@@ -58,6 +61,10 @@ class Service:
         self.timed_out = 0  # ended by a deadline
         self.starved = 0  # times that accepting paused for want of descriptors
         self._prefix = f"{int(time.time()) if started is None else started:x}-{worker:x}-"
+
+    def read_small(self, small: bool) -> None:
+        """Read little at once from now on, or as much as ever."""
+        self.buffer = self._buffers[small]
 
     def starve(self) -> None:
         """A connection could not be taken for want of descriptors."""

@@ -8,7 +8,7 @@ from mta.smtpd.service cimport Service, Terms
 
 cdef long long _NEVER
 cdef int _HELLO, _MAIL, _RCPT, _DATA, _CONTENT, _COMMAND, _RESET
-cdef int _WAITING, _IN_CONTENT, _WANTS_READ
+cdef int _WAITING, _IN_CONTENT, _WANTS_READ, _HOLDS
 
 
 cdef class Session(Client):
@@ -19,17 +19,21 @@ cdef class Session(Client):
     cdef public object transport, claims
     cdef public bytes network
     cdef public long long deadline, bucket, cap, ends
-    cdef public bint turning, blocked, paused, ending, eof, starved
-    cdef public Py_ssize_t errors, told
+    cdef public bint turning, blocked, paused, ending, eof, starved, moved
+    cdef public Py_ssize_t errors, told, seen
 
     cpdef get_buffer(self, Py_ssize_t sizehint)
     cpdef buffer_updated(self, Py_ssize_t nbytes)
 
     @cython.locals(kind=int, status=int, output=bytes)
     cpdef _turn(self)
+    cdef _spoken(self)
     cdef _note_errors(self, bytes output)
     cdef _grow(self)
     cpdef more_room(self)
+    cpdef long long held(self) except? -2
+    cpdef bytes origin(self)
+    cpdef give_way(self)
     cpdef give_up(self)
 
     @cython.locals(deadline=cython.longlong)

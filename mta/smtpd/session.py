@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from mta._speedups import server
 from mta._speedups.server import ServerCore
 from mta.reception.client import Client
-from mta.smtp.replies import EARLY
+from mta.reception.policy import UNIX
+from mta.smtp.replies import EARLY, SLOW, TOO_SLOW
 from mta.smtpd import xclient
 from mta.smtpd.timeouts import NEVER
 
@@ -39,6 +40,7 @@ _RESET: int = server.RESET
 _WAITING: int = server.WAITING
 _IN_CONTENT: int = server.IN_CONTENT
 _WANTS_READ: int = server.WANTS_READ
+_HOLDS: int = server.HOLDS
 
 
 class Session(Client):
@@ -47,7 +49,7 @@ class Session(Client):
     __slots__ = (
         "listener", "service", "terms", "core", "transport", "network", "deadline", "bucket", "cap",
         "ends", "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims",
-        "starved",
+        "starved", "moved", "seen",
     )  # fmt: skip
 
     network: bytes  # the key of the session limit
@@ -63,6 +65,8 @@ class Session(Client):
     errors: int  # the core's, at the end of the last turn
     told: int  # contents too large that were taken down in this turn
     starved: bool  # content waits for room
+    moved: bool  # the client has got on since its deadline was set
+    seen: int  # octets of a content in chunks, when it was set
     claims: xclient.Claims | None  # what a trusted proxy said of its client
 
     def __init__(self, listener: Listener, address: str, network: bytes, relay: bool) -> None:
@@ -75,7 +79,8 @@ class Session(Client):
         self.cap = self.ends = _NEVER
         self.turning = self.blocked = self.paused = self.ending = self.eof = False
         self.errors = self.told = 0
-        self.starved = False
+        self.starved = self.moved = False
+        self.seen = 0
         self.claims = None
 
     def __repr__(self) -> str:
@@ -147,6 +152,8 @@ class Session(Client):
         self.turning = True
         kind = core.next_kind()
         while kind:
+            if kind <= _DATA:
+                self.moved = True
             self._answer(kind)
             kind = core.next_kind()
         self.turning = False
@@ -164,15 +171,29 @@ class Session(Client):
         status = core.status()
         if status & _IN_CONTENT:
             self._extend(self.terms.seconds.data_block)
-            if core.content_size > self.reserved:
-                self._grow()
         elif output:
-            seconds = self.terms.seconds
-            self._extend(seconds.idle if self.sender is None else seconds.command)
+            self._spoken()
+        if status & _HOLDS:
+            if core.held() > self.reserved:
+                self._grow()
+        elif self.reserved and status & _IN_CONTENT:
+            self.terms.reception.room.release(self)  # refused on its way: nothing is kept
         if self.paused is bool(status & _WANTS_READ):
             self._read_or_pause()
         if self.eof and not status & _WAITING:
             transport.close()
+
+    def _spoken(self) -> None:
+        """A reply gives time for the next command: within a transaction, if that got on."""
+        seconds = self.terms.seconds
+        if self.sender is None:
+            self._extend(seconds.idle)
+        elif self.moved:
+            self._extend(seconds.command)
+        elif self.core.held() > self.seen:  # a chunk
+            self.seen = self.core.held()
+            self._extend(seconds.data_block)
+        self.moved = False
 
     def _note_errors(self, output: bytes) -> None:
         """Take down messages refused by their SIZE: the core answers these without an event."""
@@ -183,14 +204,25 @@ class Session(Client):
         self.told = 0
 
     def _grow(self) -> None:
-        """More content than was declared has come: go on only where there is room for it."""
-        core = self.core
-        largest = core.options.max_size
-        if self.starved or (largest and self.reserved >= largest):
-            return  # beyond the largest size nothing is kept
-        if not self.terms.reception.room.grow(self, core.content_size):
+        """Content has come that is not whole: go on only where there is room for it."""
+        if not self.starved and not self.terms.reception.room.grow(self, self.core.held()):
             self.starved = True
             self._read_or_pause()
+
+    def held(self) -> int:
+        """Octets of content under way; -1 while it is not the client's turn."""
+        return -1 if self.core.status() & _WAITING else self.core.held()
+
+    def origin(self) -> bytes:
+        """The client's network, whether it may relay or not."""
+        return self.service.limits.network(self.address) if self.address != UNIX else b"unix"
+
+    def give_way(self) -> None:
+        """Others need the room that this content holds: 421, and the end."""
+        self.terms.reception.refused(self, TOO_SLOW, ".")
+        self.core.time_out(SLOW, "4.3.1")
+        if not self.turning:
+            self._turn()
 
     def more_room(self) -> None:
         """There is room for more content."""
@@ -307,6 +339,7 @@ class Session(Client):
         if refusal is None:
             # Each piece extends the deadline, drips beyond this do not.
             self.cap = self.service.deadlines.now + terms.seconds.content
+            self.seen = 0
             core.ahead = self._ahead()
         core.verdict(refusal)
 

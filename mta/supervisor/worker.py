@@ -257,6 +257,7 @@ class Worker:
         places = wiring.NodeSessions(self.table, number)
         limits = wiring.session_limits(self.config, places)
         self.service = Service(self.loop, limits, worker=number)
+        self.budget.on_tight = self.service.read_small
         inboxes = [socket.socket(fileno=fd) for fd in self.orders.inboxes]
         inbox = socket.socket(fileno=self.orders.inbox)
         self.handover = Handover(self.table, number, inboxes, inbox, self.clock)
@@ -489,6 +490,7 @@ class Worker:
             "accept_pauses": self.service.starved,
             "sessions_handed_over": self.handover.passed,
             "content_waits": self.budget.waits,
+            "contents_dropped": self.budget.dropped,
             **self.manager.figures(),
             **self.dispatcher.figures(),
             "pickup_files": self.pickup.taken if self.pickup else 0,

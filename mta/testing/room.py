@@ -13,6 +13,10 @@ class Room:
         self.octets = 0  # reserved now
         self.waiting: list[Any] = []
 
+    def has(self, holder: Any) -> bool:
+        """Is there room for content to begin."""
+        return self.open
+
     def reserve(self, holder: Any, octets: int) -> bool:
         """Room for the whole of a message, or its beginning."""
         if self.open:

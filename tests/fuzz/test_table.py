@@ -73,6 +73,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(worker=workers, octets=st.integers(0, 60), limit=st.sampled_from([0, 50, 100]))
     def take_memory(self, worker: int, octets: int, limit: int) -> None:
+        assert self.ours.fits_memory(octets, limit) == self.twin.fits_memory(octets, limit)
         ours = self.ours.take_memory(worker, octets, limit)
         assert ours == self.twin.take_memory(worker, octets, limit)
 
@@ -84,6 +85,11 @@ class TableMachine(RuleBasedStateMachine):
         else:
             self.ours.count_memory(worker, octets)
             self.twin.octets[worker] += octets
+
+    @rule(worker=workers, who=st.integers(0, 1 << 63))
+    def want_memory(self, worker: int, who: int) -> None:
+        self.ours.want_memory(worker, who)
+        self.twin.wants[worker] = who
 
     @rule(worker=workers, take=st.booleans())
     def elder(self, worker: int, take: bool) -> None:
@@ -131,6 +137,7 @@ class TableMachine(RuleBasedStateMachine):
     def the_rest_is_the_twins(self) -> None:
         assert self.ours.memory() == sum(self.twin.octets)
         assert self.ours.elder() == self.twin.elder
+        assert self.ours.wanting() == self.twin.wants
         assert self.ours.living(self.second) == [
             self.twin.alive(worker, self.second) for worker in range(WORKERS)
         ]

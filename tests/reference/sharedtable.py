@@ -17,6 +17,7 @@ class Table:
         self.buckets: dict[int, TokenBucket] = {}
         self.denied = 0  # place of the bucket that refused
         self.octets = [0] * workers
+        self.wants = [0] * workers
         self.elder = -1
         self.signs: dict[int, int] = {}  # second of the last sign of life, by worker
         self.coming = [0] * workers
@@ -53,7 +54,7 @@ class Table:
                 self.held[slot, owner] = 0
         for waiters in self.waiters.values():
             waiters.discard(worker)
-        self.octets[worker] = self.coming[worker] = 0
+        self.octets[worker] = self.coming[worker] = self.wants[worker] = 0
         self.give_elder(worker)
         self.signs.pop(worker, None)
         self.hands = {place: id for place, id in self.hands.items() if place[0] != worker}
@@ -84,9 +85,13 @@ class Table:
         for slot, _, _ in asked:
             self.buckets[slot].tokens += n
 
+    def fits_memory(self, octets: int, limit: int) -> bool:
+        """Would `take_memory` grant so many."""
+        return sum(self.octets) + octets <= limit or not sum(self.octets)
+
     def take_memory(self, worker: int, octets: int, limit: int) -> bool:
         """Octets, if all workers then have at most `limit`, or nobody has any."""
-        if sum(self.octets) + octets > limit and sum(self.octets):
+        if not self.fits_memory(octets, limit):
             return False
         self.octets[worker] += octets
         return True

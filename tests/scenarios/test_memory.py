@@ -85,7 +85,7 @@ def test_large_messages_at_once(tmp_path: Path, declared: bytes) -> None:
         assert seen["content 250"] == CLIENTS, seen
         assert set(seen) <= {"content 250", "452 4.3.1"}
         waits = server.status()["totals"]["content_waits"]
-        assert seen["452 4.3.1"] if declared else waits, (seen, waits)
+        assert waits, "a declared size is no more than a declaration"
         print("peak", peak, "contents", most, seen, "waits", waits)
         server.wait_records(CLIENTS, "Delivery")
         # The contents, copies of those in a commit group, the spool's caches: below the cap.

@@ -362,34 +362,98 @@ def test_an_idle_session_is_small(size):
     assert sum(map(sys.getsizeof, own)) < size
 
 
-def test_a_declared_size_is_reserved_until_the_message_is_handed_on():
+def test_a_declared_size_holds_nothing():
     desk = Desk(at_once=False)
     talk = desk.open()
-    assert talk.codes(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=100000\r\n") == [220, 250, 250]
-    assert desk.room.octets == 100_000
+    assert talk.codes(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=50000000\r\n") == [220, 250, 250]
     assert talk.codes(b"RCPT TO:<b@d>\r\nDATA\r\n") == [250, 354]
+    assert desk.room.octets == 0
     talk.send(b"x" * 70 + b"\r\n")
-    assert desk.room.octets == 100_000
+    assert 72 <= desk.room.octets < 10_000
     talk.send(b".\r\n")
     assert desk.room.octets == 0 and len(desk.messages) == 1
-    for end in (b"RSET\r\n", b"EHLO again\r\n"):
-        other = desk.open()
-        other.codes(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=4096\r\n")
-        assert desk.room.octets == 4096
-        other.codes(end)
-        assert desk.room.octets == 0
-    other.codes(b"MAIL FROM:<a@c> SIZE=4096\r\n")
-    other.lost()
-    assert desk.room.octets == 0
 
 
-def test_no_room_for_a_declared_size():
+def test_no_room_is_said_at_data_alone():
     desk = Desk()
     desk.room.open = False
     talk = desk.open()
-    said = talk.say(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=100000\r\nMAIL FROM:<a@c>\r\n")
-    assert b"\r\n452 4.3.1 Not enough storage now" in said and said.endswith(b"250 2.1.0 Ok\r\n")
-    assert (desk.log[0]["command"], desk.log[0]["reason"]) == ("MAIL", "no room")
+    said = talk.codes(b"EHLO c\r\nMAIL FROM:<a@c> SIZE=100000\r\nRCPT TO:<b@d>\r\nDATA\r\n")
+    assert said == [220, 250, 250, 250, 452]
+    assert (desk.log[0]["command"], desk.log[0]["reason"]) == ("DATA", "no room")
+
+
+def test_content_that_came_in_one_read_needs_room_too():
+    talk = (desk := Desk()).open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE)
+    talk.replies()
+    desk.room.open = False
+    assert talk.codes(BODY) == [452] and desk.messages == []
+    desk.room.open = True
+    assert talk.codes(ENVELOPE + BODY) == [250, 250, 354, 250]
+
+
+def test_content_that_has_to_give_way():
+    talk = (desk := Desk()).open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + b"x" * 70 + b"\r\n")
+    talk.replies()
+    assert talk.session.held() == 72 and talk.session.origin() == bytes([127, 0, 0, 1])
+    talk.session.give_way()
+    assert talk.replies().startswith(b"421 4.3.1 mx.example.net ")
+    assert talk.transport.eof and desk.room.octets == 0
+    assert (desk.log[0]["command"], desk.log[0]["reason"]) == (".", "no room")
+
+
+def test_content_that_is_refused_on_its_way_holds_nothing():
+    talk = (desk := Desk()).open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE + b"x" * 70 + b"\r\n")
+    assert desk.room.octets
+    talk.send(b"\0\r\n")
+    assert desk.room.octets == 0 and talk.session.core.in_content
+
+
+def test_chunks_hold_room_between_each_other():
+    talk = (desk := Desk(chunking=True)).open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE.replace(b"DATA\r\n", b"BDAT 5000\r\n") + b"x" * 5000)
+    assert desk.room.octets >= 5000
+    talk.send(b"BDAT 5000\r\n" + b"x" * 5000)
+    assert desk.room.octets >= 10_000
+    desk.room.open = False
+    talk.send(b"BDAT 5000\r\n" + b"x" * 5000)
+    assert desk.room.waiting == [talk.session] and not talk.transport.reading
+
+
+@pytest.mark.parametrize("command", [b"NOOP", b"VRFY x", b"HELP", b"FOO", b"EXPN x", b"DATA x"])
+def test_what_gets_nowhere_buys_no_time_within_a_transaction(command: bytes):
+    desk = Desk(timeouts=Timeouts(command=30, idle=30), max_errors=1000)
+    talk = desk.open()
+    talk.send(b"EHLO c\r\nMAIL FROM:<a@c>\r\n")
+    for _ in range(29):
+        desk.loop.run(1)
+        talk.send(command + b"\r\n")
+    assert not talk.transport.eof
+    talk.send(b"RCPT TO:<b@d>\r\n")
+    for _ in range(29):
+        desk.loop.run(1)
+        talk.send(command + b"\r\n")
+    assert not talk.transport.eof, "a recipient is progress"
+    talk.replies()
+    desk.loop.run(2)
+    assert talk.replies().startswith(b"421 4.4.2 ")
+
+
+def test_chunks_without_octets_buy_no_time():
+    desk = Desk(timeouts=Timeouts(command=30, idle=30, data_block=20), chunking=True)
+    talk = desk.open()
+    talk.send(b"EHLO c\r\n" + ENVELOPE.replace(b"DATA\r\n", b"BDAT 5\r\nabc\r\n"))
+    for _ in range(3):
+        desk.loop.run(19)
+        talk.send(b"BDAT 5\r\nabc\r\n")
+    assert not talk.transport.eof
+    for _ in range(25):
+        desk.loop.run(1)
+        talk.send(b"BDAT 0\r\n")
+    assert talk.replies().splitlines()[-1].startswith(b"421 4.4.2 ")
 
 
 @pytest.mark.parametrize("declared", [b"", b" SIZE=10"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -112,3 +114,17 @@ def test_a_head_goes_where_there_is_room_for_it() -> None:
     assert headed(b"12345x", 5, [b"abc", b"def"]) == b"abcdefx"
     assert headed(b"x", 0, []) == b"x"
     assert headed(b"1", 5, [b"abcde"]) == b"abcde"
+
+
+@pytest.mark.parametrize("declared", [0, 100, 10_000, 50_000_000])
+def test_memory_follows_what_has_come(declared: int) -> None:
+    tracemalloc.start()
+    try:
+        reader, sent = ContentReader(max_size=50_000_000, hint=declared), 0
+        for octets in (1, 100, 3000, 60_000, 400_000, 5_000_000):
+            reader.feed(b"x" * 98 + b"\r\n" if octets == 100 else b"y" * octets)
+            sent += octets
+            size, _ = tracemalloc.get_traced_memory()
+            assert size <= 2 * sent + 10_000, (declared, octets, size)
+    finally:
+        tracemalloc.stop()
