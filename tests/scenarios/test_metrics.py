@@ -18,7 +18,7 @@ from mta.testing.remote import RemoteMX
 from tests.scenarios.server import Server
 from tests.waiting import PATIENCE, wait
 
-NOT_FIGURES = {"number", "pid", "problem", "oldest", "alarms"}
+NOT_FIGURES = {"number", "pid", "problem", "oldest", "alarms", "losses"}
 
 
 class Monitored(Server):
