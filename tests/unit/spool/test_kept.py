@@ -14,7 +14,7 @@ import pytest
 
 from mta.errors import SpoolBusyError
 from mta.maillog import LogWriter, RecordWriter, read
-from mta.model import Recipient, Where
+from mta.model import Recipient, Stages, Where
 from mta.spool import ShardOptions, kept, keys, recover
 from mta.testing.clock import FakeClock
 from mta.testing.spool import SpoolBench
@@ -285,7 +285,7 @@ class Story:
         for number in range(5):
             (one,) = self.bench.stored(f"{number}@x")
             self.recipients.append(one)
-            self.bench.shard.close(one, self.records.delivery(one, OK, PEER, (0, 0, 0, 0)))
+            self.bench.shard.close(one, self.records.delivery(one, OK, PEER, Stages()))
             self.bench.clock.advance(0.06)
             self.turns()
         for _ in range(4):

@@ -202,7 +202,7 @@ def test_a_shard_whose_recovery_fails_leaves_nothing_open(
     asyncio.run(run())
 
 
-def _broken(*args: object) -> None:
+def _broken(*args: object, **named: object) -> None:
     raise OSError("recovery")
 
 
