@@ -14,7 +14,7 @@ cdef class Budget:
     cdef readonly long long waits, dropped
     cdef readonly bint tight
     cdef public object on_tight
-    cdef long long _usual, _part, _grown, _largest
+    cdef long long _usual, _part, _first, _grown, _largest
     cdef int _worker
     cdef SharedTable _table
     cdef object _call_later, _waiting, _pressure

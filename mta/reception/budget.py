@@ -42,7 +42,7 @@ class Budget:
 
     __slots__ = (
         "limit", "back", "count", "waits", "dropped", "tight", "on_tight", "_usual", "_part",
-        "_grown",
+        "_first", "_grown",
         "_largest", "_table", "_worker", "_call_later", "_waiting", "_elder", "_polling",
         "_watching", "_pressed", "_pressure", "_holders",
     )  # fmt: skip
@@ -74,7 +74,8 @@ class Budget:
         self.limit, self._largest = octets, largest
         self.back = min(largest, octets // 2)
         self._usual = octets - self.back
-        self._part = max(self._usual // NEWCOMERS, min(READ, self._usual // 2))
+        self._first = min(READ, self._usual // 2)  # that a first read needs
+        self._part = max(self._usual // NEWCOMERS, self._first)
         self._grown = self._usual - self._part
 
     def take(self, octets: int) -> bool:
@@ -85,14 +86,14 @@ class Budget:
 
     def has(self, holder: Client) -> bool:
         """Is there room for content to begin, or to be handed on; nothing is held."""
-        if self._table.fits_memory(_READ, self._usual) and not self._pressure.over:
+        if self._table.fits_memory(self._first, self._usual) and not self._pressure.over:
             return True
         return self._find(holder)
 
     def _find(self, holder: Client) -> bool:
         """`has` where room is short: others may have to give way."""
         origin = holder.origin()
-        fits = self._table.fits_memory(_READ, self._usual)
+        fits = self._table.fits_memory(self._first, self._usual)
         if fits and origin not in self._pressure.over:
             return True
         self._pressure.refuse(origin)
@@ -101,7 +102,7 @@ class Budget:
             self._pressed = True
             self._call_later(PRESS, self._relax)
             self._relieve()
-            fits = self._table.fits_memory(_READ, self._usual)
+            fits = self._table.fits_memory(self._first, self._usual)
         return fits and origin not in self._pressure.over
 
     def reserve(self, holder: Client, octets: int) -> bool:
