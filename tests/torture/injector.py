@@ -73,16 +73,13 @@ class Injector:
     def finish(self) -> None:
         """No new messages; returns when every session has its last reply."""
         self._left = -(1 << 60)
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._join()
 
     def send(self, count: int, seconds: float, sessions: int = 4) -> int:
         """Have so many messages accepted; how many were, within so many seconds."""
         before = self.promised
         self._begin(count, time.monotonic() + seconds, sessions, 0.0)
-        assert self._thread is not None
-        self._thread.join()
+        self._join()
         return self.promised - before
 
     def close(self) -> None:
@@ -94,6 +91,11 @@ class Injector:
         self._left, self._deadline, self._pause = count, deadline, pause
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(sessions)))
         self._thread.start()
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def _note(self, event: str, **fields: Any) -> None:
         record = {"event": event, "time": time.time(), "mark": self._mark()}

@@ -41,6 +41,7 @@ ROUNDS = 4000  # more than there are: all of them
 PATIENCE = 60.0  # seconds that the way back may take
 HELD = 2.0  # seconds that a lasting fault goes on
 SLOWLY = 300_000  # microseconds
+AFTERWARDS = 0.5  # seconds in which what follows the last delivery is done
 LETTERS = 8
 MIX = Mix(
     {"accept.example": 60, "later.example": 30, "unknown.example": 10},
@@ -131,10 +132,11 @@ class _Run:
         return case.phase in self.phases and area in self.areas and operation in self.operations
 
     def _share(self, cases: list[Case]) -> list[Case]:
-        """As many as rounds are wanted, of each scenario its share, and of both kinds."""
-        by: dict[tuple[str, bool, tuple[str, ...]], list[Case]] = {}
+        """As many as rounds are wanted: of each scenario, area, operation and kind its share."""
+        by: dict[tuple[object, ...], list[Case]] = {}
         for case in cases:
-            by.setdefault((case.phase, case.lasting, case.fault.operations), []).append(case)
+            kind = case.phase, case.lasting, case.fault.areas, case.fault.operations
+            by.setdefault(kind, []).append(case)
         found: list[Case] = []
         while len(found) < self.plan.rounds and any(by.values()):
             for group in by.values():
@@ -189,7 +191,7 @@ class _Run:
     def _traffic(self) -> None:
         self.rig.injector.send(LETTERS, PATIENCE)
         self.rig.drain(PATIENCE)
-        time.sleep(0.3)  # what follows the last delivery
+        time.sleep(AFTERWARDS)
 
     def _interrupt(self, name: str, end: Callable[[], object]) -> None:
         """End the server with mail in its queue and in flight, and keep a copy of its home."""
@@ -234,7 +236,7 @@ class _Run:
         self.control.arm(case.fault)
         rig.injector.send(LETTERS, HELD if case.lasting else PATIENCE)
         try:
-            hits = self._held(case, rig.server.is_empty)
+            hits = self._held(case, rig.server.is_empty, AFTERWARDS)
             rig.recover(PATIENCE)
             rig.injector.send(2, PATIENCE)
             rig.drain(PATIENCE)
@@ -276,11 +278,16 @@ class _Run:
         _copy(saved, home)
         return self.rig.new_server(home, before)
 
-    def _held(self, case: Case, done: Callable[[], object]) -> list[str]:
-        """Wait for the fault, or until it will not come any more; a lasting one goes on a while."""
-        deadline = time.monotonic() + PATIENCE
-        while not (self.control.failed or done()) and time.monotonic() < deadline:
-            if not self.rig.server.alive():
+    def _held(self, case: Case, done: Callable[[], object], more: float = 0.0) -> list[str]:
+        """Wait for the fault, or until it will not come any more; a lasting one goes on a while.
+
+        `more`: seconds after `done` in which it may yet come.
+        """
+        deadline, ended = time.monotonic() + PATIENCE, False
+        while not self.control.failed and self.rig.server.alive():
+            if not ended and done():
+                deadline, ended = time.monotonic() + more, True
+            if time.monotonic() >= deadline:
                 break
             time.sleep(0.02)
         if case.lasting and self.control.failed:
