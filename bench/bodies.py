@@ -52,6 +52,7 @@ class Load:
             options, self.clock, lambda call: void(loop.call_soon_threadsafe(call)),
             loop.call_later,
         )  # fmt: skip
+        self.shard.begin()
         self.records, self.ids = RecordWriter("node", 1, self.clock), IdGenerator(1, self.clock)
         self.content = os.urandom(size)
         self.left = self.open = 0

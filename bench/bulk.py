@@ -49,6 +49,7 @@ async def fill(spool: Path, logs: Path, number: int, count: int, size: int, due:
     shard = Shard.open(
         spool / name, number, log, ShardOptions(), clock, loop.call_soon_threadsafe, loop.call_later
     )
+    shard.begin()
     ids, lines = IdGenerator(number, clock), RecordWriter("bench.example", number, clock)
     body = (b"Subject: waits\r\n\r\n" + b"x" * 70 + b"\r\n") * (size // 90 + 1)
     for start in range(0, count, BATCH):

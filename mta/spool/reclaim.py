@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mta.clock import Clock
     from mta.spool.aside import Aside
     from mta.spool.bodies import BodyReader, BodyStore
-    from mta.spool.cycle import CallLater, Cycle, Wake
+    from mta.spool.cycle import CallLater, Cycle
     from mta.spool.segments import Segment
     from mta.spool.space import Space
     from mta.spool.store import Store
@@ -55,7 +55,6 @@ class Reclaim:
         reader: Callable[[], BodyReader],
         files: Callable[[], Aside],
         clock: Clock,
-        wake: Wake,
         call_later: CallLater,
     ) -> None:
         """`reader` and `files` give the threads of those names."""
@@ -68,8 +67,6 @@ class Reclaim:
         self._moving: Segment | None = None
         self._left: set[int] = set()  # segments with bodies that could not be read
         self._unsure: dict[int, tuple[bytes, int]] = {}  # a row and its place, by segment
-        bodies.on_low = self._prepare
-        self._segments.on_free = self.trim
         self._segments.on_empty = self._drop_row
         for key, _ in store.settings(keys.MOVING, keys.above(keys.MOVING)):
             segment = self._segments.table.get(keys.parse_u32(key[-4:]))
@@ -77,8 +74,13 @@ class Reclaim:
                 segment.moving = True
             else:
                 cycle.moves.set(key, None)
+
+    def start(self) -> None:
+        """Begin, on the loop."""
+        self._bodies.on_low = self._prepare
+        self._segments.on_free = self.trim
         if not self._segments.counted:
-            wake(partial(self._count, b""))  # a shard may be opened in another thread
+            self._count(b"")
 
     def stop(self) -> None:
         """Begin nothing more, and give up what is being prepared: the shard is closing."""

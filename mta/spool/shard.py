@@ -74,11 +74,9 @@ class Shard(Reads):
             self._body_reader,
             self._files,
             clock,
-            wake,
             call_later,
         )
         self._cycle.start()
-        wake(partial(self._upkeep.start, self._space, self._reclaim))
 
     @classmethod
     def open(
@@ -257,6 +255,13 @@ class Shard(Reads):
     def kept_lines(self) -> Iterator[bytes]:
         """The records that wait in the spool for the log."""
         return self._cycle.kept.lines()
+
+    def begin(self) -> None:
+        """Recovery is over: from now on the loop counts, looks after files and makes segments.
+
+        Before that it would change what recovery changes in another thread.
+        """
+        self._wake(partial(self._upkeep.start, self._space, self._reclaim))
 
     def recovered(self) -> None:
         """Begin to log what the spool has kept for the log."""

@@ -51,6 +51,7 @@ class Upkeep:
         """Look from now on."""
         self._space, self._reclaim = space, reclaim
         if not self._stopped:
+            reclaim.start()
             self._timer = self._call_later(0, self._tick)
 
     def stop(self) -> None:

@@ -114,7 +114,12 @@ class Comparison:
 
     async def _durable(self) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._shard.when_durable(lambda error: done.set_result(None))
+
+        def tell(error: BaseException | None) -> None:
+            if not done.cancelled():  # by `stop`
+                done.set_result(None)
+
+        self._shard.when_durable(tell)
         await done
         while self._shard.stats().kept:  # noqa: ASYNC110 (durable, but not in the log yet)
             await asyncio.sleep(AGAIN)

@@ -261,6 +261,7 @@ def _recovered(config: Config, shard: Shard, clock: Clock, make_dsn: MakeDsn) ->
     ]
     found = [lines.found(one, "restored from a copy") for one in result.found.values()]
     newest = shard.newest_id()
+    shard.begin()
     return Opened(shard, lines, newest, receptions, result.torn, losses, found, start.notes)
 
 

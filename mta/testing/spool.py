@@ -162,6 +162,7 @@ class SpoolBench:
             self.loop.wake,
             self.loop.call_later,
         )
+        self.shard.begin()
 
     def message(self, *addresses: str, body: bytes = b"Subject: x\r\n\r\nx\r\n") -> list[Recipient]:
         """The recipients of a new message that expires in a day; not accepted yet."""

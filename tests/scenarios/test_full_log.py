@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import smtplib
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 
 from mta.maillog import reader
-from mta.testing.remote import RemoteMX
+from mta.testing.remote import Manners, RemoteMX
 from tests.scenarios.server import Server
 from tests.waiting import wait
 
 ROOM = 512  # kB
+FLAGS = ("-o", "disk.min_free=0", "-o", 'retry.schedule=["1s"]', "-o", "retry.jitter=0")
 MOUNT = 'mount -t tmpfs -o size={}k none "$0" && echo mounted && exec sleep 3600'
 
 
@@ -92,34 +94,48 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     disk.close()
 
 
-def test_a_full_log_stops_no_mail_and_repeats_none(tmp_path: Path, disk: SmallDisk) -> None:
-    with RemoteMX() as remote:
-        server = OnSmallDisk(tmp_path, disk, "--route", f"*=127.0.0.1:{remote.port}")
+def test_a_full_log_stops_no_delivery_and_repeats_none(tmp_path: Path, disk: SmallDisk) -> None:
+    welcome: set[str] = set()
+    manners = Manners(rcpt=lambda to: None if to[:4] in welcome else "450 4.2.0 later")
+    with RemoteMX(manners) as remote:
+        server = OnSmallDisk(tmp_path, disk, "--route", f"*=127.0.0.1:{remote.port}", *FLAGS)
         with server:
-            ids = [server.send("first@dest.example")]
-            server.wait_records(1, "Delivery")
+            ids = [server.send(f"soon-{os.urandom(90).hex()}@dest.example") for n in range(40)]
+            ids.append(server.send("late@dest.example"))
+            server.wait_records(41, "TransientFailure")
             disk.fill()
-            ids += [server.send(f"{os.urandom(100).hex()}@dest.example") for n in range(40)]
-            remote.wait(41)
-            server.wait_empty()
+            welcome.add("soon")
+            remote.wait(40)
+            wait(lambda: len(server.ask("queue.list", limit=5)) == 1)
             wait(lambda: "log_kept" in server.alarms(), server.alarms)
             reason = server.alarms()["log_kept"]
             assert "the log cannot be written: No space left on device" in reason
-            status = server.status()
-            assert status["ready"] and status["totals"]["kept"] > 0
-            assert len(server.records("Delivery")) < 41
+            assert server.status()["totals"]["kept"] > 0
+            assert len(server.records("Delivery")) < 40
+            assert refused(server)
             server.kill()
 
             server.start()  # with a log that still takes nothing
-            ids.append(server.send("last@dest.example"))
-            remote.wait(42)
+            welcome.add("late")
+            remote.wait(41)
             server.wait_empty()
             wait(lambda: "log_kept" in server.alarms(), server.alarms)
             disk.empty()
-            server.wait_records(42, "Delivery")
-            assert [r["id"] for r in server.records("Reception")] == ids
-            assert Counter(r["id"] for r in server.records("Delivery")) == Counter(ids)
+            server.wait_records(41, "Delivery")
             wait(lambda: not server.alarms(), server.alarms)
             assert server.status()["totals"]["kept"] == 0
             server.wait_said("alarm log_kept is over")
+            wait(lambda: server.status()["ready"], server.status)
+            welcome.add("last")
+            ids.append(server.send("last@dest.example"))
+            server.wait_records(42, "Delivery")
+            assert [r["id"] for r in server.records("Reception")] == ids
+            assert Counter(r["id"] for r in server.records("Delivery")) == Counter(ids)
         assert len(remote.received) == 42
+
+
+def refused(server: Server) -> bool:
+    """Whether new mail is refused for want of room."""
+    with pytest.raises(smtplib.SMTPDataError) as caught:
+        server.send("nobody@dest.example")
+    return caught.value.smtp_code == 452

@@ -15,10 +15,11 @@ from mta.errors import SpoolError
 from mta.model import Recipient
 from mta.spool import ShardOptions
 from mta.spool.segments import KEPT_FREE
-from mta.testing.spool import SpoolBench
+from mta.spool.shard import Shard
+from mta.testing.spool import MemoryLog, SpoolBench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mta.spool.keys import Mark
@@ -251,3 +252,18 @@ def test_a_shard_that_closes_looks_no_more(bench: SpoolBench) -> None:
     bench.close()
     bench.shard._upkeep.start(bench.shard._space, bench.shard._reclaim)
     assert bench.shard._upkeep._timer is None
+
+
+def test_nothing_is_looked_after_while_a_shard_recovers(tmp_path: Path) -> None:
+    """Recovery changes the shard in a thread of its own; the loop must not, beside it."""
+    woken: list[Callable[[], None]] = []
+    bench = SpoolBench(tmp_path, options=OPTIONS)
+    bench.close()
+    shard = Shard.open(
+        tmp_path / "spool" / "shard-0001", 1, MemoryLog(), OPTIONS, bench.clock,
+        woken.append, bench.loop.call_later,
+    )  # fmt: skip
+    assert woken == []
+    shard.begin()
+    assert len(woken) == 1
+    shard.abandon()
