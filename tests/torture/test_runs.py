@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.peers import require
-from tests.torture import cases, disks
+from tests.torture import cases, disks, volumes
 from tests.torture import points as marks
 from tests.torture.cases import (
     calls,
@@ -56,6 +56,14 @@ def test_power_cuts(folder: Path) -> None:
     rows = powercut.run(Plan(folder, rounds=6, seed=2))
     assert [text for row in rows for text in row.found] == []
     assert all(row.recipients for row in rows)
+    assert rows[-1].lost  # the control
+
+
+@needs_gcc
+@pytest.mark.skipif(bool(volumes.missing("ext4")), reason=volumes.missing("ext4"))
+def test_power_cuts_on_a_real_file_system(folder: Path) -> None:
+    rows = powercut.run(Plan(folder, rounds=2, seed=2, options={"fs": "ext4"}))
+    assert [text for row in rows for text in row.found] == []
     assert rows[-1].lost  # the control
 
 

@@ -4,6 +4,9 @@ A *history* is a server under load, killed, started, stopped and started again, 
 kept in a journal. Of one history many cuts are made: `disk` writes what may be left at a moment, a
 server starts on that, and the account is of what had been promised, and had arrived, until then.
 The control is a history whose syncs did nothing: it must lose mail, else losses would not be seen.
+
+`--fs ext4` (xfs, btrfs; as root) has a real file system below instead, and cuts are copies of its
+disk: see `volumes`.
 """
 
 from __future__ import annotations
@@ -16,15 +19,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.torture import checker, interpose
+from tests.torture import checker, interpose, volumes
 from tests.torture.disk import MODELS, STYLES, Disk
 from tests.torture.interpose import CREATED, Control, Note
 from tests.torture.letters import Mix
 from tests.torture.results import Row
 from tests.torture.rig import Before, Rig, StuckError
+from tests.torture.volumes import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.torture.checker import Account
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 ABOUT = "the power goes: unsynced writes are dropped, torn or reordered"
 ROUNDS = 200
 CUTS = 40  # of one history
+SNAPSHOTS = 20  # of one volume
 PATIENCE = 90.0  # seconds that a start or the emptying of its queue may take
 RATE = 80.0  # messages a second
 LIFE = 1.5  # seconds between a history's starts and ends
@@ -70,20 +75,33 @@ class History:
         return sorted(min(max(cut, 1), last) for cut in found)
 
     def until(self, cut: int) -> Before:
-        """What clients and receivers had seen; a reply that came later was lost."""
+        """What clients and receivers had seen before a note."""
         at = bisect.bisect_left(self.notes, cut, key=lambda note: note.number)
         seconds = self.notes[at - 1].seconds
-        journal = [event for event in self.journal if event["mark"] <= cut]
-        offered = {event["number"] for event in journal if event["event"] == "offer"}
-        ended = {event["number"] for event in journal if event["event"] not in ("offer", "odd")}
-        journal += [{"event": "lost", "number": number} for number in offered - ended]
-        copies = [one for one in self.arrivals if one["event"] == "copy" and one["mark"] <= cut]
-        faults = [fault for fault in self.faults if fault.began < seconds]
-        return Before(journal, copies, [*faults, checker.Fault("power cut", seconds, seconds)])
+        return past(self.journal, self.arrivals, self.faults, seconds, lambda e: e["mark"] <= cut)
+
+
+def past(
+    journal: list[Record],
+    arrivals: list[Record],
+    faults: list[checker.Fault],
+    seconds: float,
+    seen: Callable[[Record], bool],
+) -> Before:
+    """What was seen before a cut; a reply that came later was lost."""
+    journal = [event for event in journal if seen(event)]
+    offered = {event["number"] for event in journal if event["event"] == "offer"}
+    ended = {event["number"] for event in journal if event["event"] not in ("offer", "odd")}
+    journal += [{"event": "lost", "number": number} for number in offered - ended]
+    copies = [one for one in arrivals if one["event"] == "copy" and seen(one)]
+    earlier = [fault for fault in faults if fault.began < seconds]
+    return Before(journal, copies, [*earlier, checker.Fault("power cut", seconds, seconds)])
 
 
 def run(plan: Plan) -> list[Row]:
     """Histories and their cuts; then the control."""
+    if kind := plan.options.get("fs", ""):
+        return on_volume(plan, kind)
     chance, done = random.Random(plan.seed), 0
     rows = {model: Row(f"power cut, names {model}", 0) for model in MODELS}
     while done < plan.rounds:
@@ -97,17 +115,23 @@ def run(plan: Plan) -> list[Row]:
 
 def control(plan: Plan) -> Row:
     """The end of a history whose syncs did nothing; if that loses nothing, it is the problem."""
-    row, model = Row("control: syncs do nothing, mail must be lost", 1), MODELS[0]
     with _rig(plan, 1 << 20) as (rig, journal):
         history = record(plan, rig, journal, lying=True, lives=1)
         cut, home = history.notes[-1].number, rig.folder / "case" / "home"
-        disk = Disk(history.root, model)
+        disk = Disk(history.root, MODELS[0])
         for note in history.notes:
             disk.follow(note)
         disk.save(home, "nothing", random.Random(plan.seed))
         account = start_on(rig, history.until(cut), home)
-    row.recipients = account.recipients
-    row.lost = sum(problem.kind in ("lost", "locked", "missing") for problem in account.problems)
+    return _control_row("control", [account])
+
+
+def _control_row(what: str, accounts: list[Account]) -> Row:
+    """Mail that is lost, or that no start gives back, shows that losses are seen."""
+    row = Row(f"{what}: syncs do nothing, mail must be lost", len(accounts))
+    row.recipients = sum(account.recipients for account in accounts)
+    problems = [problem for account in accounts for problem in account.problems]
+    row.lost = sum(problem.kind in ("lost", "locked", "missing") for problem in problems)
     if not row.lost:
         row.problems, row.found = 1, ["syncs did nothing, and no loss was seen"]
     return row
@@ -172,6 +196,76 @@ def _cut(
         row.seconds += time.monotonic() - began
         row.add(account, f"[{what}] ")
         plan.tell(f"{what}: {account}")
+
+
+def on_volume(plan: Plan, kind: str) -> list[Row]:
+    """The same on a real file system: cuts are copies of its disk under load."""
+    if lacking := volumes.missing(kind):
+        raise AssertionError(f"{kind} cannot be tried: {lacking}")
+    row = Row(f"power cut on {kind}", 0)
+    while row.rounds < plan.rounds:
+        count = min(SNAPSHOTS, plan.rounds - row.rounds)
+        _volume(plan, kind, row, count)
+    accounts = _volume(plan, kind, Row("", 0), 1, lying=True)
+    return [row, _control_row(f"control on {kind}", accounts)]
+
+
+def _volume(plan: Plan, kind: str, row: Row, count: int, lying: bool = False) -> list[Account]:
+    """Take copies of a disk under load; then start on each."""
+    folder = plan.folder / f"{kind}-{row.rounds}{'-lying' * lying}"
+    chance = random.Random(plan.seed + row.rounds)
+    with Volume(folder / "volume", kind) as volume:
+        control, home = Control(folder), volume.mounted / "home"
+        if lying:
+            control.lie()
+        preload = control.environment if lying else lambda home: {}
+        with contextlib.closing(control), Rig(
+            folder, plan.seed + row.rounds, mix=MIX, settings=SETTINGS, flags=FLAGS,
+            home=home, environment=preload,
+        ) as rig:  # fmt: skip
+            cuts = _snapshots(rig, volume, chance, count)
+            plan.tell(f"{kind}: {rig.injector.promised:,} messages promised, {count} copies")
+            accounts = [_on_copy(plan, rig, volume, disk, before, row) for disk, before in cuts]
+    shutil.rmtree(folder, ignore_errors=True)
+    return accounts
+
+
+def _snapshots(
+    rig: Rig, volume: Volume, chance: random.Random, count: int
+) -> list[tuple[Path, Before]]:
+    """Copies of the disk at random times, and what had been seen; some lives lie between them."""
+    rig.server.start(PATIENCE)
+    rig.injector.start(RATE)
+    found: list[tuple[Path, float]] = []
+    with volume.written_back(rig.injector.last):
+        for number in range(count):
+            if number % 7 == 6:
+                rig.server.kill()
+                rig.server.launch()  # cuts in its recovery, too
+            time.sleep(chance.uniform(0.3, 2.0))
+            with rig.server.frozen():
+                found.append((volume.snapshot(str(number)), time.time()))
+    rig.server.kill()
+    rig.injector.finish()
+    journal, arrivals = rig.evidence()
+    faults = list(rig.server.faults)
+    return [
+        (disk, past(journal, arrivals, faults, cut, lambda event, cut=cut: event["time"] <= cut))
+        for disk, cut in found
+    ]
+
+
+def _on_copy(plan: Plan, rig: Rig, volume: Volume, disk: Path, before: Before, row: Row) -> Account:
+    began = time.monotonic()
+    volume.mount(disk)
+    account = start_on(rig, before, volume.mounted / "home")
+    row.rounds += 1
+    row.recovery = max(row.recovery, *rig.recoveries)
+    row.seconds += time.monotonic() - began
+    row.add(account, f"[{volume.kind}, copy {disk.stem}] ")
+    plan.tell(f"{volume.kind}, copy {disk.stem}: {account}")
+    disk.unlink()
+    return account
 
 
 def start_on(rig: Rig, before: Before, home: Path) -> Account:
