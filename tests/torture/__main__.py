@@ -14,11 +14,12 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.torture import cases, results
+from tests.torture import cases, results, volumes
 from tests.torture.results import Plan, Row
 from tests.torture.rig import scratch
 
 SHOWN = 20  # problems printed
+ON_VOLUMES = "powercut"  # the run that can have a real file system below it
 
 
 def main(arguments: list[str]) -> int:
@@ -28,11 +29,28 @@ def main(arguments: list[str]) -> int:
         for name in cases.names():
             print(f"{name:12}{cases.load(name).ABOUT}")
         return 0
-    names = cases.names() if options.name == "all" else [options.name]
     if options.name != "all" and options.name not in cases.names():
         print(f"there is no run {options.name}: all, {', '.join(cases.names())}")
         return 2
-    return max(sheltered(name, options) for name in names)
+    if options.fs and (options.name != ON_VOLUMES or (reason := volumes.missing(options.fs))):
+        reason = reason if options.name == ON_VOLUMES else f"it is an option of {ON_VOLUMES} alone"
+        print(f"--fs {options.fs}: {reason}")
+        return 2
+    if options.name == "all":
+        return everything(options)
+    return sheltered(options.name, options)
+
+
+def everything(options: argparse.Namespace) -> int:
+    """Every run, and power cuts on each real file system that can be had here."""
+    worst = max(sheltered(name, options) for name in cases.names())
+    for kind in volumes.MAKE:
+        if reason := volumes.missing(kind):
+            print(f"{ON_VOLUMES} --fs {kind} is left out: {reason}")
+            continue
+        options.fs = kind
+        worst = max(worst, sheltered(ON_VOLUMES, options))
+    return worst
 
 
 def sheltered(name: str, options: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.peers import require
+from tests.torture import __main__ as command
 from tests.torture import cases, disks, volumes
 from tests.torture import points as marks
 from tests.torture.cases import (
@@ -20,6 +23,7 @@ from tests.torture.cases import (
     powercut,
     receivers,
     scarce,
+    strangers,
 )
 from tests.torture.interpose import compiler
 from tests.torture.results import Plan
@@ -53,18 +57,34 @@ def test_points_are_comments_but_in_their_own_build() -> None:
 
 @needs_gcc
 def test_power_cuts(folder: Path) -> None:
-    rows = powercut.run(Plan(folder, rounds=6, seed=2))
+    rows = powercut.run(Plan(folder, rounds=14, seed=2))
     assert [text for row in rows for text in row.found] == []
     assert all(row.recipients for row in rows)
     assert rows[-1].lost  # the control
 
 
 @needs_gcc
-@pytest.mark.skipif(bool(volumes.missing("ext4")), reason=volumes.missing("ext4"))
-def test_power_cuts_on_a_real_file_system(folder: Path) -> None:
-    rows = powercut.run(Plan(folder, rounds=2, seed=2, options={"fs": "ext4"}))
+@pytest.mark.parametrize("kind", volumes.MAKE)
+def test_power_cuts_on_a_real_file_system(folder: Path, kind: str) -> None:
+    if reason := volumes.missing(kind):
+        pytest.skip(f"{kind}: {reason}")
+    rows = powercut.run(Plan(folder, rounds=2, seed=2, options={"fs": kind}))
     assert [text for row in rows for text in row.found] == []
     assert rows[-1].lost  # the control
+
+
+def test_a_file_system_that_cannot_be_had_is_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    for kind, reason in (("ext4", "is not installed|is not allowed here"), ("ext9", "is none of")):
+        assert command.main(["powercut", "--fs", kind, "--results", str(folder)]) == 2
+        assert re.search(reason, capsys.readouterr().out)
+        with pytest.raises(AssertionError, match=reason):
+            powercut.run(Plan(folder, rounds=1, seed=1, options={"fs": kind}))
+    assert command.main(["kill", "--fs", "ext4", "--results", str(folder)]) == 2
+    assert "an option of powercut alone" in capsys.readouterr().out
+    assert list(folder.iterdir()) == []
 
 
 @needs_gcc
@@ -99,6 +119,13 @@ def test_little_of_what_it_needs(folder: Path, case: ModuleType, options: dict[s
     assert row.recipients
 
 
+def test_strangers(folder: Path) -> None:
+    """How long replies take is for the long run, on a machine that does nothing else."""
+    options = {"share": "0.02", "span": "4"}
+    [row] = strangers.run(Plan(folder, rounds=1, seed=8, options=options))
+    assert [problem for problem in row.found if not problem.startswith("slow")] == []
+
+
 @pytest.mark.peer
 def test_dead_destinations(folder: Path) -> None:
     require("nsd")
@@ -116,6 +143,6 @@ def test_every_run_can_be_run(name: str) -> None:
 
 
 def test_the_command_tells_what_there_is() -> None:
-    command = [sys.executable, "-m", "tests.torture", "list"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    listing = [sys.executable, "-m", "tests.torture", "list"]
+    said = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
     assert [line.split()[0] for line in said.splitlines()] == cases.names()

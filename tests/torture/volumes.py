@@ -13,6 +13,7 @@ import random
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ MAKE = {"ext4": ["-q", "-F"], "xfs": ["-q"], "btrfs": ["-q", "-f"]}
 OPTIONS = {"ext4": "commit=1", "xfs": "nouuid", "btrfs": "commit=1"}
 CAP_SYS_ADMIN = 21
 LOOK = 0.05  # seconds between two writebacks
+UNMOUNTS = 200  # times that a busy mount is tried
 WRITTEN_BACK = {".log", ".sst", ".zst", ".bodies", ".db-wal", ".db", ".dbtmp"}
 
 
@@ -90,7 +92,14 @@ class Volume:
         self._mounts.append(to)
 
     def _unmount(self, path: Path) -> None:
-        _run("umount", str(path))
+        """A loop device may hold the file below it for a moment longer than it is mounted."""
+        for _ in range(UNMOUNTS):
+            if subprocess.run(["umount", str(path)], capture_output=True, check=False).returncode:
+                time.sleep(LOOK)
+            else:
+                break
+        else:
+            _run("umount", str(path))
         self._mounts.remove(path)
 
     @contextlib.contextmanager

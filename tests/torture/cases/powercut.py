@@ -40,6 +40,7 @@ ROUNDS = 200
 CUTS = 40  # of one history
 SNAPSHOTS = 20  # of one volume
 PATIENCE = 90.0  # seconds that a start or the emptying of its queue may take
+CONTROL = 20.0  # the same where syncs did nothing: to be refused is a loss, too
 RATE = 80.0  # messages a second
 LIFE = 1.5  # seconds between a history's starts and ends
 ENTRIES, DATA = 1 << 20, 2 << 30  # room in the journal
@@ -122,7 +123,7 @@ def control(plan: Plan) -> Row:
         for note in history.notes:
             disk.follow(note)
         disk.save(home, "nothing", random.Random(plan.seed))
-        account = start_on(rig, history.until(cut), home)
+        account = start_on(rig, history.until(cut), home, CONTROL)
     return _control_row("control", [account])
 
 
@@ -225,7 +226,9 @@ def _volume(plan: Plan, kind: str, row: Row, count: int, lying: bool = False) ->
         ) as rig:  # fmt: skip
             cuts = _snapshots(rig, volume, chance, count)
             plan.tell(f"{kind}: {rig.injector.promised:,} messages promised, {count} copies")
-            accounts = [_on_copy(plan, rig, volume, disk, before, row) for disk, before in cuts]
+            patience = CONTROL if lying else PATIENCE
+            accounts = [_on_copy(plan, rig, volume, disk, before, row, patience)
+                        for disk, before in cuts]  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)
     return accounts
 
@@ -255,10 +258,12 @@ def _snapshots(
     ]
 
 
-def _on_copy(plan: Plan, rig: Rig, volume: Volume, disk: Path, before: Before, row: Row) -> Account:
+def _on_copy(
+    plan: Plan, rig: Rig, volume: Volume, disk: Path, before: Before, row: Row, patience: float
+) -> Account:
     began = time.monotonic()
     volume.mount(disk)
-    account = start_on(rig, before, volume.mounted / "home")
+    account = start_on(rig, before, volume.mounted / "home", patience)
     row.rounds += 1
     row.recovery = max(row.recovery, *rig.recoveries)
     row.seconds += time.monotonic() - began
@@ -268,13 +273,13 @@ def _on_copy(plan: Plan, rig: Rig, volume: Volume, disk: Path, before: Before, r
     return account
 
 
-def start_on(rig: Rig, before: Before, home: Path) -> Account:
+def start_on(rig: Rig, before: Before, home: Path, patience: float = PATIENCE) -> Account:
     """Start on what is left, have it take and send mail, and account for it."""
     rig.recoveries = [0.0]
     rig.new_server(home, before, environment=lambda home: {}).launch()
     try:
-        rig.recover(PATIENCE)
-        rig.injector.send(2, PATIENCE)
+        rig.recover(patience)
+        rig.injector.send(2, patience)
     except StuckError as error:
         rig.blame(error)
-    return rig.settle(PATIENCE)
+    return rig.settle(patience)
