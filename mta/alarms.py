@@ -33,6 +33,7 @@ ALARMS = {
     "damaged_content": "contents were found damaged in the last hour; their messages are set aside",
     "missing_content": "files with contents that queued mail needs are missing in a shard",
     "unreadable_content": "contents of queued messages cannot be read; they are tried again",
+    "unreadable_records": "a shard's database cannot be read in places; mail there stays queued",
     "silent_worker": "a worker process lives and has not reported for 30 s",
     "state_unwritten": "state.db cannot be written: operators' acts are refused, mail is not",
     "refused_shard": "shards of the spool cannot be opened, so their mail waits; others serve",

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mta.model import Message
 
 APART = (LOCK_FILE, "rocksdict-config.json", "LOCK")  # not linked
-SIZES = 8 * keys.KEY_SIZE  # bits of a key
 SUFFIX = ".bodies"
 
 
@@ -86,35 +85,9 @@ class Database:
                 rows.status()
             except Exception as error:  # noqa: BLE001 - as above
                 self._note(str(error))
-                at = self._behind(family, max(at, last))
+                at = rocks.behind(self._families[family], max(at, last))
             else:
                 return
-
-    def _behind(self, family: str, key: bytes) -> bytes | None:
-        """From where on reading is possible behind a damaged block, None if it is the last."""
-        start = int.from_bytes(key.ljust(keys.KEY_SIZE, b"\0")[: keys.KEY_SIZE], "big")
-        step = 1
-        while not self._reads(family, start + step):
-            step <<= 4
-            if start + step >= 1 << SIZES:
-                return None
-        low, high = start + (step >> 4), start + step
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._reads(family, middle):
-                high = middle
-            else:
-                low = middle
-        return high.to_bytes(keys.KEY_SIZE, "big")
-
-    def _reads(self, family: str, number: int) -> bool:
-        rows = self._families[family].iter(ReadOptions())
-        try:
-            rows.seek(number.to_bytes(keys.KEY_SIZE, "big"))
-            rows.status()
-        except Exception:  # noqa: BLE001 - as above
-            return False
-        return True
 
 
 class Source:

@@ -5,7 +5,8 @@ One loader per shard. A tick reads, each from a remembered watermark:
 - the `f` rows of earlier runs, once after a start, up to the first id of this run;
 - the `d` rows that are due: into their lane, or into the backlog when the lane is full;
 - the `b` rows of lanes that have room again, lanes in turn;
-- the `e` rows that are over: Expiration, wherever the recipient is but in flight.
+- the `e` rows that are over: Expiration, wherever the recipient is but in flight;
+- rows that were passed because their records could not be read, which is tried again.
 
 Rows that became due through `QueueManager.stamp` sort behind the watermarks, and a row behind its
 watermark is in memory or has been decided, so nothing is read twice.
@@ -151,7 +152,8 @@ class Loader:
         """One slice of each kind; True when more waits."""
         busy = False
         for part in (
-            self._load_fresh, self._load_due, self._discover, self._refill, self._expire
+            self._load_fresh, self._load_due, self._discover, self._refill, self._expire,
+            self._load_again,
         ):  # fmt: skip
             with contextlib.suppress(SpoolError):  # a damaged block ends no other index's loading
                 busy |= part()
@@ -192,6 +194,10 @@ class Loader:
         found, self._due_after = self.shard.due(self._due_after, until, SLICE)
         self._admit(found)
         return len(found) == SLICE
+
+    def _load_again(self) -> bool:
+        self._admit(self.shard.again())
+        return False
 
     def _discover(self) -> bool:
         """A few lanes of earlier runs' backlog."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mta.errors import SpoolError
+from mta.errors import SpoolDamagedError, SpoolError
 from mta.model import Where
 from mta.queues.retry import next_attempt_us
 from mta.spool import keys
@@ -242,7 +242,10 @@ class Pass:
         known = manager.memory.get((id, number))
         if id in manager.arriving or (known is not None and kind != b"e"):
             return  # it is about to be attempted
-        recipient = known or self._shard.get(id, number)
+        try:
+            recipient = known or self._shard.get(id, number)
+        except SpoolDamagedError:  # which is told elsewhere
+            return
         if recipient is None:
             return
         key = keys.recipient(id, number)

@@ -67,15 +67,18 @@ class Corrupt:
             self._later(id, value, why, row)
 
     def take(self, id: bytes, value: bytes, why: str, row: bytes = b"") -> bool:
-        """As `message`, now; False where its body cannot be read or the disk takes no copy."""
+        """As `message`, now; False where it cannot be read or the disk takes no copy."""
         place, units = record.place(value) if len(value) > record.PLACED else (0, 1)
         size = units * bodylog.UNIT - bodylog.HEADER  # rounded up
         body = self._bodies.salvage(id, place, size)
         if isinstance(body, Unreadable):
             return False
+        try:
+            found = self._store.records(id + b"\0", id + keys.END, 1 << 31)
+        except SpoolError:
+            return False
         if not (self._save_body(id, body) and self._save(id, value, why)):
             return False
-        found = self._store.records(id + b"\0", id + keys.END, 1 << 31)
         for key, record_value in found:
             if key[:16] != id or len(key) != keys.KEY_SIZE or self._cycle.pending(key)[0]:
                 continue

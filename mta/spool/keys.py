@@ -222,6 +222,11 @@ def after(row: bytes) -> bytes:
     return row + b"\0"
 
 
+def before(key: bytes) -> bytes:
+    """The largest key of this length below `key`."""
+    return (int.from_bytes(key, "big") - 1).to_bytes(len(key), "big")
+
+
 def above(prefix: bytes) -> bytes:
     """The smallest key above everything that begins with `prefix`."""
     stripped = prefix.rstrip(b"\xff")

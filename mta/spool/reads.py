@@ -3,7 +3,9 @@
 Reads see every change that was called before them: changes that need no record are written first,
 and recipients whose changes wait for a frame are given back as the objects they are in memory.
 While a failed database is being mended (`readable` is False) every read raises SpoolBusyError; a
-damaged block of an index raises SpoolDamagedError, it does not look like the index's end.
+damaged block of an index raises SpoolDamagedError, it does not look like the index's end. What
+cannot be read says nothing of the mail: a slice is without such recipients, and `again` has those
+that can be read later.
 
 A watermark is the last key that was read. No row is ever put behind one: a recipient that would
 be due before it becomes due just after it. When the clock was set back, `rewind` has all of them
@@ -14,11 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mta.errors import RecordError, SpoolBusyError, SpoolDamagedError
+from mta.errors import RecordError, SpoolBusyError, SpoolDamagedError, SpoolError
 from mta.model import Message, Recipient
 from mta.spool import keys, record
 from mta.spool.changes import NEVER
 from mta.spool.sieve import Sifter
+from mta.spool.unread import UnreadRows
 from mta.spool.writes import Writes
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class Reads(Writes):
 
     _store: Store
     _corrupt: Corrupt
+    _unread: UnreadRows
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,11 +51,6 @@ class Reads(Writes):
         """Whether reads are possible: not while a failed database is being mended."""
         return self._cycle.readable
 
-    @property
-    def damage(self) -> str | None:
-        """What was found damaged on the disk while reading, for people; None when nothing was."""
-        return self._store.damage
-
     # -- single messages and recipients
 
     def message(self, id: bytes) -> Message | None:
@@ -60,7 +59,7 @@ class Reads(Writes):
         if message is not None:
             return message if message.open > 0 else None
         self._readable()
-        value = self._get_record(id)
+        value = self._store.get(self._store.messages, id)
         if value is None:
             return self._message_alone(id)
         return self._decoded_message(id, value)
@@ -71,7 +70,7 @@ class Reads(Writes):
         changing, recipient = self._cycle.pending(key)
         if changing:
             return recipient.message if recipient is not None else None
-        value = self._get_record(key)
+        value = self._store.get(self._store.messages, key)
         if value is None or not record.is_alone(value):
             return None
         return self._decoded_message(id, value)
@@ -83,7 +82,7 @@ class Reads(Writes):
         changing, recipient = self._cycle.pending(key)
         if changing:
             return recipient
-        value = self._get_record(key)
+        value = self._store.get(self._store.messages, key)
         return None if value is None else self._decoded(key, value)
 
     def oldest(self, after: bytes) -> bytes:
@@ -174,6 +173,17 @@ class Reads(Writes):
         self._due_key, self._due_mark, self._expiry_mark = b"d", 0, 0
         self._lane_marks.clear()
 
+    def again(self) -> list[Recipient]:
+        """Recipients that were left out of a slice and can be read by now, as far as they wait."""
+        rows = self._unread.due()
+        if not rows:
+            return []
+        self._readable()
+        found = self._load(rows)
+        waiting = set(rows)
+        key = keys.recipient
+        return [one for one in found if keys.row(one, key(one.message.id, one.number)) in waiting]
+
     def timed_rows(self) -> Rows:
         """The index rows as they are at this instant, to be gone through in steps."""
         self._young.list_all()
@@ -238,13 +248,6 @@ class Reads(Writes):
         if not self._cycle.settle():
             raise SpoolBusyError(f"the spool is being reopened: {self._cycle.problem}")
 
-    def _get_record(self, key: bytes) -> bytes | None:
-        """A value of `messages`; an unreadable block counts as an unreadable record."""
-        try:
-            return self._store.get(self._store.messages, key)
-        except SpoolDamagedError:
-            return b""
-
     def _some(self, start: bytes, stop: bytes, limit: int) -> list[Recipient]:
         """The first recipients of the rows from `start`, past rows that lead to none."""
         while start < stop:
@@ -269,22 +272,39 @@ class Reads(Writes):
         return sorted({*rows, *(row for row in waiting if start <= row < stop)})[:limit]
 
     def _load(self, rows: list[bytes]) -> list[Recipient]:
-        """The recipients of index rows; rows that are obsolete are left out."""
-        wanted = [row[-20:] for row in rows]
-        try:
-            values = self._store.get_many(self._store.messages, wanted) if rows else []
-        except SpoolDamagedError:
-            values = [self._get_record(key) for key in wanted]
+        """The recipients of index rows; rows that are obsolete are left out, and such as cannot be
+        read."""
+        values = self._values([row[-20:] for row in rows])
         found = []
-        for row, key, value in zip(rows, wanted, values, strict=True):
-            changing, recipient = self._cycle.pending(key)
-            if not changing:
-                recipient = self._from_row(row, key, value)
-            elif recipient is not None and keys.row(recipient, key) != row:
-                continue
-            if recipient is not None:
-                found.append(recipient)
+        for at, row in enumerate(rows):
+            key = row[-20:]
+            try:
+                value = values[at] if values else self._store.get(self._store.messages, key)
+                recipient = self._of_row(row, key, value)
+            except SpoolBusyError:
+                raise
+            except SpoolError as error:
+                self._unread.note(row, error)
+            else:
+                if recipient is not None:
+                    found.append(recipient)
         return found
+
+    def _values(self, wanted: list[bytes]) -> list[bytes | None]:
+        """Values of `messages`; none where not all can be read: each is to be read alone."""
+        try:
+            return self._store.get_many(self._store.messages, wanted) if wanted else []
+        except SpoolBusyError:
+            raise
+        except SpoolError:
+            return []
+
+    def _of_row(self, row: bytes, key: bytes, value: bytes | None) -> Recipient | None:
+        """As it is in memory while its change waits; None where a row is obsolete."""
+        changing, recipient = self._cycle.pending(key)
+        if not changing:
+            return self._from_row(row, key, value)
+        return recipient if recipient is not None and keys.row(recipient, key) == row else None
 
     def _from_row(self, row: bytes, key: bytes, value: bytes | None) -> Recipient | None:
         if value is None:  # what is left of a recipient that was set aside
@@ -301,7 +321,10 @@ class Reads(Writes):
                 continue
             changing, recipient = self._cycle.pending(key)
             if not changing:
-                recipient = self._decoded(key, value)
+                try:
+                    recipient = self._decoded(key, value)
+                except SpoolDamagedError:  # its envelope
+                    continue
             if recipient is not None:
                 found.append(recipient)
         return found

@@ -18,6 +18,7 @@ from mta.spool.reads import Reads
 from mta.spool.reclaim import Reclaim
 from mta.spool.space import Space
 from mta.spool.store import Store
+from mta.spool.unread import UnreadRows
 from mta.spool.upkeep import Upkeep
 from mta.spool.young import Young
 
@@ -63,6 +64,7 @@ class Shard(Reads):
         self._space = Space(store.folder, options, self._upkeep.uses, clock)
         store.ballast.on_given_up = self._space.spent
         self._corrupt = Corrupt(store, self._bodies, self._cycle, store.corrupt, call_later)
+        self._unread = UnreadRows(store, clock)
         self._load_logged()
         self._young = Young(store, self._cycle, call_later, self._expires_ahead)
         # What may fail comes before what begins to run.
@@ -174,6 +176,7 @@ class Shard(Reads):
             reason = f"{self.folder}: the disk is full: mail leaves, none is taken; make space"
             yield Trouble("full_disk", reason)
         yield from self._bodies.doubts.troubles()
+        yield from self._unread.troubles()
 
     def require_free(self, octets: int) -> None:
         """Refuse new mail below so much free space, from now on."""
@@ -311,7 +314,7 @@ class Shard(Reads):
         """Copy what is left of a message to the folder `corrupt`, and remove it; False: not now."""
         self._readable()
         key = keys.recipient(message.id, 0) if message.total == 1 else message.id
-        value = self._get_record(key)
+        value = self._store.get(self._store.messages, key)
         return value is None or self._corrupt.take(message.id, value, why)
 
     def _body_reader(self) -> BodyReader:

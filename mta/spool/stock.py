@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mta._speedups import bodylog
 from mta.errors import ContentsMissingError, SpoolError
-from mta.spool import keys, record
+from mta.spool import keys, record, rocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,5 +109,6 @@ def _refusal(folder: Path, missing: list[int], rows: int) -> str:
     return (
         f"{folder}: {what}. This shard serves nothing and changes nothing until they are back: "
         "mount or copy back what is missing; a running server looks for it again and again. If it "
-        "is gone for good, `mta spool repair` has the senders of that mail told"
+        f"is gone for good, `mta spool repair{rocks.option(folder.parent)}` has the senders of "
+        "that mail told"
     )

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rocksdict import ReadOptions, WriteBatch
 
-from mta.errors import SpoolBusyError, SpoolError, SpoolLockedError, SpoolVersionError
+from mta.errors import (
+    SpoolBusyError,
+    SpoolDamagedError,
+    SpoolError,
+    SpoolLockedError,
+    SpoolVersionError,
+)
 from mta.spool import keys, rocks
 from mta.spool.ballast import Ballast
 from mta.spool.look import Look, cut, look
@@ -18,7 +24,7 @@ from mta.spool.options import FAMILIES, ShardOptions, write_options
 from mta.spool.rocks import Errors, damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     Wanted = Callable[[bytes, bytes], bool]  # key and value of a row
@@ -28,6 +34,7 @@ OLDEST = 2  # lacks the rows of `mta.spool.stock`, which an opening adds
 LOCK_FILE = "shard.lock"
 OPENING = 4 << 20  # octets that opening takes beside what is in the WAL
 FILES = 16  # files that opening makes
+PROVEN = 1000  # damaged blocks that are remembered
 
 
 class Held(NamedTuple):
@@ -56,7 +63,8 @@ class Store:
         self._write_options = write_options()
         self._errors = Errors(folder)
         if repairing(folder).exists():
-            raise damaged(folder, "a repair of it was not finished: `mta spool repair` goes on")
+            command = f"`mta spool repair{rocks.option(folder)}`"
+            raise damaged(folder, f"a repair of it was not finished: {command} goes on")
         _make(folder)
         self._lock = _lock(folder / LOCK_FILE)
         self.ballast = Ballast(folder, options.ballast_bytes)
@@ -65,6 +73,9 @@ class Store:
         self._families: list[Any] = []
         self.identity, self.written, self.synced = b"", 0, 0
         self.notes: list[str] = []  # what was done to the files, for people
+        self.damage = ""  # what RocksDB says of the damaged block that was found last
+        self._proven: set[str] = set()  # the same of all of them
+        self._holes: dict[str, bytes | None] = {}  # and the last keys that they take
         try:
             self.found = self._open(mark)
             self.epoch = self._check()
@@ -175,8 +186,12 @@ class Store:
 
     def get(self, family: Any, key: bytes) -> bytes | None:
         """The value of one key, or None; SpoolError when it cannot be read."""
-        with self._errors:
-            value: bytes | None = self._opened(family).get(key)
+        try:
+            with self._errors:
+                value: bytes | None = self._opened(family).get(key)
+        except SpoolDamagedError as error:
+            with self._anew(error):
+                value = self._opened(family).get(key)
         return value
 
     def get_many(self, family: Any, wanted: list[bytes]) -> list[bytes | None]:
@@ -184,6 +199,24 @@ class Store:
         with self._errors:
             values: list[bytes | None] = self._opened(family).get(wanted)
         return values
+
+    @contextlib.contextmanager
+    def _anew(self, error: SpoolDamagedError) -> Iterator[None]:
+        """A second reading, past the page cache, of what seemed to be damaged; its error is proof.
+
+        What has been proven is not read a second time again.
+        """
+        if error.what in self._proven:
+            raise error
+        rocks.pass_cache(self.folder)
+        try:
+            with self._errors:
+                yield
+        except SpoolDamagedError as again:
+            self.damage = again.what
+            if len(self._proven) < PROVEN:
+                self._proven.add(again.what)
+            raise
 
     def rows(self, start: bytes, stop: bytes, limit: int) -> list[bytes]:
         """At most `limit` index keys from `start` up to but without `stop`."""
@@ -223,16 +256,25 @@ class Store:
         self, family: Any, start: bytes, stop: bytes, limit: int, *, values: bool = True
     ) -> list[tuple[bytes, bytes]]:
         """SpoolDamagedError where a block is damaged: the plain iterators would just end there."""
+        try:
+            with self._errors:
+                return self._sliced(family, start, stop, limit, values=values)
+        except SpoolDamagedError as error:
+            with self._anew(error):
+                return self._sliced(family, start, stop, limit, values=values)
+
+    def _sliced(
+        self, family: Any, start: bytes, stop: bytes, limit: int, *, values: bool
+    ) -> list[tuple[bytes, bytes]]:
         options = ReadOptions()
         options.set_iterate_upper_bound(stop)
         found: list[tuple[bytes, bytes]] = []
-        with self._errors:
-            at = self._opened(family).iter(options)
-            at.seek(start)
-            while len(found) < limit and at.valid():
-                found.append((at.key(), at.value() if values else b""))
-                at.next()
-            at.status()
+        at = self._opened(family).iter(options)
+        at.seek(start)
+        while len(found) < limit and at.valid():
+            found.append((at.key(), at.value() if values else b""))
+            at.next()
+        at.status()
         return found
 
     def sift(
@@ -240,28 +282,37 @@ class Store:
     ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
         """Of at most `rows` rows of `messages` from `start` on at most `limit` that are wanted.
 
-        With them the last key that was looked at, None at the end.
+        With them the last key that was looked at, None at the end. A damaged block is passed over.
         """
         found: list[tuple[bytes, bytes]] = []
-        with self._errors:
-            at = self._opened(self.messages).iter()
-            at.seek(start)
-            for _ in range(rows):
-                if not at.valid():
-                    at.status()
-                    return found, None
-                key, value = at.key(), at.value()
-                if wanted(key, value):
-                    found.append((key, value))
-                    if len(found) >= limit:
-                        break
-                at.next()
+        key = start
+        try:
+            with self._errors:
+                at = self._opened(self.messages).iter()
+                at.seek(start)
+                for _ in range(rows):
+                    if not at.valid():
+                        at.status()
+                        return found, None
+                    key, value = at.key(), at.value()
+                    if wanted(key, value):
+                        found.append((key, value))
+                        if len(found) >= limit:
+                            break
+                    at.next()
+        except SpoolDamagedError as error:
+            return found, self._behind(key, error)
         return found, key
 
-    @property
-    def damage(self) -> str | None:
-        """What RocksDB said of the last damaged block it met."""
-        return self._errors.damage
+    def _behind(self, key: bytes, error: SpoolDamagedError) -> bytes | None:
+        """The key behind which `messages` can be read again, None if it cannot."""
+        if error.what not in self._holes:
+            self.damage = error.what
+            if len(self._holes) >= PROVEN:
+                self._holes.clear()
+            end = rocks.behind(self.messages, key)
+            self._holes[error.what] = None if end is None else keys.before(end)
+        return self._holes[error.what]
 
     def last_record(self) -> bytes:
         """The largest key of `messages`, b"" if there is none."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mta.alarms import Trouble
 from mta.audit import losses, unended
-from mta.errors import MailraceError, SpoolBusyError
+from mta.errors import MailraceError, SpoolBusyError, SpoolDamagedError
 from mta.queues.pace import Pace
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ class Comparison:
                 return self._shard.get(id, number) is not None
             except SpoolBusyError:
                 await asyncio.sleep(AGAIN)
+            except SpoolDamagedError:
+                return True  # what cannot be read is told, and not gone
 
     async def _durable(self) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

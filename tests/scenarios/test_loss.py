@@ -124,7 +124,7 @@ def test_a_refused_shard_is_repaired_while_the_server_runs(tmp_path: Path) -> No
     server.launch()
     try:
         wait(lambda: "CURRENT is missing" in server.said())
-        assert "`mta spool repair`" in server.said()
+        assert "`mta spool repair --shard 0`" in server.said()
         ran = mta(tmp_path, "spool", "check")
         assert ran.returncode == 1
         assert "CURRENT is missing" in ran.stdout

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
+from mta.errors import SpoolError
 from mta.model import Where
 from mta.queues.unread import settle
 from mta.spool import Gone, Unreadable
+from mta.spool.unread import AGAIN
 from tests.unit.queues.desk import LATER, OK, Desk
 
 BROKEN, GONE = Unreadable("Input/output error", 4.0), Gone("its hash is wrong")
@@ -103,3 +107,24 @@ def test_one_that_was_deferred_before_keeps_its_attempts(desk: Desk) -> None:
     parcel = desk.take()
     assert parcel is not None
     assert parcel.recipients[0].attempts == 1
+
+
+def test_what_has_an_unreadable_record_comes_in_when_it_can_be_read(desk: Desk) -> None:
+    desk.accept("a@b.example")
+    parcel = desk.take()
+    assert parcel is not None
+    settle(desk.manager, parcel, BROKEN)
+    desk.run(1)
+    store = desk.bench.shard._store
+    get, get_many = store.get, store.get_many
+
+    def fails(*wanted: object) -> NoReturn:
+        raise SpoolError("Input/output error")
+
+    store.get = store.get_many = fails  # type: ignore[method-assign]
+    desk.run(5)
+    assert desk.take() is None
+    store.get, store.get_many = get, get_many  # type: ignore[method-assign]
+    desk.run(AGAIN + 1)
+    assert desk.deliver_all() == ["a@b.example"]
+    assert desk.ends() == {"Delivery": 1}

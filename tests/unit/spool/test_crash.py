@@ -113,7 +113,7 @@ def test_a_damaged_block_is_no_end_of_an_index(tmp_path: Path) -> None:
     for name in sizes:
         with pytest.raises(SpoolDamagedError):
             rows(bench, name)
-    assert "checksum mismatch" in str(bench.shard.damage)
+    assert "checksum mismatch" in str(bench.shard._store.damage)
     bench.close()
 
 

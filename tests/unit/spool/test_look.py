@@ -226,7 +226,7 @@ def test_a_damaged_log_with_synced_mail_refuses_the_shard(
     for _ in range(2):  # it gave its lock back
         with pytest.raises(SpoolDamagedError, match=words) as refused:
             opened(files)
-    assert "`mta spool repair`" in str(refused.value)
+    assert "`mta spool repair --shard 1`" in str(refused.value)
     assert contents(files.folder) == before
 
 

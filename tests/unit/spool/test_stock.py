@@ -89,7 +89,7 @@ def test_a_shard_without_its_files_is_refused_until_they_are_back(
             again(bench)
         assert "serves nothing" in str(refusal.value)
         assert "copy back what is missing" in str(refusal.value)
-        assert "`mta spool repair`" in str(refusal.value)
+        assert "`mta spool repair --shard 1`" in str(refusal.value)
     assert sorted(path.name for path in bodies(bench).parent.rglob("*.bodies")) == there
     assert bodies(bench).is_dir() == (what != "folder")
     assert descriptors() == before
