@@ -3,7 +3,7 @@
 Accepted = delivered + bounced + expired + removed + queued, for each recipient of each message that
 got its 250, and of each whose reply was lost if it was stored. A problem has a kind:
 
-    lost        neither a final record nor queued
+    lost        neither a final record nor queued, or a record that says so (Lost)
     locked      no final record, and the queue cannot be asked: the server does not run any more
     twice       more than one final record, or one and still queued
     wrong       another final record than its receiver calls for
@@ -40,7 +40,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.torture import limits
-from tests.torture.letters import BY_DOMAIN, SENDER, number_of
+from tests.torture.letters import BY_DOMAIN, SENDER, number_of, number_of_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from tests.torture.limits import Limit
     from tests.torture.logfiles import Record
 
-FINAL = ("Delivery", "Bounce", "Expiration", "AdminBounce", "Removed")
+FINAL = ("Delivery", "Bounce", "Expiration", "AdminBounce", "Removed", "Lost")
 LOST = frozenset(("lost", "missing"))  # kinds of problems
 FAILED = frozenset(("Bounce", "Expiration"))  # a DSN goes to the sender
 
@@ -84,6 +84,7 @@ class Evidence:
     faults: list[Fault] = field(default_factory=list)
     limits: Mapping[int, Limit] = field(default_factory=dict)  # by the sink's port
     removed: frozenset[str] = frozenset()  # ids or addresses that may end as Removed
+    also: frozenset[str] = frozenset()  # other ends that any recipient may have: Lost, Bounce
     interval: float = 0.05  # seconds, as configured
     slack: float = 2.0
 
@@ -152,6 +153,9 @@ class _Check:
         for record in self.evidence.log:
             if record["type"] in FINAL:
                 self.finals[record["id"], record.get("recipient", "")].append(record)
+            elif record["type"] == "Found":  # takes back a Lost
+                finals = self.finals[record["id"], record.get("recipient", "")]
+                finals[:] = [one for one in finals if one["type"] != "Lost"]
             if record["type"] == "Reception":
                 self._read_reception(record)
 
@@ -173,13 +177,15 @@ class _Check:
 
     def _read_copy(self, one: Record) -> None:
         number, copy = one["number"], _Arrived(one["time"], one["dot"], one["hash"])
-        if number is None:
+        reported = one["failed"] if one["sender"] == "" else []
+        if number is None and not reported:
             self._say("stranger", None, f"arrived without a number: {one['recipients']}")
         elif one["cut"]:
             self.cut.update((number, recipient) for recipient in one["recipients"])
         elif one["sender"] == "":
-            for recipient in one["failed"]:
-                self.dsns[number, recipient].append(copy)
+            for recipient in reported:  # a DSN for a content that is gone has no header of it
+                known = number if number is not None else number_of_address(recipient)
+                self.dsns[known, recipient].append(copy)
         else:
             for recipient in one["recipients"]:
                 self.copies[number, recipient].append(copy)
@@ -263,11 +269,12 @@ class _Check:
         promised = number in self.promises
         expected = BY_DOMAIN[_domain(recipient)].final
         removable = not promised or {id, recipient} & self.evidence.removed
-        if end not in (expected, "queued") and not (end == "Removed" and removable):
-            yield "wrong", f"{end} instead of {expected}"
+        allowed = end in (expected, "queued") or end in self.evidence.also
+        if not allowed and not (end == "Removed" and removable):
+            yield "lost" if end == "Lost" else "wrong", f"{end} instead of {expected}"
         if end == "Delivery" and not copies:
             yield "missing", "logged as delivered, never arrived"
-        if end in FAILED and copies:
+        if end in (*FAILED, "Lost") and copies:
             yield "wrong", f"logged as {end}, but {len(copies)} copies arrived"
         dsns = len(self.dsns.get((number, recipient), []))
         waiting = any(self.queued[report, SENDER] for report in self.reports)

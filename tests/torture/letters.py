@@ -81,6 +81,12 @@ def number_of(message_id: str) -> int | None:
     return int(digits) if rest == "source.example" and digits.isdigit() else None
 
 
+def number_of_address(recipient: str) -> int:
+    """The number of the message that a recipient of this load is of; 0 for another address."""
+    digits = recipient.partition("-")[0].removeprefix("unknown").removeprefix("r")
+    return int(digits) if digits.isdigit() else 0
+
+
 def letter(seed: int, number: int, mix: Mix = EVERYTHING) -> Letter:
     """Message `number` of a seed's load; no two bodies are alike, however short."""
     chance = random.Random(seed * 1_000_003 + number)

@@ -31,6 +31,7 @@ class Story:
         self.queued: list[dict[str, Any]] | None = []
         self.faults: list[Fault] = []
         self.damage: list[str] = []
+        self.also = frozenset[str]()
         if final != "Delivery":
             self.log += [
                 {"type": "Reception", "id": DSN, "time": 11_000_000, "sender": "", "total": 1},
@@ -60,7 +61,7 @@ class Story:
         return check(
             Evidence(
                 self.journal, self.arrivals, self.log, self.queued, self.damage, self.faults,
-                slack=slack,
+                also=self.also, slack=slack,
             )
         )  # fmt: skip
 
@@ -84,6 +85,41 @@ def test_lost() -> None:
     del story.log[1]
     assert story.kinds() == ["lost"]
     assert story.told().lost == 1
+
+
+def test_a_loss_that_is_recorded_is_one_unless_it_may_be() -> None:
+    story = Story()
+    story.log[1] = story.final("Lost")
+    story.arrivals.clear()
+    assert story.kinds() == ["lost"]
+    story.also = frozenset({"Lost"})
+    assert story.kinds() == []
+    assert story.told().ends == {"Lost": 1}
+
+
+def test_what_is_recorded_as_lost_did_not_arrive() -> None:
+    story = Story()
+    story.log[1] = story.final("Lost")
+    story.also = frozenset({"Lost"})
+    assert story.kinds() == ["wrong"]
+
+
+def test_what_was_found_again_is_not_lost() -> None:
+    story = Story()
+    story.log[1:1] = [story.final("Lost", 9.5), story.final("Found", 9.6)]
+    assert story.kinds() == []
+    story.log[1], story.log[2] = story.log[2], story.log[1]
+    assert story.kinds() == ["twice"]
+
+
+def test_a_dsn_without_the_header_of_its_message() -> None:
+    story = Story()
+    story.log[1] = story.final("Bounce")
+    story.arrivals[:] = [story.report(11.0) | {"number": None}]
+    story.also = frozenset({"Bounce"})
+    assert story.kinds() == []
+    story.arrivals.clear()
+    assert story.kinds() == ["missing"]
 
 
 def test_no_loss_yet_while_the_queue_cannot_be_asked() -> None:
