@@ -15,7 +15,7 @@ cdef class BodyStore:
     cdef public object doubts
     cdef object _lost
     cdef dict _doubted
-    cdef list _runs, _writing
+    cdef list _runs, _writing, _leaving
     cdef Run _run
 
     @cython.locals(size=Py_ssize_t, unit=cython.longlong, segment=Segment, run=Run)
@@ -29,5 +29,3 @@ cdef class BodyStore:
 
     @cython.locals(run=Run)
     cpdef written(self)
-
-    cpdef failed(self)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mta._speedups import bodylog
 from mta.errors import SpoolBusyError, SpoolError
-from mta.spool import segments, stock
+from mta.spool import keys, segments, stock
 from mta.spool.aside import Aside
 from mta.spool.doubts import FIRST, Doubts, Gone, Unreadable
 from mta.spool.segments import Run, Segment, Segments
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mta.clock import Clock
     from mta.model import Message
+    from mta.spool.changes import Changes
     from mta.spool.doubts import Found
     from mta.spool.options import ShardOptions
     from mta.spool.store import Store
@@ -51,6 +52,7 @@ class BodyStore:
         self.on_low: Callable[[], None] | None = None  # a segment is wanted
         self._runs: list[Run] = []  # placed, to be written with the next job
         self._writing: list[Run] = []  # taken by a job
+        self._leaving: list[Run] = []  # could not be written, on the way to RocksDB
         self._run: Run | None = None  # the last of `_runs`, to be gone on with
 
     # -- on the loop
@@ -101,9 +103,28 @@ class BodyStore:
         for run in runs:
             self.segments.unpin(run.segment)
 
-    def failed(self) -> None:
-        """What was taken is not on the disk: the next job writes it."""
-        self._runs[:0], self._writing = self._writing, []
+    def elsewhere(self, refused: set[bytes], changes: Changes) -> None:
+        """What was taken cannot be written: RocksDB gets what is not refused, with `changes`, and
+        new bodies go into another file, since this one's blocks may stay bad.
+        """
+        bad = {run.segment for run in self._writing}
+        moved = [*self._writing, *(run for run in self._runs if run.segment in bad)]
+        self._runs = [run for run in self._runs if run.segment not in bad]
+        self._run, self._writing = None, []
+        for segment in bad:
+            self.segments.give_up(segment)
+            changes.set(keys.moving(segment.number), b"")
+        for run in moved:
+            for id, body in run.records:
+                if id not in refused:
+                    changes.put_body(id, body)
+        self._leaving += moved
+        changes.after.append(partial(self._moved, moved))
+
+    def _moved(self, moved: list[Run]) -> None:
+        for run in moved:
+            self._leaving.remove(run)
+            self.segments.unpin(run.segment)
 
     # -- in any thread
 
@@ -186,7 +207,7 @@ class BodyStore:
         return Gone(why)
 
     def _waiting(self, id: bytes) -> bytes | None:
-        for run in [*self._runs, *self._writing]:
+        for run in [*self._runs, *self._writing, *self._leaving]:
             for known, body in run.records:
                 if known == id:
                     return body

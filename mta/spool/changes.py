@@ -90,6 +90,10 @@ class Changes:
         """Put or delete a row of `default`."""
         self.ops.append((DEFAULT, key, value))
 
+    def put_body(self, id: bytes, body: bytes) -> None:
+        """Put a body into RocksDB."""
+        self.ops.append((BODIES, id, body))
+
     def end(self, message: Message) -> None:
         """Delete a body, and the envelope where it has a row of its own."""
         self.ended.append(message)

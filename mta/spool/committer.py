@@ -68,7 +68,7 @@ class Job:
 
     __slots__ = (
         "frame", "keep", "backlog", "accepted", "frames", "changes", "runs", "reopen", "close",
-        "logged", "position", "packed", "drained", "frame_error", "error", "seconds",
+        "placed", "logged", "position", "packed", "drained", "frame_error", "error", "seconds",
     )  # fmt: skip
 
     def __init__(self, reopen: bool = False, close: bool = False) -> None:
@@ -81,6 +81,7 @@ class Job:
         self.runs: list[Run] = []  # bodies to be written and synced
         self.reopen = reopen
         self.close = close
+        self.placed = False  # the bodies are on the disk
         self.logged = False  # the frame is in the log
         self.position: tuple[int, int] | None = None  # after it
         self.packed: bytes | None = None  # the frame as a row, where the log did not take it
@@ -139,9 +140,9 @@ class Committer:
         try:
             if job.reopen:
                 self._store.reopen()
-            if job.runs:
-                segments.write(job.runs)
-                # point: bodies are synced, their envelopes are not
+            segments.write(job.runs)
+            job.placed = True
+            # point: bodies are synced, their envelopes are not
             if job.written:
                 self._store.sync()
                 # point: a commit is synced, its frame is not

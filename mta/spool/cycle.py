@@ -411,9 +411,7 @@ class Cycle:
 
     def _settled(self, job: Job) -> None:
         """Sort out what became of a job's frame and of its sync."""
-        if job.error:
-            self._bodies.failed()
-        else:
+        if job.placed:
             self._bodies.written()
         self._logs(job)
         error = job.error or self._write_error
@@ -558,6 +556,11 @@ class Cycle:
             self._again += one.changes
             self._again_frames += one.frames
             doubtful += one.accepted
+        if job is not None and job.runs and not job.placed:
+            refused = {one.message.id for one in [*doubtful, *self.incoming]}
+            moved = Changes()
+            self._bodies.elsewhere(refused, moved)
+            self._again.insert(0, moved)
         if written:
             doubtful += self.incoming
             self.incoming = []

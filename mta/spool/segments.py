@@ -149,6 +149,12 @@ class Segments:
             self.look(old)
         return self.active
 
+    def give_up(self, segment: Segment) -> None:
+        """Nothing more is written to a file, and what is in it goes to RocksDB."""
+        segment.moving = True
+        if segment is self.active:
+            self.active = None
+
     def low(self) -> bool:
         """Whether a spare segment is wanted."""
         active = self.active

@@ -9,14 +9,20 @@ import pytest
 from mta.errors import SpoolBusyError, SpoolError
 from mta.model import Where
 from mta.spool import ShardOptions, Unreadable, keys
+from mta.spool import segments as module
 from mta.spool.rocks import StallError
 from mta.testing.spool import SpoolBench
+from tests.waiting import wait
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mta.spool.doubts import Found
+    from mta.spool.segments import Run
 
+SEGMENTED = ShardOptions(
+    16 << 20, min_free_bytes=0, segment_bytes=64 << 10, segment_from=1024, ballast_bytes=0
+)
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -260,3 +266,44 @@ def test_a_stall_of_rocksdb_itself(tmp_path: Path) -> None:
     assert bench.shard.healthy
     assert answers.count(None) == len(answers) == len(addresses(bench)) > 1
     assert bench.close() is None
+
+
+def test_bodies_go_elsewhere_when_their_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block that stays bad refuses what came with it, and nothing that comes after."""
+    bench = SpoolBench(tmp_path, options=SEGMENTED)
+    bench.run()
+    content = b"Subject: x\r\n\r\n" + b"y" * 5000 + b"\r\n"
+    (one,) = bench.message("a@x", body=content)
+    assert bench.accept([one]) == [None]  # in RocksDB, and a segment is made
+    segments, write = bench.shard._bodies.segments, module.write
+    wait(lambda: bench.run() or segments.spare)
+    bad = segments.spare
+
+    def broken(runs: list[Run]) -> None:
+        if any(run.segment is bad for run in runs):
+            raise OSError(errno.EIO, "I/O error")
+        write(runs)
+
+    monkeypatch.setattr(module, "write", broken)
+    (dsn,), (refused,) = bench.message("from@x", body=content), bench.message("c@x", body=content)
+    stored: list[object] = []
+    bench.shard.close(one, b"bounce", (dsn.message, [dsn], stored.append))
+    answers = bench.accept([refused])
+    assert dsn.message.place >> 32 == refused.message.place >> 32 == bad.number
+    bench.loop.advance(5, bench.shard)
+    assert [type(error) for error in answers] == [SpoolBusyError]
+    assert (stored, addresses(bench)) == ([None], ["from@x"])
+    assert bench.shard.body(dsn.message) == content
+    assert bench.shard.body(refused.message) != content
+    (after,) = bench.message("d@x", body=content)
+    assert bench.accept([after]) == [None]
+    assert bench.shard.body(after.message) == content
+    assert after.message.place >> 32 != bad.number
+    bench.close()
+
+    bench = SpoolBench(tmp_path, options=SEGMENTED)
+    for message in (dsn.message, after.message):
+        assert bench.shard.body(message) == content
+    bench.close()
