@@ -20,6 +20,8 @@ import random
 import shutil
 import subprocess
 import time
+from collections import defaultdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.torture import checker
@@ -132,17 +134,12 @@ class _Run:
         return case.phase in self.phases and area in self.areas and operation in self.operations
 
     def _share(self, cases: list[Case]) -> list[Case]:
-        """As many as rounds are wanted: of each scenario, area, operation and kind its share."""
-        by: dict[tuple[object, ...], list[Case]] = {}
+        """As many as rounds are wanted: the same of each phase and area."""
+        by: defaultdict[tuple[object, ...], defaultdict[object, list[Case]]]
+        by = defaultdict(lambda: defaultdict(list))
         for case in cases:
-            kind = case.phase, case.lasting, case.fault.areas, case.fault.operations
-            by.setdefault(kind, []).append(case)
-        found: list[Case] = []
-        while len(found) < self.plan.rounds and any(by.values()):
-            for group in by.values():
-                found += group[:1]
-                del group[:1]
-        return found[: self.plan.rounds]
+            by[case.phase, case.fault.areas][case.lasting, case.fault.operations].append(case)
+        return _in_turn(*(_in_turn(*group.values()) for group in by.values()))[: self.plan.rounds]
 
     def _cases(self, phase: str, counts: Counts) -> Iterator[Case]:
         for (area, operation), count in counts.items():
@@ -313,6 +310,11 @@ class _Run:
         for problem in account.problems:
             self._found(case, problem._replace(text=f"{problem.text} (at {hits[:1]})"))
         return hits
+
+
+def _in_turn(*groups: list[Case]) -> list[Case]:
+    """One of each, then the next of each."""
+    return [case for cases in zip_longest(*groups) for case in cases if case is not None]
 
 
 def _copy(home: Path, to: Path) -> None:
