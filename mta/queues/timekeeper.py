@@ -7,6 +7,9 @@ and tells by how much it moved (`mta.clock`); once a second this is asked.
 and a pass over the rows of that instant (`Pass`) brings each next attempt nearer by the step. Every
 start makes a pass, too: over what a crash has left, or a clock that was set with the server down.
 
+*Set forward.* No mail has grown older by that: a pass (`Longer`) has what came before live longer
+by the step.
+
 *Set forward, missed, or a start.* What expired meanwhile could not be tried, and the clock may yet
 turn out to be wrong. Those recipients are attempted as any other until a grace is over: a tenth of
 the shortest max age, at most `GRACE`. Each has it once: a start goes on from `alive`.
@@ -38,6 +41,7 @@ GRACE = 4 * 3600.0  # seconds that expiry waits at most
 SLICE = 32  # rows between two looks at the clock
 TURN, LONGEST = 0.001, 0.02  # seconds of work, and of rest: as long, at most so long
 PENDING = 1000  # moves that wait for their commit: a pass waits, too
+SMALL = 60.0  # seconds forward that no age is mended for: a pass writes every row
 AGAIN = 0.2  # seconds until a spool that is being reopened is looked at again
 
 
@@ -90,6 +94,8 @@ class Timekeeper:
             self._back(round(-change.moved * 1_000_000))
         elif change.moved or change.missed:
             self._forgive(now - round((change.moved + change.missed) * 1_000_000), now)
+            if change.moved >= SMALL:
+                self._live_longer(round(change.moved * 1_000_000))
         monotonic = self._clock.monotonic()
         if self._grace_ends and monotonic >= self._grace_ends:
             self._end_grace()
@@ -121,6 +127,13 @@ class Timekeeper:
         self._manager.missed_from = self._manager.missed_to = 0
         for loader in self._loaders:
             loader.expire_again()
+
+    def _live_longer(self, step_us: int) -> None:
+        self._passes = [one for one in self._passes if one.under_way]
+        self._passes += [
+            Longer(self._manager, loader, step_us, True, self._call_later, self._say)
+            for loader in self._loaders
+        ]
 
     # ------------------------------------------------------------------ set back
 
@@ -154,6 +167,7 @@ class Pass:
       wait of its retry policy allows from now. One that waits for the release that its client asked
       for stays: that is a time of the wall clock.
     - Mail that was accepted in what is the future now expires earlier by as much.
+    - What lives longer than its policy says, by a step forward, does so by this step less.
     - A backlog's rows of the future are stamped anew, so that later mail does not overtake them.
     """
 
@@ -170,6 +184,7 @@ class Pass:
         self._manager, self._shard, self._clock = manager, loader.shard, manager.ports.clock
         self._step_us, self._everything = step_us, everything
         self._call_later, self._say = call_later, say
+        self._began_us, self._newest = self._clock.wall_us(), self._shard.newest_accepted()
         self._rows: Rows | None = None
         self._ranges: list[tuple[bytes, bytes]] = []  # what is left to be gone through
         self._count = 0  # next attempts that were moved
@@ -250,8 +265,7 @@ class Pass:
             return
         key = keys.recipient(id, number)
         if kind == b"e":
-            if row == keys.expiry(recipient.expires_us, key):
-                self._expiry(recipient)
+            self._expiry(recipient, row == keys.expiry(recipient.expires_us, key))
         elif row == keys.row(recipient, key):  # else it was moved meanwhile
             self._attempt(recipient)
 
@@ -266,6 +280,8 @@ class Pass:
     def _due(self, recipient: Recipient) -> int:
         """When the next attempt is to be made."""
         now, release = self._clock.wall_us(), recipient.message.release_us
+        if recipient.attempts:  # an operator had it attempted before
+            release = 0
         if now < release and recipient.due_us <= release:
             return recipient.due_us
         policy = self._manager.policy_of(recipient)
@@ -275,9 +291,38 @@ class Pass:
             due = next_attempt_us(policy, attempts, now, recipient.expires_us, random) or now
         return max(due, now, release)
 
-    def _expiry(self, recipient: Recipient) -> None:
-        """It is to live as long as it was to, from now on, if its acceptance lies in the future."""
-        message = recipient.message
+    def _expiry(self, recipient: Recipient, current: bool) -> None:
+        """It is to live as long as it was to, from now on, if its acceptance lies in the future.
+
+        Not `current`: it was given another time since the pass began.
+        """
+        if not current:
+            return
+        message, expires = recipient.message, recipient.expires_us
         ahead = message.received_us - self._clock.wall_us()
-        if ahead > 0 and message.received_us > message.release_us:
-            self._shard.expire_at(recipient, recipient.expires_us - ahead)
+        begins = max(message.received_us, message.release_us)
+        limit = begins + self._manager.policy_of(recipient).max_age_us
+        if ahead <= 0 and expires > limit:
+            expires = max(expires - self._step_us, limit)
+        elif ahead > 0 and message.received_us > message.release_us:
+            expires -= ahead
+        if expires != recipient.expires_us:
+            self._shard.expire_at(recipient, expires)
+
+
+class Longer(Pass):
+    """Has mail that came before the clock was set forward by the step expire later by as much.
+
+    What waits for the release that its client asked for has its age from that time on.
+    """
+
+    def _all_ranges(self) -> list[tuple[bytes, bytes]]:
+        return [(b"e", b"f")]
+
+    def _end(self) -> None:
+        self.stop()
+
+    def _expiry(self, recipient: Recipient, current: bool) -> None:
+        message = recipient.message
+        if message.id <= self._newest and message.release_us <= self._began_us:
+            self._shard.expire_at(recipient, recipient.expires_us + self._step_us)

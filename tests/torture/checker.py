@@ -23,6 +23,7 @@ and, found by the run itself:
     stuck       it does not take mail, or does not empty its queue
     stop        it does not stop, or not with exit code 0
     traceback   it met an error that nobody expected
+    time        what must come when it is time came early, or late, or tells another time
 
 A second copy is explained (docs/design.md, promise 2) by a fault that ended a process of the server
 or its record: the earlier copy's final dot came before the fault had ended (`slack` later: what was

@@ -55,6 +55,8 @@ class Injector:
         self.port, self.mix = port, mix
         self.promised = 0
         self.last = 0  # the number that was given out last
+        self.halted = False  # contents stop half-way
+        self._parameters = b""
         self._seed, self._mark, self._silence = seed, mark, silence
         self._journal = journal.open("a")
         self._thread: threading.Thread | None = None
@@ -75,11 +77,15 @@ class Injector:
         self._left = -(1 << 60)
         self._join()
 
-    def send(self, count: int, seconds: float, sessions: int = 4) -> int:
-        """Have so many messages accepted; how many were, within so many seconds."""
-        before = self.promised
+    def send(self, count: int, seconds: float, sessions: int = 4, parameters: str = "") -> int:
+        """Have so many messages accepted; how many were, within so many seconds.
+
+        `parameters`: what MAIL has behind the address.
+        """
+        before, self._parameters = self.promised, parameters.encode()
         self._begin(count, time.monotonic() + seconds, sessions, 0.0)
         self._join()
+        self._parameters = b""
         return self.promised - before
 
     def close(self) -> None:
@@ -155,7 +161,7 @@ class Injector:
                 size=len(item.content),
             )  # fmt: skip
             dot = True
-            writer.write(re.sub(rb"(?m)^\.", b"..", item.content) + b".\r\n")
+            await self._content(re.sub(rb"(?m)^\.", b"..", item.content) + b".\r\n", writer)
             line = await self._expect(reader, 250)
         except RefusedError as error:
             self._note("refused", number=item.number, dot=dot, code=error.code, text=error.text)
@@ -170,12 +176,20 @@ class Injector:
     async def _envelope(
         self, item: Letter, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        writer.write(b"MAIL FROM:<%b>\r\n" % SENDER.encode())
+        more = self._parameters and b" " + self._parameters
+        writer.write(b"MAIL FROM:<%b>%b\r\n" % (SENDER.encode(), more))
         writer.writelines(b"RCPT TO:<%b>\r\n" % r.encode() for r in item.recipients)
         writer.write(b"DATA\r\n")
         for _ in range(1 + len(item.recipients)):
             await self._expect(reader, 250)
         await self._expect(reader, 354)
+
+    async def _content(self, octets: bytes, writer: asyncio.StreamWriter) -> None:
+        half = len(octets) // 2
+        writer.write(octets[:half])
+        while self.halted:  # noqa: ASYNC110 - another thread says so
+            await asyncio.sleep(PAUSE)
+        writer.write(octets[half:])
 
     async def _expect(self, reader: asyncio.StreamReader, code: int) -> bytes:
         """The last line of a reply with this code; another code is `RefusedError`."""

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from mta.testing.ports import free_port
 from tests.torture import checker
@@ -399,7 +399,7 @@ class Rig:
         self.before = Before()
         self._since = [0, 0]  # octets of journal and arrivals that are not of this case
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -494,9 +494,13 @@ class Rig:
         journal, arrivals = map(checker.load, texts)
         return self.before.journal + journal, self.before.arrivals + arrivals
 
+    def read_log(self) -> LogFiles:
+        """All that it has logged."""
+        return LogFiles(self.server.home / "log")
+
     def account(self, **more: Any) -> Account:
         """What the checker finds, and what was noted."""
-        log = LogFiles(self.server.home / "log")
+        log = self.read_log()
         journal, arrivals = self.evidence()
         queued = self.server.rows() if self.server.alive() else [] if self.queue_known else None
         evidence = Evidence(

@@ -119,6 +119,20 @@ def test_a_release_that_a_client_asked_for_stays(desk: Desk) -> None:
     assert desk.where(message) is None
 
 
+def test_who_was_flushed_before_the_release_waits_no_longer_than_others(desk: Desk) -> None:
+    desk.accept("r@b.example", release_us=desk.clock.wall_us() + us(2 * DAY))
+    act = desk.act(Verb.FLUSH, all=True)
+    desk.sweep()
+    desk.retire(act)
+    desk.run(1)
+    desk.end(desk.take(), LATER)
+    desk.clock.step(HOUR)
+    assert attempts_when_due(desk, 4) == 1
+    desk.clock.step(-HOUR)
+    desk.run(2)
+    assert [0 <= wait <= 60 for wait in waits(desk)] == [True]
+
+
 def test_flush_moves_all_mail_of_the_day_that_was_none(desk: Desk) -> None:
     put_off(desk, 2)
     desk.clock.step(DAY)
@@ -273,6 +287,55 @@ def test_nothing_expires_because_the_clock_was_a_day_ahead(desk: Desk) -> None:
     assert all(0 <= wait <= 60 for wait in waits(desk))
     desk.run(61)
     assert len(desk.deliver_all()) == 3
+
+
+@pytest.mark.parametrize("away", [None, 60.0])
+def test_a_clock_set_right_takes_no_life_from_mail(desk: Desk, away: float | None) -> None:
+    """Its clock was a week behind: what came before and meanwhile lives on by its true age."""
+    desk.accept("before@b.example")
+    desk.run(70)
+    if away is None:
+        desk.clock.step(-7 * DAY)
+    else:
+        desk.restart(away=away - 7 * DAY)
+    desk.run(2)
+    desk.accept("meanwhile@b.example")
+    desk.run(2)
+    desk.clock.step(7 * DAY)
+    desk.timekeeper._tick()
+    desk.run(2)
+    desk.accept("after@b.example")
+    now = desk.clock.wall_us()
+    for recipient in [*desk.queued(), *desk.manager.memory.values()]:
+        left = (recipient.expires_us - now) / 1e6
+        assert POLICY.max_age - 100 <= left <= POLICY.max_age + 5
+    desk.restart()
+    desk.run(POLICY.max_age - 200, 5)
+    assert desk.ends() == {}
+    desk.run(800, 5)
+    assert desk.ends() == {"Expiration": 3}
+
+
+def test_to_and_fro_adds_no_life_for_ever(desk: Desk) -> None:
+    message = desk.accept("r@b.example")
+    for _ in range(5):
+        desk.clock.step(DAY)
+        desk.timekeeper._tick()
+        desk.run(2)
+        desk.clock.step(-DAY)
+        desk.timekeeper._tick()
+        desk.run(2)
+    [recipient] = desk.queued()
+    assert recipient.expires_us == message.received_us + POLICY.max_age_us
+
+
+def test_a_release_that_was_asked_for_is_no_later_for_a_clock_set_forward(desk: Desk) -> None:
+    release = desk.clock.wall_us() + us(2 * DAY)
+    desk.accept("r@b.example", release_us=release)
+    desk.clock.step(DAY)
+    desk.run(2)
+    [recipient] = desk.queued()
+    assert (recipient.due_us, recipient.expires_us) == (release, release + POLICY.max_age_us)
 
 
 def test_after_a_week_everything_is_tried_once_more(desk: Desk) -> None:
