@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mta.errors import SpoolDamagedError, SpoolError
+from mta.errors import SpoolBusyError, SpoolDamagedError, SpoolError
 from mta.model import Where
 from mta.queues.retry import next_attempt_us
 from mta.spool import keys
@@ -206,6 +206,8 @@ class Pass:
                 pause = min(max(TURN, self._clock.monotonic() - began), LONGEST)
             else:  # what was moved so far must not be moved by the step once more
                 self._rows, self._step_us = None, 0
+        except SpoolBusyError:  # it was reopened since
+            self._rows, self._step_us = None, 0
         except SpoolError:
             if self._shard.readable:  # damage, which is told elsewhere
                 self._end()

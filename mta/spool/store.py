@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import os
 import secrets
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 from rocksdict import ReadOptions, WriteBatch
 
@@ -71,6 +73,8 @@ class Store:
         self.is_open = False
         self._db: Any = None
         self._families: list[Any] = []
+        self._flushing = threading.Lock()
+        self._iterators: WeakSet[Places | Rows] = WeakSet()  # that outlive a turn of the loop
         self.identity, self.written, self.synced = b"", 0, 0
         self.notes: list[str] = []  # what was done to the files, for people
         self.damage = ""  # what RocksDB says of the damaged block that was found last
@@ -164,7 +168,7 @@ class Store:
 
     def begin_flush(self) -> None:
         """Have what is in memory written to tables, so that the WAL goes; may wait for a moment."""
-        with self._errors:
+        with self._flushing, self._errors:
             for family in self._families:
                 family.flush(False)
 
@@ -228,11 +232,15 @@ class Store:
 
     def places(self) -> Places:
         """The rows of recipients as they are at this instant, to be counted."""
-        return Places(self._opened(self.index).iter(), self._errors)
+        places = Places(self._opened(self.index).iter(), self._errors)
+        self._iterators.add(places)
+        return places
 
     def index_rows(self) -> Rows:
         """The index rows as they are at this instant."""
-        return Rows(self._opened(self.index).iter(), self._errors)
+        rows = Rows(self._opened(self.index).iter(), self._errors)
+        self._iterators.add(rows)
+        return rows
 
     def settings(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
         """Keys and values of `default` from `start` up to but without `stop`."""
@@ -337,15 +345,21 @@ class Store:
             self._lock = -1
 
     def _close_database(self) -> None:
-        """Drop every handle; a failing last flush leaves its data in the WAL."""
+        """Drop every handle; a failing last flush leaves its data in the WAL.
+
+        Whoever still had one would keep the database at work on the files that are looked at next.
+        """
         self.is_open = False
-        families, self._families = self._families, []
-        self.default = self.bodies = self.messages = self.index = None
-        self.handles, self.in_bodies = [], None
-        db, self._db = self._db, None
-        for handle in [*families, db] if db is not None else families:
-            with contextlib.suppress(Exception):
-                handle.close()
+        for iterator in list(self._iterators):
+            iterator.end()
+        with self._flushing:
+            families, self._families = self._families, []
+            self.default = self.bodies = self.messages = self.index = None
+            self.handles, self.in_bodies = [], None
+            db, self._db = self._db, None
+            for handle in [*families, db] if db is not None else families:
+                with contextlib.suppress(Exception):
+                    handle.close()
 
     def _check(self) -> int:
         """Refuse what is not this shard in this layout; the new epoch."""
@@ -376,16 +390,32 @@ class Store:
         return epoch
 
 
-class Places:
-    """Counts the recipients of each index; an iterator sees the database as it was at its start."""
+class _Iterator:
+    """Sees the database as it was at its start; SpoolBusyError once that has been closed."""
 
     def __init__(self, rows: Any, errors: Errors) -> None:
         self._rows, self._errors = rows, errors
+
+    def end(self) -> None:
+        """Let go of the database."""
+        self._rows = None
+
+    def _alive(self) -> Any:
+        if self._rows is None:
+            raise SpoolBusyError("the database was closed or reopened meanwhile")
+        return self._rows
+
+
+class Places(_Iterator):
+    """Counts the recipients of each index."""
+
+    def __init__(self, rows: Any, errors: Errors) -> None:
+        super().__init__(rows, errors)
         rows.seek(b"b")
 
     def step(self, limit: int) -> tuple[bytes, int]:
         """An index's letter and how many of its next rows, at most `limit`; b"" at the end."""
-        rows, letter, count = self._rows, b"", 0
+        rows, letter, count = self._alive(), b"", 0
         with self._errors:
             while count < limit and rows.valid():
                 found: bytes = rows.key()[:1]
@@ -400,15 +430,12 @@ class Places:
         return letter, count
 
 
-class Rows:
-    """Index rows as they were when this was made; it must be gone before the database is closed."""
-
-    def __init__(self, rows: Any, errors: Errors) -> None:
-        self._rows, self._errors = rows, errors
+class Rows(_Iterator):
+    """Index rows as they were when this was made."""
 
     def take(self, start: bytes, stop: bytes, limit: int) -> list[bytes]:
         """At most `limit` keys from `start` up to but without `stop`."""
-        rows, found = self._rows, list[bytes]()
+        rows, found = self._alive(), list[bytes]()
         with self._errors:
             rows.seek(start)
             while len(found) < limit and rows.valid() and (key := rows.key()) < stop:

@@ -256,6 +256,29 @@ def test_killed_in_the_middle_of_a_pass(desk: Desk, monkeypatch: pytest.MonkeyPa
     assert len(waits(desk)) == 9
 
 
+def test_the_database_is_reopened_in_the_middle_of_a_pass(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.clock.step(DAY)
+    desk.run(2)
+    put_off(desk, 9)
+    desk.clock.step(-DAY)
+    monkeypatch.setattr(timekeeper, "SLICE", 2)
+    attempt, reopened = timekeeper.Pass._attempt, list[bool]()
+
+    def reopening(one: timekeeper.Pass, recipient: Recipient) -> None:
+        attempt(one, recipient)
+        if not reopened:
+            desk.bench.shard._store.reopen()
+            reopened.append(True)
+
+    monkeypatch.setattr(timekeeper.Pass, "_attempt", reopening)
+    desk.run(5)
+    assert reopened
+    assert all(0 <= wait <= 60 for wait in waits(desk))
+    assert len(waits(desk)) == 9
+
+
 def test_set_back_twice_brings_nothing_into_the_past(make: Make) -> None:
     desk = make(retries={"": LONG})
     desk.clock.step(DAY)

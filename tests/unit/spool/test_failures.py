@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SEGMENTED = ShardOptions(
     16 << 20, min_free_bytes=0, segment_bytes=64 << 10, segment_from=1024, ballast_bytes=0
 )
+PATIENCE = 60.0  # seconds that nothing takes
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -307,3 +309,43 @@ def test_bodies_go_elsewhere_when_their_file_cannot_be_written(
     for message in (dsn.message, after.message):
         assert bench.shard.body(message) == content
     bench.close()
+
+
+def test_no_iterator_keeps_a_database_open_that_is_reopened(bench: SpoolBench) -> None:
+    bench.stored("a@x", "b@x")
+    store = bench.shard._store
+    places, rows = store.places(), store.index_rows()
+    store.reopen()
+    for read in (lambda: places.step(9), lambda: rows.take(b"", b"\xff", 9)):
+        with pytest.raises(SpoolBusyError, match="reopened meanwhile"):
+            read()
+    assert store.index_rows().take(b"", b"\xff", 9) == store.rows(b"", b"\xff", 9)
+
+
+def test_a_database_is_closed_when_the_flush_in_another_thread_is_over(bench: SpoolBench) -> None:
+    store, calls = bench.shard._store, list[str]()
+    inside, go = threading.Event(), threading.Event()
+
+    class Family:
+        def flush(self, wait: bool) -> None:
+            inside.set()
+            assert go.wait(PATIENCE)
+            calls.append("flushed")
+
+        def close(self) -> None:
+            calls.append("closed")
+
+    families, store._families = store._families, [Family()]
+    flush = threading.Thread(target=store.begin_flush)
+    flush.start()
+    assert inside.wait(PATIENCE)
+    close = threading.Thread(target=store._close_database)
+    close.start()
+    close.join(0.05)  # it does not end, however long
+    go.set()
+    for thread in (close, flush):
+        thread.join(PATIENCE)
+    assert calls == ["flushed", "closed"]
+    for family in families:
+        family.close()
+    store.reopen()
