@@ -25,7 +25,7 @@ MAKE = {"ext4": ["-q", "-F"], "xfs": ["-q"], "btrfs": ["-q", "-f"]}
 OPTIONS = {"ext4": "commit=1", "xfs": "nouuid", "btrfs": "commit=1"}
 CAP_SYS_ADMIN = 21
 LOOK = 0.05  # seconds between two writebacks
-UNMOUNTS = 200  # times that a busy mount is tried
+UNMOUNTS = 40  # times that a busy mount is tried
 WRITTEN_BACK = {".log", ".sst", ".zst", ".bodies", ".db-wal", ".db", ".dbtmp"}
 
 
@@ -92,15 +92,18 @@ class Volume:
         self._mounts.append(to)
 
     def _unmount(self, path: Path) -> None:
-        """A loop device may hold the file below it for a moment longer than it is mounted."""
-        for _ in range(UNMOUNTS):
-            if subprocess.run(["umount", str(path)], capture_output=True, check=False).returncode:
-                time.sleep(LOOK)
-            else:
-                break
-        else:
-            _run("umount", str(path))
+        """A loop device may hold the file below it for longer than it is mounted here.
+
+        So it is in a namespace that another process made meanwhile: it goes with that.
+        """
         self._mounts.remove(path)
+        for _ in range(UNMOUNTS):
+            if not subprocess.run(
+                ["umount", str(path)], capture_output=True, check=False
+            ).returncode:
+                return
+            time.sleep(LOOK)
+        _run("umount", "--lazy", str(path))
 
     @contextlib.contextmanager
     def written_back(self, seed: int) -> Iterator[None]:
