@@ -9,7 +9,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.torture import results  # noqa: E402
+from tests.torture import cases, results  # noqa: E402
 
 PATH = ROOT / "docs" / "reliability.md"
 INTRODUCTION = """\
@@ -26,7 +26,8 @@ What was done to a running server on purpose, and what became of each recipient.
   explained is a problem;
 - *problems*: everything that the checker or the run objects to, the lost ones among it;
 - *recovery*: the longest time from the fault's end, or from a start, until mail was accepted again,
-  without a human.
+  without a human;
+- a *control* must lose mail: it shows that a loss would be seen.
 """
 HEAD = """
 | fault | rounds | recipients | lost | duplicated | problems | recovery |
@@ -39,11 +40,17 @@ def document(rows: list[dict[str, Any]]) -> str:
     text = INTRODUCTION
     for command in dict.fromkeys(row["command"] for row in rows):
         mine = [row for row in rows if row["command"] == command]
-        text += f"\n## {mine[0]['name']}\n\n    {command}\n{HEAD}"
+        text += f"\n## {mine[0]['name']}\n\n{about(mine[0]['name'])}\n\n    {command}\n{HEAD}"
         text += "".join(map(line, mine))
         text += f"\n{seconds(sum(row['seconds'] for row in mine))}, {mine[0]['date']}"
         text += f", commit {mine[0]['commit']}.\n" if mine[0]["commit"] else ".\n"
     return text
+
+
+def about(name: str) -> str:
+    """What a run does, as `python -m tests.torture list` tells it."""
+    text = cases.load(name.partition("-")[0]).ABOUT
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def line(row: dict[str, Any]) -> str:

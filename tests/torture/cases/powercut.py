@@ -132,7 +132,8 @@ def _control_row(what: str, accounts: list[Account]) -> Row:
     row = Row(f"{what}: syncs do nothing, mail must be lost", len(accounts))
     row.recipients = sum(account.recipients for account in accounts)
     problems = [problem for account in accounts for problem in account.problems]
-    row.lost = sum(problem.kind in ("lost", "locked", "missing") for problem in problems)
+    lost = sum(problem.kind in ("lost", "locked", "missing") for problem in problems)
+    row.lost = min(lost, row.recipients)  # one may be both lost and missing
     if not row.lost:
         row.problems, row.found = 1, ["syncs did nothing, and no loss was seen"]
     return row
