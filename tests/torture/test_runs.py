@@ -16,6 +16,7 @@ from tests.torture import cases, disks, volumes
 from tests.torture import points as marks
 from tests.torture.cases import (
     calls,
+    clocks,
     fulldisk,
     kill,
     overload,
@@ -92,6 +93,13 @@ def test_file_calls_that_fail(folder: Path) -> None:
     rows = calls.run(Plan(folder, rounds=10, seed=2))
     assert [text for row in rows for text in row.found] == []
     assert sum(row.rounds for row in rows) == 10
+
+
+@needs_gcc
+def test_clocks(folder: Path) -> None:
+    [row] = clocks.run(Plan(folder, rounds=3, seed=304))
+    assert row.found == []
+    assert row.recipients
 
 
 @pytest.mark.parametrize("kind", fulldisk.KINDS)

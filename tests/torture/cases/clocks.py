@@ -183,11 +183,12 @@ def run(plan: Plan) -> list[Row]:
         for number in range(plan.rounds):
             stage = plan.options.get("stage", stages[number % len(stages)])
             change = plan.options.get("change", changes[number % len(changes)])
-            since = time.monotonic()
+            since, known = time.monotonic(), len(rig.problems)
             case.round(stage, change)
             plan.tell(
                 f"round {number + 1}: {stage}, {change}: {time.monotonic() - since:.1f} s;"
-                f" {rig.injector.promised:,} promised, {len(rig.problems)} problems"
+                f" {rig.injector.promised:,} promised"
+                + "".join(f"\n    {problem}" for problem in rig.problems[known:])
             )
         case.end()
         account = rig.settle(PATIENCE)
@@ -335,12 +336,17 @@ class Clocks:
         self._quiet()
         self._wait(lambda: not self._late(), "somebody waits for longer than the policy says",
                    lambda: str(self._late()[:3]))  # fmt: skip
+        self._wait(lambda: not self._short_lived(), "somebody will expire too early",
+                   lambda: str(self._short_lived()[:3]))  # fmt: skip
         self._flush()
 
     def _releases(self, stage: str, moves: tuple[Move, ...]) -> bool | None:
         """Whether the mail that waits for its release leaves; None: it may."""
-        if any(move.seconds > RELEASE and (move.believed or move.suspend) for move in moves):
-            return True
+        off = 0.0
+        for move in moves:
+            off += move.seconds
+            if off > RELEASE and (move.believed or move.suspend):
+                return True
         if stage in STARTS and moves[0].seconds > RELEASE:
             return None if stage in ("stop", "starting") else True
         return None if stage in STARTS and len(moves) > 2 else False
@@ -389,6 +395,17 @@ class Clocks:
             row for row in self._rows()
             if row["state"] == "deferred" and row["attempts"]
             and not any(row["due"] / 1e6 - now <= WAIT + NEAR for now in said)
+        ]  # fmt: skip
+
+    def _short_lived(self) -> list[Record]:
+        """Who is to expire before the time has passed, as far as the clock is right now."""
+        journal, _ = self.rig.evidence()
+        numbers = {one["id"]: one["number"] for one in journal if one["event"] == "promise"}
+        offers = {one["number"]: one["time"] for one in journal if one["event"] == "offer"}
+        ends = {id: self.timeline.truth(offers[number]) + AGE for id, number in numbers.items()}
+        return [
+            row for row in self._rows()
+            if row["expires"] / 1e6 - self.timeline.off < ends.get(row["id"], 0.0) - NEAR
         ]  # fmt: skip
 
     def _rows(self) -> list[Record]:
