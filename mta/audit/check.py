@@ -218,10 +218,10 @@ def missing(source: Source, log_folder: Path) -> Iterator[tuple[bytes, int]]:
         for _ in walk.more():
             pass
         walk.also(_kept(source))
-        for id, one in walk.open.items():
-            for number in one.numbers():
-                if source.get("messages", keys.recipient(id, number)) is None:
-                    yield id, number
+        without_end = ((id, number) for id, one in walk.open.items() for number in one.numbers())
+        for id, number in without_end:
+            if source.get("messages", keys.recipient(id, number)) is None:
+                yield id, number
         if not walk.next():
             return
 

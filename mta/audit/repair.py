@@ -274,10 +274,13 @@ def _logged(source: Source, base: int) -> Iterator[Row]:
     for one in wal.files(source.folder):
         for batch in (*one.read(), *one.behind()):
             if batch.mark is None or batch.mark.number > base:
-                for number, key, value in batch.operations():
-                    for family in families(number, key, value):
-                        if _kept(family, key):
-                            yield family, key, value
+                yield from _rows(batch)
+
+
+def _rows(batch: wal.Batch) -> Iterator[Row]:
+    for number, key, value in batch.operations():
+        kept = (one for one in families(number, key, value) if _kept(one, key))
+        yield from ((family, key, value) for family in kept)
 
 
 def families(number: int, key: bytes, value: bytes | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ under a name that begins with a dot or ends in `.tmp`, then rename it.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,8 @@ from mta.errors import MailraceError
 from mta.model import Flag
 from mta.reception import envelope
 
+# What the machine or the disk may get over: the file stays for a later look.
+PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 LONGEST_LINE = 998  # RFC 5321 4.5.3.1.6, without the CRLF
 
 
@@ -125,11 +128,22 @@ class Found(NamedTuple):
     problem: str = ""
 
 
+def _content(descriptor: int, largest: int) -> bytes:
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+        raise PickupError("it is no plain file of its own")
+    if info.st_size > largest:
+        raise PickupError(f"it has {info.st_size} octets, {largest} are allowed")
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read()
+
+
 class Folder:
     """The pickup folder; its methods block."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.bad = path, path / "bad"
+        self.trouble = ""  # why the last look could not read some file, for people
 
     def make(self) -> None:
         """Make the folders; only our user may drop files in one that we make."""
@@ -142,7 +156,7 @@ class Folder:
     def look(self, hostname: str, most: int, octets: int, busy: set[str]) -> list[Found]:
         """Whole files that are not `busy`: at most so many, and of so many octets in all."""
         found: list[Found] = []
-        room = octets
+        room, self.trouble = octets, ""
         with os.scandir(self.path) as entries:
             for entry in entries:
                 name = entry.name
@@ -161,22 +175,19 @@ class Folder:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(self.path / name, flags)
+            try:
+                return Found(name, parse(_content(descriptor, largest), hostname))
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            return Found(name, None, f"it cannot be read: {error.strerror}")
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1 or info.st_size > largest:
-            os.close(descriptor)
-            if info.st_size > largest:
-                return Found(name, None, f"it has {info.st_size} octets, {largest} are allowed")
-            return Found(name, None, "it is no plain file of its own")
-        with open(descriptor, "rb") as file:
-            data = file.read()
-        try:
-            return Found(name, parse(data, hostname))
         except PickupError as error:
             return Found(name, None, str(error))
+        except OSError as error:
+            if error.errno in PASSING:
+                self.trouble = f"{name} cannot be read now: {error.strerror}"
+                return None
+            return Found(name, None, f"it cannot be read: {error.strerror}")
 
     def settle(self, done: dict[str, str]) -> list[str]:
         """Remove the files whose reason is empty, move the others to `bad/` with theirs.

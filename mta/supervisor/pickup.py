@@ -79,6 +79,8 @@ class Pickup:
         """One look; True when there may be more files than it took."""
         hostname, largest = self.reception.options.hostname, max(BATCH_OCTETS, self._max_size)
         found = await asyncio.to_thread(self.folder.look, hostname, BATCH, largest, self._busy)
+        if self.folder.trouble:
+            self._say(f"pickup folder {self.folder.path}: {self.folder.trouble}")
         if not found:
             return False
         answers = await asyncio.gather(*(self._store(one) for one in found))

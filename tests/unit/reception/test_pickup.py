@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -147,3 +148,21 @@ def test_settled_files_leave(folder: Folder) -> None:
     assert (folder.bad / "odd.reason").read_text() == "it is odd\n"
     (folder.path / "kept").mkdir()
     assert folder.settle({"kept": ""}) == ["kept"]
+
+
+@pytest.mark.parametrize("call", ["open", "fstat"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE])
+def test_a_file_that_cannot_be_read_now_stays(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    (folder.path / "good").write_bytes(GOOD)
+
+    def broken(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(f"mta.reception.pickup.os.{call}", broken)
+    assert look(folder) == {}
+    assert folder.trouble == f"good cannot be read now: {os.strerror(number)}"
+    monkeypatch.undo()
+    assert list(look(folder)) == ["good"]
+    assert folder.trouble == ""
