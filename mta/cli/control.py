@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,12 @@ def ask(path: Path, op: str, **args: Any) -> Any:
             next(parts)
         except StopIteration as end:
             return end.value
+
+
+def tell_refused(path: Path) -> None:
+    """Say on standard error which shards' mail is missing from a list."""
+    for line in ask(path, "shards.refused"):
+        print(f"{line}; its mail is not shown", file=sys.stderr)
 
 
 def decode(line: bytes) -> dict[str, Any]:

@@ -18,8 +18,10 @@ MARKS = {"held": "!", "in flight": "*"}
 
 def show(home: Path | None, socket: Path | None = None, *, as_json: bool = False) -> int:
     """Print the queue; the exit code."""
+    path = common.control_socket(home, socket)
     try:
-        rows = control.ask(common.control_socket(home, socket), "queue.list", limit=LIMIT)
+        rows = control.ask(path, "queue.list", limit=LIMIT)
+        control.tell_refused(path)
     except MailraceError as error:
         print(f"mailq: {error}", file=sys.stderr)
         return EX_UNAVAILABLE

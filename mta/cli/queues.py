@@ -70,6 +70,7 @@ def list_(
     )  # fmt: skip
     path = common.control_socket(home, socket)
     show_rows(control.stream(path, "queue.list", {"select": select, "limit": limit}), as_json)
+    control.tell_refused(path)
 
 
 def show_rows(
@@ -124,6 +125,7 @@ def top(
         raise typer.BadParameter(f'"{by}" is none of {", ".join(kinds)}', param_hint="--by")
     path = common.control_socket(home, socket)
     show_rows(control.stream(path, "queue.top", {"by": by, "limit": limit}), as_json, ())
+    control.tell_refused(path)
 
 
 @queue.command()

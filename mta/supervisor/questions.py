@@ -43,6 +43,7 @@ class Questions:
             "queue.list": self._queue_list,
             "queue.show": self._queue_show,
             "queue.top": self._queue_top,
+            "shards.refused": self._shards_refused,
             "act": self._act,
             "act.list": self._act_list,
             "dead.list": self._dead_list,
@@ -121,6 +122,9 @@ class Questions:
                         total[key] = total.get(key, 0) + value
         rows = [{"name": name, **total} for name, total in counts.items()]
         return sorted(rows, key=lambda row: -row["queued"])[:limit]
+
+    async def _shards_refused(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        return self._master.refusals.lines()
 
     def _owner(self, text: str) -> int:
         """The worker that holds the shard which an id names."""

@@ -77,6 +77,8 @@ def test_one_of_two_is_refused_and_the_other_serves(tmp_path: Path) -> None:
                         server.ask(op, id=ids[1][0])
                 assert server.ask("queue.list") == []
                 assert server.ask("queue.top") == []
+                [refused] = server.ask("shards.refused")
+                assert refused.startswith("shard 1 is refused: ")
                 acts = [act["sequence"] for act in server.ask("act.list")]
                 assert released["act"] in acts, "it waits for the shard that is refused"
             server.wait_said("shard 1 serves again")

@@ -68,6 +68,7 @@ class Server:
 
     def __init__(self, home: Path) -> None:
         self.home, self.answers, self.requests = home, {}, []  # type: ignore[var-annotated]
+        self.answer("shards.refused", result=[])
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(home / "control.sock"))
         self._listener.listen()

@@ -24,9 +24,8 @@ ROW = {
 def test_list_asks_and_shows(run: Run, server: Server) -> None:
     server.answer("queue.list", ROW, ROW | {"rno": 1, "recipient": "e@f"}, result={"total": 2})
     ran = run("queue", "list", "--home", server.home, "--domain", "d", "--limit", "5")
-    assert server.requests == [
-        {"op": "queue.list", "args": {"select": {"domain": "d"}, "limit": 5}}
-    ]
+    asked = {"op": "queue.list", "args": {"select": {"domain": "d"}, "limit": 5}}
+    assert server.requests[0] == asked
     assert ran.code == 0
     assert "c@d" in ran.out and "e@f" in ran.out
     assert "2026-01-01 00:00:00.123Z" in ran.out
@@ -42,6 +41,17 @@ def test_list_as_json_is_a_line_each(run: Run, server: Server) -> None:
 def test_rows_may_be_the_result(run: Run, server: Server, result: Any) -> None:
     server.answer("queue.list", result=result)
     assert run("queue", "list", "--home", server.home, "--json").lines == [ROW]
+
+
+@pytest.mark.parametrize("command", [("queue", "list"), ("queue", "top"), ("mailq",)])
+def test_shards_that_are_refused_are_told(
+    run: Run, server: Server, command: tuple[str, ...]
+) -> None:
+    server.answer("queue.list", result=[])
+    server.answer("queue.top", result=[])
+    server.answer("shards.refused", result=["shard 1 is refused: MANIFEST is damaged"])
+    ran = run(*command, "--home", server.home)
+    assert ran.err == "shard 1 is refused: MANIFEST is damaged; its mail is not shown\n"
 
 
 def test_an_empty_queue_says_so(run: Run, server: Server) -> None:
