@@ -1,11 +1,11 @@
-"""Clients that only take up room: `python -m tests.torture.strangers PORT KIND=COUNT ...`.
+"""Clients that only take up room: `python -m tests.torture.strangers PORT PART KIND=COUNT ...`.
 
     idle    says EHLO, and nothing more
     slow    begins a message, and sends an octet of its content each second
     noop    begins a transaction with a large SIZE, and says NOOP each second
 
-Each kind comes from addresses of its own, so that none runs out of ports. One line of output tells
-how many are open; they go on until standard input ends.
+Each kind of each part (a process) comes from addresses of its own, so that none runs out of ports.
+One line of output tells how many are open; they go on until standard input ends.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ BEGIN = HELLO + b"MAIL FROM:<s@stranger.example>%b\r\nRCPT TO:<r1@accept.example
 KINDS = ("idle", "slow", "noop")
 
 
-async def main(port: int, wanted: dict[str, int]) -> None:
+async def main(port: int, part: int, wanted: dict[str, int]) -> None:
     """Open all of them, then keep them busy."""
     gate, tasks, there = asyncio.Semaphore(AT_ONCE), [], asyncio.Semaphore(0)
     for number, (kind, count) in enumerate(wanted.items()):
         for place in range(count):
-            address = f"127.0.{10 + number}.{1 + place // PER_ADDRESS}"
+            address = f"127.{part}.{10 + number}.{1 + place // PER_ADDRESS}"
             tasks.append(asyncio.create_task(one(port, address, kind, gate, there)))
     for _ in tasks:
         await there.acquire()
@@ -73,6 +73,6 @@ def says(kind: str) -> itertools.chain[bytes]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), {
-        kind: int(count) for kind, _, count in (word.partition("=") for word in sys.argv[2:])
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), {
+        kind: int(count) for kind, _, count in (word.partition("=") for word in sys.argv[3:])
     }))  # fmt: skip

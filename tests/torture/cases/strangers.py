@@ -24,7 +24,7 @@ RATE = 50.0  # messages a second of the normal ones
 SPAN = 30.0  # seconds that are compared: without strangers, and beside them
 WANTED = {"idle": 30_000, "slow": 5_000, "noop": 206}
 SLOWER, LONGEST = 3.0, 1.0  # the p99 beside them: times that without them, and seconds
-OPENING = 300.0  # seconds to open all of them
+SPARE = 1_000  # descriptors of a process beside those for strangers
 SETTINGS = """\
 [smtpd]
 max_sessions = 60000
@@ -37,11 +37,11 @@ def run(plan: Plan) -> list[Row]:
     span = float(plan.options.get("span", SPAN))
     share = float(plan.options.get("share", 1.0))
     wanted = {kind: max(1, int(count * share)) for kind, count in WANTED.items()}
-    need = 2 * sum(wanted.values()) + 4_000
-    hard = max(need, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
-    began, row = time.monotonic(), Row(f"{sum(wanted.values()):,} strangers", plan.rounds)
-    with Rig(plan.folder, plan.seed, workers=2, settings=SETTINGS) as rig:
+    total = sum(wanted.values())
+    room = descriptors(total + SPARE) - SPARE
+    workers = max(2, -(-5 * total // (4 * room)))  # they do not share them out quite evenly
+    began, row = time.monotonic(), Row(f"{total:,} strangers", plan.rounds)
+    with Rig(plan.folder, plan.seed, workers=workers, settings=SETTINGS) as rig:
         rig.server.start()
         rig.injector.start(RATE)
         try:
@@ -49,7 +49,7 @@ def run(plan: Plan) -> list[Row]:
                 marks = [time.time()]
                 time.sleep(span)
                 marks.append(time.time())
-                with strangers(rig.server.port, wanted):
+                with strangers(rig.server.port, wanted, -(-total // room)):
                     marks.append(time.time())
                     time.sleep(span)
                     marks.append(time.time())
@@ -63,25 +63,45 @@ def run(plan: Plan) -> list[Row]:
     return [row]
 
 
+def descriptors(wanted: int) -> int:
+    """Let each process from now on have so many, or as many as are allowed."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
+        return wanted
+    assert hard > 2 * SPARE, f"a process may have {hard} descriptors: raise the limit"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 @contextlib.contextmanager
-def strangers(port: int, wanted: dict[str, int]) -> Iterator[None]:
+def strangers(port: int, wanted: dict[str, int], processes: int) -> Iterator[None]:
     """They are there."""
-    command = [sys.executable, "-m", "tests.torture.strangers", str(port)]
-    command += [f"{kind}={count}" for kind, count in wanted.items()]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert line, "the strangers have ended"
+    with contextlib.ExitStack() as stack:
+        started = []
+        for part in range(processes):
+            counts = (f"{kind}={-(-count // processes)}" for kind, count in wanted.items())
+            command = [sys.executable, "-m", "tests.torture.strangers", str(port), str(part)]
+            started.append(subprocess.Popen(
+                [*command, *counts], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ))  # fmt: skip
+            stack.callback(end, started[-1])
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline(), "the strangers have ended"
         yield
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Have the strangers of a process go."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
 
 
 def judge(rig: Rig, marks: list[float], plan: Plan) -> None:
