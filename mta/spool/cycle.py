@@ -133,7 +133,7 @@ class Cycle:
         self._kicked = False
         self._retry: Timer | None = None
         self._retry_delay = FIRST_RETRY
-        self._halted = False  # no cycle before the next attempt
+        self._halted = True  # no cycle before `begin`, or before the next attempt
         self._reopen = False
         self._stale = False  # the database lacks what `_again` has: nobody may read it
         self._doubtful: list[list[Stored]] = []  # refused, not taken out yet, not told
@@ -221,8 +221,13 @@ class Cycle:
         return waiting + sum(len(frame.lines) for frame in self.frames())
 
     def start(self) -> None:
-        """Let cycles run; RuntimeError where no thread can be had."""
+        """Start the thread; RuntimeError where none can be had."""
         self._committer.start()
+
+    def begin(self) -> None:
+        """Recovery, in another thread, is over: begin cycles."""
+        self._halted = False
+        self.kick()
 
     def abandon(self) -> None:
         """Run no cycle any more; what is open stays so."""

@@ -5,7 +5,6 @@ read in `reads`.
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mta.alarms import Trouble
@@ -260,11 +259,15 @@ class Shard(Reads):
         return self._cycle.kept.lines()
 
     def begin(self) -> None:
-        """Recovery is over: from now on the loop counts, looks after files and makes segments.
+        """Recovery is over: from now on the loop commits, counts and looks after files.
 
         Before that it would change what recovery changes in another thread.
         """
-        self._wake(partial(self._upkeep.start, self._space, self._reclaim))
+        self._wake(self._begin)
+
+    def _begin(self) -> None:
+        self._cycle.begin()
+        self._upkeep.start(self._space, self._reclaim)
 
     def recovered(self) -> None:
         """Begin to log what the spool has kept for the log."""

@@ -52,6 +52,7 @@ class Desk:
         """Open the shard and wire what stands on it."""
         # Positions of the list are not those of a log, so nothing is recovered from it.
         self.bench = bench = SpoolBench(self.folder, log=self.log)
+        bench.run()
         if hasattr(self, "clock"):
             bench.clock.advance(self.clock.monotonic() - bench.clock.monotonic() + 1)
             bench.clock.step((self.clock.wall_us() - bench.clock.wall_us()) / 1e6 + 1)

@@ -73,6 +73,7 @@ def test_a_database_that_opens_is_not_enough(bench: SpoolBench) -> None:
 
 
 def test_what_was_never_written_is_refused_at_once(bench: SpoolBench) -> None:
+    bench.run()
     fault = Fault(bench.shard._store, "sync", BROKEN)
     written = offered(bench, "a@x")
     bench.loop._run_timer()  # its sync is in the thread

@@ -255,6 +255,7 @@ def test_bodies_asked_for_while_the_database_is_down(bench: SpoolBench) -> None:
 
 def test_a_stall_of_rocksdb_itself(tmp_path: Path) -> None:
     bench = SpoolBench(tmp_path, options=ShardOptions(1 << 20, min_free_bytes=0))
+    bench.run()
     answers: list[object] = []
     while bench.shard.healthy:  # write faster than the buffers are flushed
         assert len(answers) < 1000

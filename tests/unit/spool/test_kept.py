@@ -213,6 +213,7 @@ def test_neither_log_nor_spool(bench: SpoolBench) -> None:
 
 
 def test_a_commit_that_hangs_holds_attempts(bench: SpoolBench) -> None:
+    bench.run()
     recipients = bench.message("a@x")
     bench.shard.accept(recipients[0].message, recipients, lambda error: None)
     bench.loop._run_timer()  # its sync is in the thread

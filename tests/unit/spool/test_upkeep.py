@@ -13,7 +13,7 @@ import pytest
 
 from mta.errors import SpoolError
 from mta.model import Recipient
-from mta.spool import ShardOptions
+from mta.spool import ShardOptions, keys
 from mta.spool.segments import KEPT_FREE
 from mta.spool.shard import Shard
 from mta.testing.spool import MemoryLog, SpoolBench
@@ -252,6 +252,24 @@ def test_a_shard_that_closes_looks_no_more(bench: SpoolBench) -> None:
     bench.close()
     bench.shard._upkeep.start(bench.shard._space, bench.shard._reclaim)
     assert bench.shard._upkeep._timer is None
+
+
+def test_nothing_is_written_beside_recovery(tmp_path: Path) -> None:
+    """What an opening finds to do waits until recovery is over, however much that reads."""
+    bench = SpoolBench(tmp_path, options=OPTIONS)
+    bench.run()
+    bench.shard._cycle.moves.set(keys.moving(99), b"")  # the file is gone
+    bench.commit()
+    bench.close()
+    called: list[object] = []
+    shard = Shard.open(
+        tmp_path / "spool" / "shard-0001", 1, MemoryLog(), OPTIONS, bench.clock,
+        called.append, lambda delay, call: called.append(call),
+    )  # fmt: skip
+    written = shard._store.written
+    assert list(shard.covered()) == list(shard.cursors()) == []
+    assert (called, shard._store.written) == ([], written)
+    shard.abandon()
 
 
 def test_nothing_is_looked_after_while_a_shard_recovers(tmp_path: Path) -> None:
