@@ -17,6 +17,7 @@ the shortest max age, at most `GRACE`. Each has it once: a start goes on from `a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mta.errors import SpoolBusyError, SpoolDamagedError, SpoolError
@@ -204,10 +205,10 @@ class Pass:
             if self._shard.readable:
                 self._work(began + TURN)
                 pause = min(max(TURN, self._clock.monotonic() - began), LONGEST)
-            else:  # what was moved so far must not be moved by the step once more
-                self._rows, self._step_us = None, 0
+            else:
+                self._interrupt()
         except SpoolBusyError:  # it was reopened since
-            self._rows, self._step_us = None, 0
+            self._interrupt()
         except SpoolError:
             if self._shard.readable:  # damage, which is told elsewhere
                 self._end()
@@ -218,19 +219,23 @@ class Pass:
         if self.under_way:
             self._call_later(pause, self._turn)
 
+    def _interrupt(self) -> None:
+        """Begin anew; what was moved so far must not be moved by the step once more."""
+        self._rows, self._ranges, self._step_us = None, [], 0
+
     def _work(self, until: float) -> None:
         """Some slices, one at least."""
         if self._rows is None:
-            self._rows, self._ranges = self._shard.timed_rows(), self._all_ranges()
+            self._rows = self._shard.timed_rows()
+            self._ranges = self._ranges or self._all_ranges()
         while self._ranges and self._shard.stats().pending <= PENDING:
             (start, stop), *_ = self._ranges
             rows = self._rows.take(start, stop, SLICE)
-            if len(rows) < SLICE:
-                self._ranges.pop(0)
-            else:
-                self._ranges[0] = keys.after(rows[-1]), stop
             for row in rows:
                 self._one(row)
+                self._ranges[0] = keys.after(row), stop
+            if len(rows) < SLICE:
+                self._ranges.pop(0)
             if self._clock.monotonic() >= until:
                 break
 
@@ -267,8 +272,9 @@ class Pass:
             return
         key = keys.recipient(id, number)
         if kind == b"e":
-            self._expiry(recipient, row == keys.expiry(recipient.expires_us, key))
-        elif row == keys.row(recipient, key):  # else it was moved meanwhile
+            if row == keys.expiry(recipient.expires_us, key):  # else it was moved meanwhile
+                self._expiry(recipient)
+        elif row == keys.row(recipient, key):
             self._attempt(recipient)
 
     def _attempt(self, recipient: Recipient) -> None:
@@ -293,13 +299,8 @@ class Pass:
             due = next_attempt_us(policy, attempts, now, recipient.expires_us, random) or now
         return max(due, now, release)
 
-    def _expiry(self, recipient: Recipient, current: bool) -> None:
-        """It is to live as long as it was to, from now on, if its acceptance lies in the future.
-
-        Not `current`: it was given another time since the pass began.
-        """
-        if not current:
-            return
+    def _expiry(self, recipient: Recipient) -> None:
+        """It is to live as long as it was to, from now on, if its acceptance lies in the future."""
         message, expires = recipient.message, recipient.expires_us
         ahead = message.received_us - self._clock.wall_us()
         begins = max(message.received_us, message.release_us)
@@ -315,16 +316,25 @@ class Pass:
 class Longer(Pass):
     """Has mail that came before the clock was set forward by the step expire later by as much.
 
-    What waits for the release that its client asked for has its age from that time on.
+    What waits for the release that its client asked for has its age from that time on. Ranges as
+    long as the step are gone through from the latest to the earliest: what is moved goes to where
+    the pass has been, so after an interruption it goes on where it was.
     """
 
+    def _interrupt(self) -> None:
+        self._rows = None
+
     def _all_ranges(self) -> list[tuple[bytes, bytes]]:
-        return [(b"e", b"f")]
+        ages = [policy.max_age_us for policy in self._manager.settings.retries.values()]
+        latest = self._began_us + 2 * max(ages)  # of what a step had live longer before, too
+        times = range(self._began_us - self._step_us, latest, self._step_us)
+        bounds = [b"f", *(b"e" + keys.u64(time) for time in reversed(times))]
+        return [(start, stop) for stop, start in pairwise(bounds)]
 
     def _end(self) -> None:
         self.stop()
 
-    def _expiry(self, recipient: Recipient, current: bool) -> None:
+    def _expiry(self, recipient: Recipient) -> None:
         message = recipient.message
         if message.id <= self._newest and message.release_us <= self._began_us:
             self._shard.expire_at(recipient, recipient.expires_us + self._step_us)

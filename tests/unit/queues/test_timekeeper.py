@@ -339,6 +339,24 @@ def test_a_clock_set_right_takes_no_life_from_mail(desk: Desk, away: float | Non
     assert desk.ends() == {"Expiration": 3}
 
 
+def test_an_interrupted_pass_gives_nobody_the_step_twice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timekeeper, "SLICE", 2)
+    monkeypatch.setattr(timekeeper, "TURN", 0.0)
+    for number in range(9):
+        desk.accept(f"r{number}@b.example")
+        desk.run(25, 5)
+    ends = [recipient.expires_us + us(90) for recipient in desk.queued()]
+    desk.clock.step(90)  # shorter than what lies between the first and the last
+    desk.timekeeper._tick()
+    while desk.timekeeper._passes[-1].under_way:
+        desk.run(0.001, 0.001)
+        desk.timekeeper._passes[-1]._interrupt()
+    desk.bench.commit()
+    assert sorted(r.expires_us for r in desk.queued()) == sorted(ends)
+
+
 def test_to_and_fro_adds_no_life_for_ever(desk: Desk) -> None:
     message = desk.accept("r@b.example")
     for _ in range(5):
