@@ -630,8 +630,10 @@ async def main(fd: int) -> int:
             text = f"worker {worker.orders.number}: {error}"
         else:
             text = worker.faults.record(error, "starting")
-        await channel.request("fatal", {"text": text, "wrong": isinstance(error, ConfigError)})
-        return 1
+        with contextlib.suppress(ControlError):
+            await channel.request("fatal", {"text": text, "wrong": isinstance(error, ConfigError)})
+            return 1
+        os._exit(1)  # the supervisor has died: nobody is there to be told
     gone = asyncio.ensure_future(channel.closed.wait())
     done = asyncio.ensure_future(worker.stopped.wait())
     await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
