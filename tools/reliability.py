@@ -29,6 +29,7 @@ What was done to a running server on purpose, and what became of each recipient.
   without a human;
 - a *control* must lose mail: it shows that a loss would be seen.
 """
+SHOWN = 5  # problems of a row
 HEAD = """
 | fault | rounds | recipients | lost | duplicated | problems | recovery |
 |---|---|---|---|---|---|---|
@@ -42,6 +43,7 @@ def document(rows: list[dict[str, Any]]) -> str:
         mine = [row for row in rows if row["command"] == command]
         text += f"\n## {mine[0]['name']}\n\n{about(mine[0]['name'])}\n\n    {command}\n{HEAD}"
         text += "".join(map(line, mine))
+        text += "".join(f"\nProblem: {found}\n" for row in mine for found in row["found"][:SHOWN])
         text += f"\n{seconds(sum(row['seconds'] for row in mine))}, {mine[0]['date']}"
         text += f", commit {mine[0]['commit']}.\n" if mine[0]["commit"] else ".\n"
     return text
