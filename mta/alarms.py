@@ -35,6 +35,7 @@ ALARMS = {
     "unreadable_content": "contents of queued messages cannot be read; they are tried again",
     "unreadable_records": "a shard's database cannot be read in places; mail there stays queued",
     "silent_worker": "a worker process lives and has not reported for 30 s",
+    "all_held": "state.db was damaged, and with it what operators had held: all mail is",
     "state_unwritten": "state.db cannot be written: operators' acts are refused, mail is not",
     "refused_shard": "shards of the spool cannot be opened, so their mail waits; others serve",
     "log_kept": "the log cannot be written: its records are kept in the spool, and logged later",

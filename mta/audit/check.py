@@ -14,6 +14,7 @@ import msgspec
 from mta.audit import losses, unended
 from mta.audit.unended import Walk
 from mta.errors import RecordError
+from mta.maillog import reader
 from mta.model import Message, Recipient, Where, id_text
 from mta.spool import keys, record, stock
 from mta.spool.bodies import FOLDER
@@ -36,6 +37,7 @@ KINDS = {
     "content": "a content is gone or damaged",
     "ended": "a recipient has its end in the log, and would be sent to again",
     "missing": "a recipient that the log knows no end of, and the spool does not have",
+    "log": "parts of the log cannot be read: records of mail are gone, the mail itself is not",
     "accept": "a loss that nobody has accepted (`mta spool accept-loss`)",
 }
 
@@ -207,6 +209,8 @@ def _log(source: Source, log_folder: Path, report: Report) -> None:
     for id, number, place in unended.ends(log_folder):
         if place < position and source.get("messages", keys.recipient(id, number)) is not None:
             report.add("ended", "it has its end in the log", id, number)
+    for what in reader.damage(log_folder):
+        report.add("log", what)
     for id, number in missing(source, log_folder):
         report.add("missing", "its log has no end of it", id, number)
 

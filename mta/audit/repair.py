@@ -26,7 +26,7 @@ from mta.audit.source import Database, link
 from mta.errors import MailraceError, RecordError
 from mta.maillog import reader
 from mta.maillog.records import RecordWriter
-from mta.model import Message, Recipient
+from mta.model import Message, Recipient, id_shard
 from mta.spool import encoder, keys, record, rocks, stock, wal
 from mta.spool.bodies import FOLDER
 from mta.spool.changes import listing
@@ -92,6 +92,7 @@ class Repair:
         self._folder = source.folder
         self.result = Repaired(number)
         self._pending: list[bytes] = []  # records
+        self._segments: set[int] = set()  # that messages have their contents in
 
     def run(self, max_age_us: int) -> Repaired:
         """All of it. MailraceError and OSError leave the old folder where it is."""
@@ -121,9 +122,16 @@ class Repair:
         """Records, contents and settings, as the last of what can be read has them."""
         with _tables(self._source) as old:
             row = old.get("default", keys.BATCH) if old is not None else None
-            base = keys.parse_batch(row).number if row else 0
-            put(store, _all_rows(old) if old is not None else ())
-        put(store, _logged(self._source, base))
+            base = keys.parse_batch(row) if row else None
+            put(store, self._own(_all_rows(old)) if old is not None else ())
+        identities = {one.identity for one in (base, keys.parse_mark(self._log.mark)) if one}
+        put(store, self._own(_logged(self._source, base, identities)))
+
+    def _own(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Without the mail of another shard, whose files somebody has put here."""
+        for row in rows:
+            if row[0] == "default" or id_shard(row[1]) == self.result.shard:
+                yield row
 
     def _log_kept(self, store: Store) -> None:
         """Log what the log could not take: what has its end there is not to be sent again."""
@@ -203,6 +211,7 @@ class Repair:
                 yield "messages", id, None
                 continue
             message, recipients = readable
+            self._segments.add(message.place >> 32)
             if message.total > 1 and message.open != len(recipients):
                 message.open = len(recipients)
                 yield "messages", id, encoder.encode_envelope(message)
@@ -220,7 +229,7 @@ class Repair:
         ]
         for number in stock.lacking(database.rows("default"), self._source.folder / FOLDER):
             rows += [("default", keys.segment(number), None), ("default", keys.lost(number), b"")]
-            self.result.without += 1
+            self.result.without += number in self._segments
         if last:
             rows.append(("default", keys.LOGGED, last[:16] + b"".join(self._unlogged(store))))
         put(store, rows)
@@ -269,11 +278,12 @@ def _all_rows(old: Source | Database) -> Iterator[Row]:
                 yield family, key, value
 
 
-def _logged(source: Source, base: int) -> Iterator[Row]:
-    """What the write-ahead log has behind the tables, behind damage too."""
+def _logged(source: Source, base: keys.Mark | None, identities: set[bytes]) -> Iterator[Row]:
+    """What the write-ahead log has behind the tables, behind damage too; `identities` are what the
+    database may be."""
     for one in wal.files(source.folder):
         for batch in (*one.read(), *one.behind()):
-            if batch.mark is None or batch.mark.number > base:
+            if _counts(batch.mark, base, identities):
                 yield from _rows(batch)
 
 
@@ -281,6 +291,15 @@ def _rows(batch: wal.Batch) -> Iterator[Row]:
     for number, key, value in batch.operations():
         kept = (one for one in families(number, key, value) if _kept(one, key))
         yield from ((family, key, value) for family in kept)
+
+
+def _counts(mark: keys.Mark | None, base: keys.Mark | None, identities: set[bytes]) -> bool:
+    """Whether a batch was written to this database, and after its tables."""
+    if mark is None:
+        return True
+    if identities and mark.identity not in identities:
+        return False
+    return base is None or base.identity != mark.identity or mark.number > base.number
 
 
 def families(number: int, key: bytes, value: bytes | None) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class _Event(msgspec.Struct, gc=False):
     id: str = ""
     rno: int | None = None
     total: int = 0
+    shard: int | None = None
 
 
 _decode = msgspec.json.Decoder(_Event).decode
@@ -71,6 +72,7 @@ class Walk:
         self, folder: Path, since: Position, *, lost_from_us: int = 0, limit: int = LIMIT
     ) -> None:
         """`lost` counts the Lost records from a time on."""
+        self._shard = reader.shard_of(folder)
         self._folder, self._limit, self._lost_from_us = folder, limit, lost_from_us
         self._start = self._reached = since
         self._low, self._high = b"", b""  # ids above, and up to; b"": all
@@ -110,6 +112,8 @@ class Walk:
         return True
 
     def _take(self, event: _Event, start: Position) -> None:
+        if _is_foreign(event, self._shard):
+            return
         if event.type == RECEPTION:
             self._received(event, start)
         elif event.type in TERMINAL or event.type == FOUND:
@@ -147,6 +151,11 @@ class Walk:
         self._following = min(self._following or start, start)
 
 
+def _is_foreign(event: _Event, shard: int | None) -> bool:
+    """Whether a record is another shard's, whose log somebody has put here."""
+    return shard is not None and event.shard is not None and event.shard != shard
+
+
 def ends(folder: Path) -> Iterator[tuple[bytes, int, Position]]:
     """(id, number, start of the frame) of every recipient that ended, but for those that were lost.
 
@@ -163,12 +172,15 @@ def received(folder: Path) -> Iterator[bytes]:
 
 
 def _events(folder: Path) -> Iterator[tuple[_Event, Position]]:
+    shard = reader.shard_of(folder)
     for (start, _), lines in reader.read_lines(folder):
         for line in lines:
             try:
-                yield _decode(line), start
+                event = _decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
+            if not _is_foreign(event, shard):
+                yield event, start
 
 
 def receptions(folder: Path, wanted: dict[bytes, Unended]) -> Iterator[tuple[bytes, Fields]]:

@@ -116,7 +116,7 @@ def wants_repair(settings: Config, number: int) -> bool:
     if repairing(Path(settings.spool) / f"shard-{number:04}").exists():
         return True
     # A content that is gone is what the server sees to, with a DSN to the sender.
-    return bool(set(checked(settings, number).counts) - {"accept", "content"})
+    return bool(set(checked(settings, number).counts) - {"accept", "content", "log"})
 
 
 def repaired(settings: Config, number: int) -> Repaired:

@@ -7,6 +7,8 @@ goes on there.
 from __future__ import annotations
 
 import heapq
+import itertools
+import os
 from typing import TYPE_CHECKING
 
 from mta.maillog import segments
@@ -132,6 +134,31 @@ def last_mark(folder: Path) -> bytes:
             for _, _, content in segments.frames(file, start):
                 return split_mark(content)[1]
     return b""
+
+
+def shard_of(folder: Path) -> int | None:
+    """The shard whose log a folder has, by its name; None if that is another one."""
+    number = folder.name.removeprefix("shard-")
+    return int(number) if number != folder.name and number.isdecimal() else None
+
+
+def damage(folder: Path) -> Iterator[str]:
+    """What of a log cannot be read, for people; the end of its last segment may be torn."""
+    existing = segments.numbers(folder)
+    for before, number in itertools.pairwise(existing):
+        if number != before + 1:
+            last = f" to {segments.name(number - 1)}" if number > before + 2 else ""
+            yield f"{segments.name(before + 1)}{last} missing"
+    for number in existing:
+        with open(folder / segments.name(number), "rb") as file:
+            size, at = file.seek(0, os.SEEK_END), 0
+            for start, end, _ in segments.frames(file, 0):
+                if start > at:
+                    yield f"{segments.name(number)}: octets {at} to {start} are no records"
+                at = end
+            if number != existing[-1] and (at < size or not size):
+                what = f"octets {at} to {size} are no records" if size else "it is empty"
+                yield f"{segments.name(number)}: {what}"
 
 
 def _between(folder: Path, since: int | None, until: int | None) -> Iterator[Fields]:

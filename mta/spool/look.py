@@ -97,10 +97,21 @@ class _Trail:
         """Go on with the next file."""
         end = 0  # octets that are needed, or harmless
         for batch in one.read():
+            if self._is_foreign(batch.mark):
+                self._found.problem = (
+                    f"{one.path.name} is the write-ahead log of another database: was it exchanged?"
+                    " Put its own back, if it is anywhere"
+                )
+                return
             if self._takes(batch.mark):
                 end = batch.end
         if self._gap or one.bad is not None:
             self._ends_badly(one, end)
+
+    def _is_foreign(self, mark: keys.Mark | None) -> bool:
+        """Whether a batch was written to another database: RocksDB would apply it all the same."""
+        mine = self._found.identity or self.identity
+        return mark is not None and mine not in (b"", mark.identity)
 
     def _takes(self, mark: keys.Mark | None) -> bool:
         """Whether a batch follows the last one; False from the first gap on."""

@@ -12,6 +12,7 @@ from mta.clock import STABLE, SteadyClock
 from mta.config.values import duration_text
 from mta.supervisor import figures
 from mta.supervisor.http import Answer, HttpServer
+from mta.supervisor.state import UNKNOWN
 from mta.supervisor.workers import say
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Health:
         self.clock = SteadyClock()
         self.alarms = Alarms(self.clock, say)
         self.alarms.checks += [self._silent, self._refused, self._unwritten, self._clock_step]
+        self.alarms.checks.append(self._all_held)
         self._told = ""  # to the service manager
         self.server = HttpServer(
             {"/metrics": self.metrics, "/healthz": self.healthz, "/readyz": self.readyz}
@@ -75,6 +77,10 @@ class Health:
         state = self._master.state
         if not state.whole and state.problem:
             yield Trouble("state_unwritten", state.problem)
+
+    def _all_held(self) -> Iterator[Trouble]:
+        if self._master.state.unknown:
+            yield Trouble("all_held", f"all mail is held: {UNKNOWN}; `mta queue release --all`")
 
     async def readyz(self) -> Answer:
         """503 while new mail would be refused or nobody is there to take it, and while mail was

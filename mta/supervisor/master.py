@@ -152,6 +152,8 @@ class Supervisor:
     def _read(self) -> None:
         """In a thread: what is in force, and which shards there are."""
         self.state.load()
+        if self.state.notice:
+            say(self.state.notice)
         numbers = self.home.shards(self.config.shards)
         self.shards = [numbers[number :: self.count] for number in range(self.count)]
 

@@ -24,7 +24,7 @@ from mta.errors import (
     SpoolDamagedError,
     SpoolVersionError,
 )  # fmt: skip
-from mta.maillog import reader
+from mta.maillog import reader, segments
 from mta.maillog.records import TERMINAL, RecordWriter, decode
 from mta.maillog.writer import LogWriter
 from mta.model import Kind, Outcome, id_bytes
@@ -281,7 +281,13 @@ class _Start:
             )
             self._since = reader.BEGINNING
         problem = lost_batches(shard)
-        if problem or self.new:
+        other = log_of(folder) if shard.found.replaced else None
+        if other is not None and other != shard.number:
+            self.notes.append(
+                f"shard {shard.number}: {folder} ends with records of shard {other}: put back what"
+                " was exchanged. No mail is lost by that"
+            )
+        elif problem or self.new:
             self._lost(problem or NEW, certain=bool(problem))
 
     def missing(self, recipients: int) -> None:
@@ -293,6 +299,15 @@ class _Start:
         since = reader.BEGINNING if self.new else self._since
         self._noted = True
         self._losses.found(Loss(self._clock.wall_us(), what, since, certain))
+
+
+def log_of(folder: Path) -> int | None:
+    """The shard whose records the last segment of a log begins with; None if that is unknown."""
+    last = max(segments.numbers(folder), default=0)
+    for _, record in reader.read(folder, (last, 0)):
+        if "shard" in record:
+            return int(record["shard"])
+    return None
 
 
 def lost_batches(shard: Shard) -> str:
@@ -312,7 +327,10 @@ def lost_batches(shard: Shard) -> str:
 
 def _behind(folder: Path, position: tuple[int, int]) -> Iterator[RecoveredRecord]:
     """The records behind the spool's position, as recovery reads them."""
-    return _of(record for _, record in reader.read(folder, position))
+    shard = reader.shard_of(folder)
+    records = (record for _, record in reader.read(folder, position))
+    # What is of another shard, whose log somebody has put here, says nothing of this one.
+    return _of(record for record in records if record.get("shard", shard) == shard)
 
 
 def _of_lines(lines: Callable[[], Iterator[bytes]]) -> Iterator[RecoveredRecord]:

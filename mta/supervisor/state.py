@@ -7,6 +7,9 @@ a thread.
 What is in force is kept in memory, so that workers can be started while the disk is full or fails.
 To know it at a start, reading is enough: then new acts are refused, and what must be written down
 anyway waits for `mend`.
+
+A file that is damaged goes to `corrupt/`, and a new one begins. Unless the acts in force could be
+read, all mail is held in it: what operators had held must not leave, and a release is one command.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -51,6 +55,9 @@ CREATE TABLE IF NOT EXISTS crashes (
 """
 
 
+UNKNOWN = "what operators had held is unknown: state.db was damaged"  # why all mail is held
+
+
 class StateError(MailraceError):
     """The disk does not give or take the state now: trying again may help."""
 
@@ -65,6 +72,7 @@ class NodeState:
         self._crashes: dict[str, tuple[int, int]] = {}  # id: how often, the last time
         self._unsaved: set[str] = set()  # ids of which the database knows less than `_crashes`
         self.problem = ""  # why it cannot be written, for people
+        self.notice = ""  # what the loading has done, for people
 
     def load(self) -> None:
         """Learn what is in force; StateError while it cannot even be read."""
@@ -73,6 +81,13 @@ class NodeState:
                 self._open()
             except StateError:
                 self._read_only()
+            except MailraceError as error:
+                self._begin_anew(str(error))
+
+    @property
+    def unknown(self) -> bool:
+        """Whether all mail is held because the acts in force were lost."""
+        return any(act.verb is Verb.HOLD and act.reason == UNKNOWN for act in self._acts)
 
     def mend(self) -> None:
         """Write what waits for it, if the disk allows that again; StateError if not."""
@@ -198,6 +213,46 @@ class NodeState:
             stack.pop_all()
             self._db, self.problem = db, ""
 
+    def _begin_anew(self, problem: str) -> None:
+        """Keep a damaged file apart, and begin another one with what could be read of it."""
+        known, now = self._salvaged(), time.time_ns() // 1000
+        kept = self.path.parent / "corrupt" / f"{self.path.name}-{now // 1_000_000}"
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for end in ("-shm", "-wal", ""):
+                part = self.path.with_name(self.path.name + end)
+                if part.exists():
+                    part.rename(kept.with_name(kept.name + end))
+        except OSError as error:
+            raise StateError(f"{problem}; {kept} cannot be made: {error.strerror}") from None
+        self._open()
+        db = self._db
+        assert db is not None
+        acts = known or []
+        if known is None:
+            acts = [Act(now // 1_000_000, Verb.HOLD, Select(all=True), now, UNKNOWN, "")]
+        with self._errors(), _transaction(db):
+            # Shards know earlier numbers: none may be given twice.
+            db.execute("INSERT INTO sqlite_sequence VALUES ('acts', ?)", (now // 1_000_000,))
+            db.executemany(
+                "INSERT INTO acts (sequence, created_us, verb, selection, reason, next_hop, swept)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, acts),
+            )  # fmt: skip
+        self._acts = acts
+        self.notice = f"{problem}: it is kept as {kept}; " + (
+            "the acts in force could be read" if known is not None else
+            "nobody knows what was held, so all mail is: `mta queue release --all` lets it go"
+        )  # fmt: skip
+
+    def _salvaged(self) -> list[Act] | None:
+        """The acts in force, if a damaged file still tells them all."""
+        with contextlib.suppress(sqlite3.Error, MailraceError, ValueError, OSError):
+            uri = f"file:{quote(str(self.path))}?mode=ro"
+            with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+                if db.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",):
+                    return _acts(db)
+        return None
+
     def _read_only(self) -> None:
         """Learn what is in force where SQLite's files beside the database cannot be made."""
         try:
@@ -243,6 +298,8 @@ class NodeState:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master").fetchall()}
         acts = _acts(db) if "acts" in tables else []
         rows = db.execute("SELECT * FROM crashes").fetchall() if "crashes" in tables else []
+        if not all(isinstance(count, int) and isinstance(last, int) for _, count, last in rows):
+            raise sqlite3.DatabaseError("a row of crashes makes no sense")
         self._acts = acts
         stored = {id: (count, last_us) for id, count, last_us in rows}
         changed = {id: self._crashes.get(id) for id in self._unsaved}
@@ -301,10 +358,20 @@ def _acts(db: sqlite3.Connection) -> list[Act]:
         "SELECT sequence, verb, selection, created_us, reason, next_hop, swept"
         " FROM acts WHERE NOT retired ORDER BY sequence"
     ).fetchall()
-    return [
-        Act(number, Verb(verb), _select(select), created, reason, next_hop, bool(swept))
-        for number, verb, select, created, reason, next_hop, swept in rows
-    ]
+    try:
+        return [
+            Act(number, Verb(verb), _select(select), created, reason, next_hop, bool(swept))
+            for number, verb, select, created, reason, next_hop, swept in rows
+        ]
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"a row of acts makes no sense: {error}") from None
+
+
+def _row(act: Act) -> tuple[int, int, str, bytes, str, str, bool]:
+    select = msgspec.json.encode(act.select)
+    return (
+        act.sequence, act.created_us, act.verb, select, act.reason, act.next_hop, act.swept,
+    )  # fmt: skip
 
 
 def _select(text: bytes | str) -> Select:

@@ -86,7 +86,13 @@ def test_a_control_socket_with_too_long_a_path(tmp_path: Path) -> None:
 
 def test_state_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"this is no database " * 100)
-    assert "state.db" in refused(tmp_path)
+    with Server(tmp_path, "--route", "*=127.0.0.1:1") as server:
+        assert "not a database" in server.said()
+        assert server.send("a@x.example")
+        wait(lambda: [row["state"] for row in server.ask("queue.list", limit=9)] == ["held"])
+        wait(lambda: "alarm all_held" in server.said())
+        server.ask("act", verb="release", select={"all": True})
+        wait(lambda: server.records("TransientFailure"))
 
 
 def test_a_spool_of_a_newer_version(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from mta.audit.repair import Repair, Repaired
 from mta.audit.source import Source, kept
 from mta.errors import ContentsMissingError, SpoolDamagedError
 from mta.maillog import LogWriter, read, reader
-from mta.model import Flag, Stages
+from mta.model import Flag, IdGenerator, Stages
 from mta.spool import Gone, keys, wal
 from mta.spool.store import repairing
 from mta.testing.clock import FakeClock
@@ -293,6 +293,16 @@ def test_a_shard_may_do_without_contents_that_are_gone(tmp_path: Path, folder: b
     assert set(wrong(filled)) == {"content"}
 
 
+def test_a_file_that_no_mail_needs_is_not_missed(tmp_path: Path) -> None:
+    filled = closed(tmp_path)
+    store = filled.store()  # the deletion of its row was in what is damaged
+    store.default.put(keys.segment(99), keys.u32(2048))
+    store.close()
+    done = repaired(filled)
+    assert (done.without, done.recipients) == (0, len(filled.open))
+    assert set(served(filled)) == filled.names()
+
+
 @pytest.mark.parametrize("logged", [0, 1])
 def test_what_the_log_could_not_take_is_logged_and_not_sent_again(
     tmp_path: Path, logged: int
@@ -327,3 +337,37 @@ def test_what_the_log_could_not_take_is_logged_and_not_sent_again(
 
 def ends(filled: Filled) -> list[str]:
     return [record["id"] for _, record in read(filled.log) if record["type"] == "Delivery"]
+
+
+def test_mail_of_another_shard_is_left_out(tmp_path: Path) -> None:
+    filled = closed(tmp_path)
+    one = next(r for r in filled.open if r.message.total == 1)
+    store = filled.store()
+    value = store.get(store.messages, keys.recipient(one.message.id, 0))
+    id = IdGenerator(2, FakeClock()).next()
+    store.messages.put(keys.recipient(id, 0), value)
+    store.bodies.put(id, b"another's")
+    store.close()
+    assert repaired(filled).recipients == len(filled.open)
+    assert set(served(filled)) == filled.names()
+    store = filled.store()
+    assert store.get(store.bodies, id) is None
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("base", "known", "counts"),
+    [
+        (None, set(), True),
+        (keys.Mark(b"mine", 0, 5), {b"mine"}, False),  # it is in the tables already
+        (keys.Mark(b"mine", 0, 4), {b"mine"}, True),
+        (keys.Mark(b"else", 0, 9), {b"else", b"mine"}, True),  # the tables' word is another's
+        (keys.Mark(b"else", 0, 1), {b"else"}, False),  # the write-ahead log is
+        (None, {b"else"}, False),
+    ],
+)
+def test_which_batches_are_this_databases(
+    base: keys.Mark | None, known: set[bytes], counts: bool
+) -> None:
+    assert repair._counts(keys.Mark(b"mine", 0, 5), base, known) == counts
+    assert repair._counts(None, base, known)

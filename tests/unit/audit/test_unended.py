@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,3 +108,13 @@ def test_receptions_are_read_again_by_their_place(tmp_path: Path, log: LogWriter
     wanted = {id: one for id, one in walk.open.items() if id in (id_of(3), id_of(107))}
     found = {id: record["sender"] for id, record in unended.receptions(tmp_path, wanted)}
     assert found == {id_of(3): "s3@x", id_of(107): "s107@x"}
+
+
+def test_records_of_another_shard_count_for_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "shard-0003"
+    mine, other = (received(n)[:-1] + b',"shard":%d}' % shard for n, shard in ((1, 3), (2, 4)))
+    with closing(LogWriter(folder, clock=FakeClock())) as log:
+        log.append([mine, other, ended(1)[:-1] + b',"shard":4}'])
+    assert open_in(folder) == {1: [0]}
+    assert list(unended.received(folder)) == [id_of(1)]
+    assert list(unended.ends(folder)) == []

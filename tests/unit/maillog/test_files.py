@@ -3,12 +3,13 @@ from __future__ import annotations
 import errno
 import io
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
 from mta.errors import SpoolLockedError
-from mta.maillog import LogWriter, follow, read, read_all, segments
+from mta.maillog import LogWriter, follow, read, read_all, reader, segments
 from mta.testing.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -361,3 +362,23 @@ def test_a_clock_that_jumped_ahead_removes_no_segment(tmp_path: Path, clock: Fak
     retire(writer, clock)
     assert segments.numbers(tmp_path) == [4, 5]
     writer.close()
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with closing(LogWriter(tmp_path, clock=FakeClock(), segment_bytes=1)) as log:
+        for number in range(5):
+            log.append([b'{"type":"Delivery","time":%d,"id":""}' % number])
+    assert list(reader.damage(tmp_path)) == []
+    one, two, three, four, five = sorted(tmp_path.glob("*.zst"))
+    one.write_bytes(one.read_bytes()[:-1])
+    two.unlink()
+    three.write_bytes(b"")
+    four.write_bytes(b"x" + four.read_bytes())
+    five.write_bytes(five.read_bytes() + b"torn")  # as a crash leaves it
+    size = one.stat().st_size
+    assert list(reader.damage(tmp_path)) == [
+        "00000002.zst missing",
+        f"00000001.zst: octets 0 to {size} are no records",
+        "00000003.zst: it is empty",
+        "00000004.zst: octets 0 to 1 are no records",
+    ]

@@ -473,3 +473,19 @@ def test_reopening_what_has_lost_something_is_refused(tmp_path: Path) -> None:
     store.reopen()
     assert store.written == 6
     store.close()
+
+
+def test_the_log_of_another_database_is_not_applied(
+    flushed: tuple[Path, keys.Mark], tmp_path: Path
+) -> None:
+    build(tmp_path / "other", flush_at=11)
+    files = taken(flushed, tmp_path / "one")
+    other = wal.files(tmp_path / "other" / "all" / "shard-0001")[-1].path
+    own = log_of(files).read_bytes()
+    shutil.copyfile(other, log_of(files))
+    for mark in (None, keys.Mark(files.mark.identity, 5)):  # the tables alone tell
+        with pytest.raises(SpoolDamagedError, match="of another database: was it exchanged"):
+            Store(files.folder, 1, OPTIONS, mark)
+    assert log_of(files).read_bytes() == other.read_bytes()
+    log_of(files).write_bytes(own)
+    assert reached(files) == (SYNCED + 2, 0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mta.errors import MailraceError
 from mta.queues.acts import Select, Verb
 from mta.supervisor import statekeeper
 from mta.supervisor.state import REMEMBERED_US, NodeState, StateError
@@ -150,11 +150,53 @@ def test_without_a_database_there_is_nothing_in_force(tmp_path: Path, disk: Disk
         opened(tmp_path)
 
 
-def test_what_is_no_database_is_no_trouble_of_the_disk(tmp_path: Path) -> None:
+def test_what_is_damaged_is_kept_apart_and_all_mail_held(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"no database " * 100)
-    with pytest.raises(MailraceError, match="not a database") as raised:
+    state = opened(tmp_path)
+    [act] = state.acts()
+    assert (act.verb, act.select) == (Verb.HOLD, Select(all=True))
+    assert act.sequence > 1_000_000  # shards know the numbers of earlier acts
+    assert state.unknown
+    assert "not a database" in state.notice and "mta queue release --all" in state.notice
+    [kept] = (tmp_path / "corrupt").iterdir()
+    assert kept.read_bytes() == b"no database " * 100
+    state.close()
+    again = opened(tmp_path)
+    assert again.acts() == [act] and again.unknown and not again.notice
+    release = again.add_act(Verb.RELEASE, Select(all=True), 9, "", "")
+    again.swept(act.sequence)
+    again.swept(release.sequence)
+    assert not again.unknown and again.acts() == []
+
+
+def test_acts_that_can_be_read_stay_in_force(tmp_path: Path, state: NodeState) -> None:
+    hold = state.add_act(Verb.HOLD, Select(campaign="spring"), 5, "", "")
+    state.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        db.execute("INSERT INTO crashes VALUES ('a', 'b', 'c')")
+        db.commit()
+    again = opened(tmp_path)
+    assert again.acts() == [hold]
+    assert not again.unknown
+    assert "could be read" in again.notice
+    assert again.add_act(Verb.FLUSH, Select(all=True), 6, "", "").sequence > hold.sequence
+
+
+def test_an_act_that_makes_no_sense_is_damage(tmp_path: Path, state: NodeState) -> None:
+    state.add_act(Verb.HOLD, Select(campaign="spring"), 5, "", "")
+    state.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        db.execute("UPDATE acts SET selection = '{'")
+        db.commit()
+    assert opened(tmp_path).unknown
+
+
+def test_a_damaged_file_that_cannot_be_kept_stays_and_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"no database " * 100)
+    (tmp_path / "corrupt").write_bytes(b"in the way")
+    with pytest.raises(StateError, match="cannot be made"):
         opened(tmp_path)
-    assert not isinstance(raised.value, StateError)
+    assert (tmp_path / "state.db").exists()
 
 
 def test_an_act_that_cannot_be_stored_is_none(tmp_path: Path, disk: Disk) -> None:
