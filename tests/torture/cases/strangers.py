@@ -53,7 +53,8 @@ def run(plan: Plan) -> list[Row]:
                     marks.append(time.time())
                     time.sleep(span)
                     marks.append(time.time())
-                judge(rig, marks, plan)
+                row.fault = f"{total:,} strangers: {judge(rig, marks)}"
+                plan.tell(row.fault)
         except StuckError as error:
             rig.say("stuck", str(error))
         account = rig.settle()
@@ -104,16 +105,16 @@ def end(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
-def judge(rig: Rig, marks: list[float], plan: Plan) -> None:
-    """Compare the two spans; a refusal or a slow reply is a problem."""
+def judge(rig: Rig, marks: list[float]) -> str:
+    """Compare the two spans, for people; a refusal or a slow reply is a problem."""
     alone, beside = (p99(rig, marks[at], marks[at + 1]) for at in (0, 2))
-    plan.tell(f"p99 of a reply: {alone * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside them")
     if beside > LONGEST or beside > SLOWER * max(alone, 0.02):
         rig.say("slow", f"p99 {beside:.3f} s beside strangers, {alone:.3f} s without them")
     journal = checker.load(rig.journal.read_text())
     refused = [one for one in journal if one["event"] == "refused" and one["time"] > marks[2]]
     if refused:
         rig.say("refused", f"{len(refused)} refusals, such as {refused[0]['text']}")
+    return f"p99 of a reply {beside * 1000:.0f} ms beside them, {alone * 1000:.0f} ms without"
 
 
 def p99(rig: Rig, began: float, ended: float) -> float:
