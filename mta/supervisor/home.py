@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -11,6 +12,13 @@ from pathlib import Path
 from mta.errors import MailraceError
 
 SHARD = re.compile(r"shard-(\d{4})$")
+PASSING = frozenset((
+    errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM
+))  # fmt: skip
+
+
+class HomeTroubleError(MailraceError):
+    """The disk or the machine does not give a lock now: trying again may help."""
 
 
 class Home:
@@ -21,7 +29,10 @@ class Home:
         self._locks: list[int] = []
 
     def prepare(self) -> None:
-        """Make the folders and take the locks; MailraceError names who holds one."""
+        """Make the folders and take the locks; MailraceError names who holds one.
+
+        HomeTroubleError: nothing was taken, and trying again may help.
+        """
         options = {self.path: "--home", self.spool: "--spool", self.log: "--log-dir"}
         for folder in (self.path, self.spool, self.log):
             try:
@@ -32,13 +43,20 @@ class Home:
                     f"choose another with {options[folder]} DIR"
                 ) from None
         for folder in dict.fromkeys((self.path, self.spool, self.log)):
-            self._lock(folder / "lock")
+            try:
+                self._lock(folder / "lock")
+            except HomeTroubleError:
+                self.release()
+                raise
 
     def _lock(self, path: Path) -> None:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise MailraceError(f"cannot open {path}: {error.strerror}") from None
+            # A new home that cannot be written is a wrong one.
+            new = error.errno == errno.EROFS and not path.exists()
+            kind = HomeTroubleError if error.errno in PASSING and not new else MailraceError
+            raise kind(f"cannot open {path}: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

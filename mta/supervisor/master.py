@@ -39,7 +39,7 @@ from mta.supervisor.questions import Questions
 from mta.supervisor.refusals import Refusals
 from mta.supervisor.shards import Cause, Refused
 from mta.supervisor.sockets import open_all
-from mta.supervisor.starting import TELL_EVERY, first_ready
+from mta.supervisor.starting import TELL_EVERY, first_ready, take_home
 from mta.supervisor.state import NodeState
 from mta.supervisor.statekeeper import learn, mend
 from mta.supervisor.workers import Orders, WorkerProcess, say
@@ -95,7 +95,7 @@ class Supervisor:
         with privileges.acting_as(who):
             if who is not None:
                 privileges.check_access(who, folders)
-            self.home.prepare()
+            await take_home(self.home, say, self.notifier.starting)
         try:
             self.sockets, self.http = open_all(self.config, self.count)
             privileges.drop(who)

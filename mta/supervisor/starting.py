@@ -5,13 +5,39 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from mta.supervisor.home import HomeTroubleError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mta.supervisor.home import Home
     from mta.supervisor.workers import WorkerProcess
 
 COMPANY = 5.0  # seconds that the first worker which serves waits for others to get as far
+AGAIN = 5.0  # seconds until locks that could not be taken are tried again
 TELL_EVERY = 10.0  # seconds between two words on what is missing
+
+
+async def take_home(
+    home: Home,
+    say: Callable[[str], None],
+    tell: Callable[[str, float], None],
+    again: float = AGAIN,
+) -> None:
+    """Take the locks, however long a disk or a lack of descriptors does not give them.
+
+    `tell(reason, seconds)`: the service manager has to wait for so long.
+    """
+    told = ""
+    while True:
+        try:
+            return home.prepare()
+        except HomeTroubleError as error:
+            if str(error) != told:
+                told = str(error)
+                say(f"{told}; nothing is served before that is possible, which is tried again")
+            tell(told, 3 * TELL_EVERY)
+            await asyncio.sleep(again)
 
 
 async def first_ready(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+DOUBTS = 3  # loadings that find damage before it is believed
 REMEMBERED_US = 30 * 86_400 * 1_000_000  # a crash that long ago no longer counts
 PASSING = {  # trouble of the disk or the machine; anything else is a file that is no database
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
@@ -62,6 +63,10 @@ class StateError(MailraceError):
     """The disk does not give or take the state now: trying again may help."""
 
 
+class StateDoubtError(StateError):
+    """It reads as damaged, which SQLite says of a read that failed, too."""
+
+
 class NodeState:
     """See the module; one object for the supervisor's life, `load` comes first."""
 
@@ -71,6 +76,7 @@ class NodeState:
         self._acts: list[Act] = []  # in force, by sequence
         self._crashes: dict[str, tuple[int, int]] = {}  # id: how often, the last time
         self._unsaved: set[str] = set()  # ids of which the database knows less than `_crashes`
+        self._doubts = 0  # loadings that found damage
         self.problem = ""  # why it cannot be written, for people
         self.notice = ""  # what the loading has done, for people
 
@@ -79,6 +85,11 @@ class NodeState:
         with self._lock:
             try:
                 self._open()
+            except StateDoubtError as error:
+                self._doubts += 1
+                if self._doubts < DOUBTS:
+                    raise
+                self._begin_anew(str(error))
             except StateError:
                 self._read_only()
             except MailraceError as error:
@@ -335,6 +346,8 @@ class NodeState:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             kind = StateError if code in PASSING else MailraceError
+            if code == sqlite3.SQLITE_CORRUPT:
+                kind = StateDoubtError
             self.problem = f"cannot use {self.path}: {error}"
             raise kind(self.problem) from None
 

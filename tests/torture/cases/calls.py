@@ -254,13 +254,15 @@ class _Run:
 
     def _stop(self, case: Case) -> list[str]:
         """Stop with mail in flight."""
-        server = self._server("start")
+        server, began = self._server("start"), time.time()
         try:
             server.start(PATIENCE)
             with suspended(self.rig.sink.process):
                 self.rig.injector.send(LETTERS, PATIENCE)
                 self.control.arm(case.fault)
                 server.stop(PATIENCE)
+            # What had its dot behind it, and no reply within `grace`, is sent again.
+            server.faults.append(checker.Fault("a stop without replies", began, time.time()))
         except StuckError as error:
             self.rig.say("stuck", str(error))
             server.kill()

@@ -13,7 +13,7 @@ import pytest
 
 from mta.queues.acts import Select, Verb
 from mta.supervisor import statekeeper
-from mta.supervisor.state import REMEMBERED_US, NodeState, StateError
+from mta.supervisor.state import DOUBTS, REMEMBERED_US, NodeState, StateDoubtError, StateError
 
 
 def opened(folder: Path) -> NodeState:
@@ -274,6 +274,29 @@ def test_what_cannot_be_read_is_read_later() -> None:
         assert [line.partition(";")[0] for line in said] == ["no", "never"]
 
     asyncio.run(run())
+
+
+def test_damage_is_believed_when_it_is_read_again(tmp_path: Path) -> None:
+    state = opened(tmp_path)
+    hold = state.add_act(Verb.HOLD, Select(campaign="spring"), 5, "", "")
+    state.close()
+    path = tmp_path / "state.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"x" * (len(whole) - 4096))
+    again = NodeState(path)
+    with pytest.raises(StateDoubtError, match="malformed"):
+        again.load()
+    path.write_bytes(whole)  # the disk could not be read, for a moment
+    again.load()
+    assert again.acts() == [hold] and not again.notice
+    again.close()
+    path.write_bytes(whole[:4096] + b"x" * (len(whole) - 4096))
+    again = NodeState(path)
+    for _ in range(DOUBTS - 1):
+        with pytest.raises(StateDoubtError):
+            again.load()
+    again.load()
+    assert again.notice
 
 
 def test_a_stop_ends_the_trying() -> None:
