@@ -1,7 +1,8 @@
 """Scenario `instructions`: what a message costs a worker, in user instructions, by callgrind.
 
 They hold on a busy machine within a percent, so that `compare` can judge small steps. A server with
-one worker runs under valgrind, source and sink do not; counting begins behind a first burst.
+one worker runs under valgrind, source and sink do not; counting begins behind a first burst. What
+the worker does each second whether there is mail or not is counted when idle, and subtracted.
 Valgrind replaces the C library's memory functions, and what the kernel does is not counted.
 """
 
@@ -16,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from bench.traffic import OwnSink
 WARM = 300  # messages before the counted ones
 START, CONTROL = 300.0, 60.0  # seconds for a start under valgrind, and for one of its commands
 AFTER = 2.0  # seconds until what follows the last delivery is done
+IDLE = 10.0  # seconds without mail
 TOOLS = ("valgrind", "callgrind_control")
 NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 
@@ -55,6 +57,12 @@ class Costs(NamedTuple):
     def total(self) -> int:
         """All of them."""
         return self.objects.total()
+
+    def less(self, idle: Costs, share: float) -> None:
+        """Subtract so much of what an idle worker costs."""
+        for mine, its in ((self.objects, idle.objects), (self.functions, idle.functions)):
+            for name, cost in its.items():
+                mine[name] -= round(cost * share)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +141,17 @@ def burst(plan: relay.Plan, first: int, count: int, sink: OwnSink, group: Group)
     time.sleep(AFTER)
 
 
+def counted(folder: Path, pid: int, work: Callable[[], None]) -> Costs:
+    """What a process costs while something is done."""
+    control(pid, "--zero")
+    work()
+    control(pid, "--dump")
+    # a dump at request has a number, the one at the end has none
+    dump = max(folder.glob(f"counted.{pid}.*"), key=lambda one: int(one.suffix[1:]))
+    with dump.open(errors="replace") as lines:
+        return parse(lines)
+
+
 def measure(plan: relay.Plan) -> Costs:
     """Costs of `plan.count` messages."""
     agent = Counted(plan.folder / "counted", plan.scene)
@@ -145,13 +164,11 @@ def measure(plan: relay.Plan) -> Costs:
             machine.wait_for_greeting(plan.scene.port, group, limit=START)
             burst(plan, 0, WARM, sink, group)
             pid = worker(group)
-            control(pid, "--zero")
-            burst(plan, WARM, plan.count, sink, group)
-            control(pid, "--dump")
-            # a dump at request has a number, the one at the end has none
-            dump = sorted(agent.run.glob(f"counted.{pid}.*"))[-1]
-            with dump.open(errors="replace") as lines:
-                return parse(lines)
+            began = time.monotonic()
+            costs = counted(agent.run, pid, lambda: burst(plan, WARM, plan.count, sink, group))
+            took = time.monotonic() - began
+            costs.less(counted(agent.run, pid, lambda: time.sleep(IDLE)), took / IDLE)
+            return costs
         finally:
             group.end(60)
     finally:
