@@ -30,7 +30,7 @@ class _Event(msgspec.Struct, gc=False):
     id: str = ""
     rno: int | None = None
     total: int = 0
-    shard: int | None = None
+    shard: int = 0  # is left out where it is 0
 
 
 _decode = msgspec.json.Decoder(_Event).decode
@@ -153,7 +153,7 @@ class Walk:
 
 def _is_foreign(event: _Event, shard: int | None) -> bool:
     """Whether a record is another shard's, whose log somebody has put here."""
-    return shard is not None and event.shard is not None and event.shard != shard
+    return shard is not None and event.shard != shard
 
 
 def ends(folder: Path) -> Iterator[tuple[bytes, int, Position]]:

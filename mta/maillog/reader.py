@@ -128,12 +128,17 @@ def end(folder: Path) -> Position:
 def last_mark(folder: Path) -> bytes:
     """The mark of a log's last frame, b"" if it has none; where the last segments are empty, of
     the one before."""
+    return next(last_marks(folder), b"")
+
+
+def last_marks(folder: Path) -> Iterator[bytes]:
+    """The marks at the ends of the last segments, the newest first."""
     for number in reversed(segments.numbers(folder)[-MARKED:]):
         with open(folder / segments.name(number), "rb") as file:
             start, _ = segments.last(file)
             for _, _, content in segments.frames(file, start):
-                return split_mark(content)[1]
-    return b""
+                yield split_mark(content)[1]
+                break
 
 
 def shard_of(folder: Path) -> int | None:

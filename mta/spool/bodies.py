@@ -198,12 +198,13 @@ class BodyStore:
             if found is not None:
                 return found
             number, why, _ = segments.instead(segment, place, id, size)
+            exchanged = number in self.segments.table or segments.is_foreign(segment, id)
         except OSError as error:
             if error.errno == errno.ENODATA and segment.number in self._lost:
                 return Gone("its file was cut short")
             return _unreadable(segment, error)
-        if number in self.segments.table:
-            return Unreadable(f"{segment.path.name} has records of segment {number}: exchanged?")
+        if exchanged:
+            return Unreadable(f"{segment.path.name}: {why}: was it exchanged? Put its own back")
         return Gone(why)
 
     def _waiting(self, id: bytes) -> bytes | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mta._speedups import bodylog
 from mta.errors import SpoolError
+from mta.model import id_shard
 from mta.spool import zeros
 from mta.spool.stock import SUFFIX, number_of
 
@@ -285,11 +286,19 @@ def instead(segment: Segment, place: int, id: bytes, size: int) -> tuple[int, st
     number, other, length = found
     if number != segment.number:
         return number, f"a record of segment {number} is in its place", b""
+    if id_shard(other) != id_shard(id):
+        return number, f"a record of shard {id_shard(other)} is in its place", b""
     if other != id:
         return 0, f"the record of message {other.hex()} is in its place", b""
     if length != size:
         return 0, f"its record has {length} octets instead of {size}", rest
     return 0, "its hash is wrong", rest
+
+
+def is_foreign(segment: Segment, id: bytes) -> bool:
+    """Whether a file begins with a record of another shard than the id's; OSError."""
+    found = bodylog.header(os.pread(segment.file, bodylog.HEADER, 0))
+    return found is not None and id_shard(found[1]) != id_shard(id)
 
 
 def remove(segment: Segment) -> None:

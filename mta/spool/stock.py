@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mta._speedups import bodylog
 from mta.errors import ContentsMissingError, SpoolError
+from mta.model import id_shard
 from mta.spool import keys, record, rocks
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ class Stock(NamedTuple):
 def take(store: Store, folder: Path) -> Stock:
     """Compare rows and files; ContentsMissingError if a file is missing, and nothing is changed."""
     rows = _units(store.settings(keys.SEGMENT, keys.above(keys.SEGMENT)))
+    for number in rows:
+        path = folder / f"{number:010}{SUFFIX}"
+        if (shard := _owner(path)) not in (None, store.number):
+            raise ContentsMissingError(
+                f"{path} has contents of shard {shard}: was it exchanged? This shard serves nothing"
+                " and changes nothing until its own is put back; a running server looks again"
+            )
     lost = [key[-4:] for key, _ in store.settings(keys.LOST, keys.above(keys.LOST))]
     numbers = frozenset(keys.parse_u32(number) for number in lost)
     files = _files(folder)
@@ -83,6 +91,16 @@ def _files(folder: Path) -> dict[int, int]:
     except OSError as error:
         raise SpoolError(f"{folder} cannot be read: {error.strerror}") from error
     return {number: size // bodylog.UNIT for number, size in sizes.items() if number}
+
+
+def _owner(path: Path) -> int | None:
+    """The shard whose message a file begins with; None if it does not tell."""
+    try:
+        with open(path, "rb") as file:
+            found = bodylog.header(file.read(bodylog.HEADER))
+    except OSError:
+        return None
+    return id_shard(found[1]) if found is not None else None
 
 
 def _missing(rows: dict[int, int], files: dict[int, int]) -> list[int]:

@@ -28,6 +28,7 @@ from mta.maillog import reader, segments
 from mta.maillog.records import TERMINAL, RecordWriter, decode
 from mta.maillog.writer import LogWriter
 from mta.model import Kind, Outcome, id_bytes
+from mta.spool import keys
 from mta.spool.recovery import RecoveredRecord, recover
 from mta.spool.shard import Shard
 from mta.supervisor import wiring
@@ -281,10 +282,9 @@ class _Start:
             )
             self._since = reader.BEGINNING
         problem = lost_batches(shard)
-        other = log_of(folder) if shard.found.replaced else None
-        if other is not None and other != shard.number:
+        if shard.found.replaced and is_exchanged(folder, shard.found.identity):
             self.notes.append(
-                f"shard {shard.number}: {folder} ends with records of shard {other}: put back what"
+                f"shard {shard.number}: {folder} ends with a segment of another log: put back what"
                 " was exchanged. No mail is lost by that"
             )
         elif problem or self.new:
@@ -301,13 +301,13 @@ class _Start:
         self._losses.found(Loss(self._clock.wall_us(), what, since, certain))
 
 
-def log_of(folder: Path) -> int | None:
-    """The shard whose records the last segment of a log begins with; None if that is unknown."""
-    last = max(segments.numbers(folder), default=0)
-    for _, record in reader.read(folder, (last, 0)):
-        if "shard" in record:
-            return int(record["shard"])
-    return None
+def is_exchanged(folder: Path, identity: bytes) -> bool:
+    """Whether it is the end of a log that is another's, not the database: it has records of another
+    shard, or marks of the database before that."""
+    shard, last = reader.shard_of(folder), max(segments.numbers(folder), default=0)
+    shards = (record.get("shard", 0) for _, record in reader.read(folder, (last, 0)))
+    marks = map(keys.parse_mark, reader.last_marks(folder))
+    return next(shards, shard) != shard or any(m and m.identity == identity for m in marks)
 
 
 def lost_batches(shard: Shard) -> str:
@@ -330,7 +330,7 @@ def _behind(folder: Path, position: tuple[int, int]) -> Iterator[RecoveredRecord
     shard = reader.shard_of(folder)
     records = (record for _, record in reader.read(folder, position))
     # What is of another shard, whose log somebody has put here, says nothing of this one.
-    return _of(record for record in records if record.get("shard", shard) == shard)
+    return _of(record for record in records if record.get("shard", 0) == shard)
 
 
 def _of_lines(lines: Callable[[], Iterator[bytes]]) -> Iterator[RecoveredRecord]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mta._speedups import bodylog
 from mta.errors import ContentsMissingError, SpoolError
+from mta.model import IdGenerator
 from mta.spool import Gone, Unreadable, keys, segments, stock
 from mta.spool.doubts import SECOND
 from mta.spool.look import Look
 from mta.spool.store import Store
+from mta.testing.clock import FakeClock
 from mta.testing.spool import SpoolBench, descriptors
 from tests.unit.spool.filled import (
     FULL,
@@ -345,4 +348,21 @@ def test_an_operator_may_do_without_what_was_cut_off(bench: SpoolBench) -> None:
     bench = again(bench)
     assert bench.shard.body(sent[0].message) == sent[0].message.body
     assert isinstance(bench.shard.body(sent[1].message), Gone)
+    bench.close()
+
+
+def test_the_file_of_another_shard_is_refused(bench: SpoolBench, tmp_path: Path) -> None:
+    sent = send(bench, 1)
+    bench.close()
+    path = bodies(bench) / "0000000001.bodies"
+    own = path.read_bytes()
+    id = IdGenerator(7, FakeClock()).next()
+    file = os.open(path, os.O_WRONLY)
+    bodylog.append(file, 0, 1, [(id, b"another's")])
+    os.close(file)
+    with pytest.raises(ContentsMissingError, match="of shard 7: was it exchanged"):
+        again(bench)
+    path.write_bytes(own)
+    bench = again(bench)
+    assert [bench.shard.body(r.message) for r in sent] == [r.message.body for r in sent]
     bench.close()

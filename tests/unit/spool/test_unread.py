@@ -14,6 +14,7 @@ from mta.errors import SpoolDamagedError, SpoolError
 from mta.spool import Gone, Unreadable, keys, record, recover
 from mta.spool.doubts import SECOND
 from mta.spool.reclaim import LATER
+from mta.testing.spool import SpoolBench
 from tests.unit.spool.filled import FULL, close, crashed, number_of, opened, send
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from mta.model import Message, Recipient
     from mta.spool.doubts import Found
-    from mta.testing.spool import SpoolBench
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_files_that_were_exchanged_are_an_error(bench: SpoolBench) -> None:
     for _ in range(3):
         (found,) = read(bench, one.message)
         assert isinstance(found, Unreadable)
-        assert "has records of segment 2: exchanged?" in found.why
+        assert "a record of segment 2 is in its place: was it exchanged?" in found.why
         bench.clock.advance(10)
     first.file, second.file = second.file, first.file
     assert read(bench, one.message) == [one.message.body]
@@ -414,3 +414,24 @@ def test_a_torn_content_is_read_twice_too(
     left = (again.folder / "corrupt" / f"{one.message.id.hex()}.eml").read_bytes()
     assert left.startswith(b"damaged")
     again.close()
+
+
+def test_the_file_of_another_shard_is_no_end_of_a_content(
+    bench: SpoolBench, tmp_path: Path
+) -> None:
+    one = send(bench, 1)[0]
+    other = SpoolBench(tmp_path / "other", number=2)
+    send(other, 1)
+    segment = bench.shard._bodies.segments.of(one.message.place)
+    [theirs] = other.shard._bodies.segments.table.values()
+    assert segment is not None
+    own, segment.file = segment.file, theirs.file
+    for place in (one.message.place, one.message.place + 3):  # where no record of theirs begins
+        one.message.place = place
+        for _ in range(3):
+            (found,) = read(bench, one.message)
+            assert isinstance(found, Unreadable)
+            assert "was it exchanged?" in found.why
+            bench.clock.advance(10)
+    segment.file = own
+    other.close()
