@@ -9,7 +9,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.torture import cases, results  # noqa: E402
+from tests.torture import cases, damages, results  # noqa: E402
 
 PATH = ROOT / "docs" / "reliability.md"
 INTRODUCTION = """\
@@ -36,6 +36,28 @@ HEAD = """
 """
 
 
+DAMAGED = """
+## What becomes of a damaged file
+
+A server is killed with mail that waits, has been delivered, and has bounced; then a file or folder
+of one of its two shards is damaged, and it is started again. The run `damage` holds it to this
+table, and accounts for every recipient; [recovery](recovery.md) tells what to do. Where some mail
+is said to be bounced or lost, it is at most that whose only copy was damaged: its sender is told,
+or it is recorded as Lost and named.
+
+"""
+
+
+def damaged() -> str:
+    """The table of kinds of files and damages, and what its words mean."""
+    text = DAMAGED + f"| | {' | '.join(damages.DAMAGES)} |\n" + "|---" * (len(damages.DAMAGES) + 1)
+    text += "|\n" + "".join(
+        f"| {kind.name} | {' | '.join(kind.outcomes)} |\n" for kind in damages.KINDS
+    )
+    words = (f"- *{word}*: {what};\n" for word, what in damages.OUTCOMES.items())
+    return f"{text}\n{''.join(words)}"
+
+
 def document(rows: list[dict[str, Any]]) -> str:
     """The whole text."""
     text = INTRODUCTION
@@ -46,7 +68,7 @@ def document(rows: list[dict[str, Any]]) -> str:
         text += "".join(f"\nProblem: {found}\n" for row in mine for found in row["found"][:SHOWN])
         text += f"\n{seconds(sum(row['seconds'] for row in mine))}, {mine[0]['date']}"
         text += f", commit {mine[0]['commit']}.\n" if mine[0]["commit"] else ".\n"
-    return text
+    return text + damaged()
 
 
 def about(name: str) -> str:

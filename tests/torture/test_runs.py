@@ -17,6 +17,7 @@ from tests.torture import points as marks
 from tests.torture.cases import (
     calls,
     clocks,
+    damage,
     fulldisk,
     kill,
     overload,
@@ -154,3 +155,9 @@ def test_the_command_tells_what_there_is() -> None:
     listing = [sys.executable, "-m", "tests.torture", "list"]
     said = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
     assert [line.split()[0] for line in said.splitlines()] == cases.names()
+
+
+def test_damaged_files(folder: Path) -> None:
+    rows = damage.run(Plan(folder, rounds=3, seed=3))
+    assert [text for row in rows for text in row.found] == []
+    assert sum(row.rounds for row in rows) == 3
