@@ -60,4 +60,5 @@ async def first_ready(
         return not stopped.done()
     finally:
         for one in (*watched, settled):
+            one.add_done_callback(lambda done: done.cancelled() or done.exception())
             one.cancel()

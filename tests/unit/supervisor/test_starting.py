@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -54,6 +55,24 @@ def test_it_is_over_when_all_have_come_to_something() -> None:
         assert await start.task
 
     asyncio.run(run())
+
+
+def test_a_stop_in_the_middle_is_no_error() -> None:
+    errors: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, what: errors.append(what))
+        start = Start(2)
+        await start.first.wait()
+        start.stop.set()
+        assert not await start.task
+        del start
+        for _ in range(10):
+            await asyncio.sleep(0)
+        gc.collect()
+
+    asyncio.run(run())
+    assert errors == []
 
 
 def test_one_that_takes_long_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
