@@ -342,17 +342,22 @@ class Server:
         rows: list[dict[str, Any]] = self.ask("queue.list", limit=limit)
         return rows
 
+    def whole(self) -> bool:
+        """Whether all shards are served: lists show no mail of others."""
+        ready = self.ask("status")["totals"]["workers_ready"]
+        return bool(ready == self.workers and not self.ask("shards.refused"))
+
     def rows(self) -> list[dict[str, Any]] | None:
         """`queued`, None where it does not answer."""
         try:
-            return self.queued()
+            return self.queued() if self.whole() else None
         except (OSError, RuntimeError):
             return None
 
     def is_empty(self) -> bool:
         """Whether nothing is queued; False while it cannot be asked."""
         try:
-            return not self.queued(1)
+            return self.whole() and not self.queued(1)
         except (OSError, RuntimeError):
             return False
 
