@@ -622,6 +622,14 @@ async def main(fd: int) -> int:
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     channel = await Channel.over(sock, answer)
+
+    def orphaned(_: object) -> None:
+        """Die as the supervisor did, before the committer finds a loop that is closed."""
+        if worker is None or not worker.stopped.is_set():
+            os._exit(1)
+
+    gone = asyncio.ensure_future(channel.closed.wait())
+    gone.add_done_callback(orphaned)
     worker = Worker(await orders, channel)
     try:
         await worker.start()
@@ -634,12 +642,7 @@ async def main(fd: int) -> int:
             await channel.request("fatal", {"text": text, "wrong": isinstance(error, ConfigError)})
             return 1
         os._exit(1)  # the supervisor has died: nobody is there to be told
-    gone = asyncio.ensure_future(channel.closed.wait())
-    done = asyncio.ensure_future(worker.stopped.wait())
-    await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
-    if not done.done():
-        # The supervisor has died: end like it, before the committer finds a loop that is closed.
-        os._exit(1)
+    await worker.stopped.wait()
     return 0
 
 

@@ -22,6 +22,9 @@ class Gone:
         await answer("orders", {}, print)  # type: ignore[operator]
         return cls()
 
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
     async def request(self, op: str, args: object = None) -> None:
         raise ControlError("the process at the other end has gone")
 
@@ -30,18 +33,30 @@ class Starting:
     """A worker that asks for news."""
 
     def __init__(self, orders: object, channel: Gone) -> None:
-        self.orders, self._channel = SimpleNamespace(number=0), channel
+        self.orders, self.channel = SimpleNamespace(number=0), channel
+        self.stopped = asyncio.Event()
 
     async def start(self) -> None:
-        await self._channel.request("news")
+        await self.channel.request("news")
 
 
-def test_the_supervisor_dies_while_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+class Waiting(Starting):
+    """A worker that waits for its first shard."""
+
+    async def start(self) -> None:
+        self.channel.closed.set()
+        await asyncio.wait_for(asyncio.Event().wait(), 5)
+
+
+@pytest.mark.parametrize("starting", [Starting, Waiting])
+def test_the_supervisor_dies_while_a_worker_starts(
+    monkeypatch: pytest.MonkeyPatch, starting: type[Starting]
+) -> None:
     def leave(code: int) -> None:
         raise SystemExit(code)
 
     monkeypatch.setattr(worker, "Channel", Gone)
-    monkeypatch.setattr(worker, "Worker", Starting)
+    monkeypatch.setattr(worker, "Worker", starting)
     monkeypatch.setattr(worker, "Orders", dict)
     monkeypatch.setattr(os, "_exit", leave)
     ours, theirs = socket.socketpair()
