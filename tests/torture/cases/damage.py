@@ -53,7 +53,7 @@ max_size = "5MB"
 FLAGS = ("-o", "grace=1s")
 UNREAD = {"unreadable_content", "unreadable_records"}  # alarms of what waits for a repair
 EXCHANGED = ("was it renamed", "was it exchanged")  # what is not repaired but put back
-SHOWING = 6.0  # seconds until such an alarm is told
+SHOWING = 15.0  # seconds of such an alarm that tell what waits from what is read a second time
 USUAL = re.compile(r"(spool|logs|control socket|metrics|ready|stopping|listening|smtp|mta) ?")
 
 
