@@ -81,7 +81,7 @@ def one(name: str, options: argparse.Namespace) -> int:
     rounds = options.rounds or case.ROUNDS
     own = dict(text.partition("=")[::2] for text in options.more)
     own |= {"fs": options.fs} if options.fs else {}
-    full = "-".join([name, *own.values()])
+    full = "-".join([name, *own.values()]).replace("/", "+")
     command = f"python -m tests.torture {name} --rounds {rounds} --seed {options.seed}"
     command += f" --fs {options.fs}" if options.fs else ""
     command += "".join(f" -o {shlex.quote(text)}" for text in options.more)
