@@ -192,10 +192,12 @@ class _Run:
 
     def _interrupt(self, name: str, end: Callable[[], object]) -> None:
         """End the server with mail in its queue and in flight, and keep a copy of its home."""
+        began = time.time()
         with suspended(self.rig.sink.process):
             self.rig.injector.send(LETTERS, PATIENCE)
             time.sleep(0.3)
             end()
+        self.rig.server.faults.append(checker.Fault("an end without replies", began, time.time()))
         time.sleep(0.3)  # what was in the sockets still arrives
         self._copy(name)
 
