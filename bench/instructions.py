@@ -1,8 +1,8 @@
 """Scenario `instructions`: what a message costs a worker, in user instructions, by callgrind.
 
-They hold on a busy machine within a percent, so that `compare` can judge small steps. A server with
-one worker runs under valgrind, source and sink do not; counting begins behind a first burst. What
-the worker does each second whether there is mail or not is counted when idle, and subtracted.
+They hold on a quiet machine within a percent, so that `compare` can judge small steps. A server
+with one worker runs under valgrind, source and sink do not; counting begins behind a first burst.
+What the worker does each second whether there is mail or not is counted when idle, and subtracted.
 Valgrind replaces the C library's memory functions, and what the kernel does is not counted.
 """
 
