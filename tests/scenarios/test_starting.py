@@ -36,7 +36,8 @@ def test_workers_that_are_killed_in_their_first_moments(tmp_path: Path, workers:
             for pid in children(server) - killed:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
-        server.wait_said("ready, ")
+        server.wait_said("ready, ")  # which may tell of one that was killed
+        wait(lambda: not killed & children(server) and server.status()["ready"])
         server.send("r@b.example")
         server.wait_records(1, "Delivery")
         assert len(killed) >= ROUNDS

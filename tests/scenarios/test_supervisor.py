@@ -173,8 +173,11 @@ def test_acts_reach_a_worker_that_is_starting(tmp_path: Path) -> None:
             server.send(f"r{number}@b.example")
         server.send("r@c.example")
         remote.wait(1)
-        rows = server.ask("queue.list", limit=100)
-        assert [row["state"] for row in rows] == ["held"] * 8
+
+        def states() -> list[str]:
+            return [row["state"] for row in server.ask("queue.list", limit=100)]
+
+        wait(lambda: states() == ["held"] * 8, states)  # the other one has left
         assert "Error" not in server.said()
 
 
