@@ -108,7 +108,7 @@ def end(process: subprocess.Popen[str]) -> None:
 def judge(rig: Rig, marks: list[float]) -> str:
     """Compare the two spans, for people; a refusal or a slow reply is a problem."""
     alone, beside = (p99(rig, marks[at], marks[at + 1]) for at in (0, 2))
-    if beside > LONGEST or beside > SLOWER * max(alone, 0.02):
+    if beside > LONGEST or beside > SLOWER * alone:
         rig.say("slow", f"p99 {beside:.3f} s beside strangers, {alone:.3f} s without them")
     journal = checker.load(rig.journal.read_text())
     refused = [one for one in journal if one["event"] == "refused" and one["time"] > marks[2]]
