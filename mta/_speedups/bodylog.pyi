@@ -16,6 +16,7 @@ def units(length: int) -> int:
 def append(fd: int, offset: int, number: int, records: list[tuple[bytes, bytes]]) -> int:
     """Write and sync records (id, body) one behind the other; the octets they take.
 
+    The rest of the last page becomes zeros, so that the kernel need not read it first.
     OSError if the disk does not take them all: any of them may be there or not.
     """
 

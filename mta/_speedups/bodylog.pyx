@@ -37,6 +37,7 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     SIZE_UNIT = 512
+    PAGE = 4096  # octets; what the kernel reads and writes at a time
     MAGIC = 0x42644C31
     GROUP = 256  # records in one pwritev: three parts each, IOV_MAX is 1024
     SEEDED = 32  # octets of the header that the hash begins with
@@ -48,7 +49,7 @@ cdef struct Header:
     uint64_t length  # of the body
     uint64_t hash
 
-cdef char[SIZE_UNIT] ZEROS
+cdef char[PAGE] ZEROS
 
 UNIT = SIZE_UNIT  # records begin at multiples of this
 HEADER = sizeof(Header)
@@ -182,23 +183,26 @@ cdef int fill(list records, Py_ssize_t start, Py_ssize_t end, uint32_t number, H
 def append(int fd, long long offset, uint32_t number, list records):
     cdef Py_ssize_t total = len(records), at = 0, end, i
     cdef Header* headers = <Header*> malloc(GROUP * sizeof(Header))
-    cdef iovec* parts = <iovec*> malloc(3 * GROUP * sizeof(iovec))
+    cdef iovec* parts = <iovec*> malloc((3 * GROUP + 1) * sizeof(iovec))
     cdef long long began = offset
     cdef size_t octets
-    cdef int error = 0
+    cdef int count, error = 0
     try:
         if headers == NULL or parts == NULL:
             raise MemoryError
         while at < total and not error:
             end = min(at + GROUP, total)
             fill(records, at, end, number, headers, parts)
-            octets = 0
+            count, octets = <int> (3 * (end - at)), 0
             with nogil:
                 for i in range(end - at):
                     headers[i].hash = hash_of(&headers[i], parts[3 * i + 1].iov_base)
-                for i in range(3 * (end - at)):
+                for i in range(count):
                     octets += parts[i].iov_len
-                error = write_all(fd, parts, <int> (3 * (end - at)), offset)
+                # To the page's end: the kernel would read a page that is written in part.
+                parts[count].iov_base = ZEROS
+                parts[count].iov_len = -(offset + octets) % PAGE
+                error = write_all(fd, parts, count + 1, offset)
                 if not error and end == total and fdatasync(fd):
                     error = errno
             offset += octets

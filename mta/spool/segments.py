@@ -91,7 +91,7 @@ class Segments:
         """`newest` is the largest number that was ever given."""
         folder.mkdir(exist_ok=True, mode=0o700)
         self.folder = folder
-        self.room = octets // bodylog.UNIT
+        self.room = octets // PAGE * PAGE // bodylog.UNIT
         self.table: dict[int, Segment] = {}  # by number; not the free ones
         self.free: list[Segment] = []
         self.leaving: list[Segment] = []  # empty, until `let_go`

@@ -49,7 +49,9 @@ def test_what_is_written_is_what_the_twin_writes(
     try:
         wanted = plain.records(7, bodies)
         assert bodylog.append(file, unit * bodylog.UNIT, 7, bodies) == len(wanted)
-        assert os.pread(file, len(wanted) + 1, unit * bodylog.UNIT) == wanted
+        end = -((unit * bodylog.UNIT + len(wanted)) // -4096) * 4096
+        assert os.pread(file, 65_536, unit * bodylog.UNIT).rstrip(b"\0") == wanted.rstrip(b"\0")
+        assert os.fstat(file).st_size == (end if bodies else 0)
         at = unit * bodylog.UNIT
         for id, body in bodies:
             assert bodylog.read(file, at, 7, id, len(body)) == body
@@ -65,6 +67,15 @@ def test_more_records_than_one_write_takes(file: int) -> None:
     assert os.pread(file, size, 0) == plain.records(1, bodies)
 
 
+def test_a_group_is_written_to_the_end_of_its_page_and_no_further(file: int) -> None:
+    os.pwrite(file, b"\xff" * 8192, 0)
+    size = bodylog.append(file, 512, 1, [(bytes(16), b"x" * 1000)])
+    content = os.pread(file, 8192, 0)
+    assert content[:512] == b"\xff" * 512
+    assert content[512 + size : 4096] == bytes(4096 - 512 - size)
+    assert content[4096:] == b"\xff" * 4096
+
+
 def test_another_record_or_a_damaged_one_is_none(file: int) -> None:
     id, body = bytes(range(16)), b"x" * 1000
     bodylog.append(file, 0, 3, [(id, body)])
@@ -73,7 +84,7 @@ def test_another_record_or_a_damaged_one_is_none(file: int) -> None:
     assert bodylog.read(file, 0, 3, bytes(16), 1000) is None
     assert bodylog.read(file, 0, 3, id, 999) is None
     with pytest.raises(OSError, match="too short"):
-        bodylog.read(file, 512, 3, id, 1000)
+        bodylog.read(file, 4096, 3, id, 1000)
     assert bodylog.read_any(file, 0, 3, 999) is None
     os.pwrite(file, b"y", bodylog.HEADER + 999)
     assert bodylog.read(file, 0, 3, id, 1000) is None
