@@ -57,6 +57,8 @@ def lowest(hosts: Sequence[tuple[int, str]]) -> Hosts:
 
 def order(hosts: Sequence[tuple[int, str]], random: Random) -> list[tuple[int, str]]:
     """By preference, at random among equals (RFC 5321 5.1)."""
+    if len(hosts) < 2:
+        return list(hosts)
     ordered: list[tuple[int, str]] = []
     for _, equals in groupby(sorted(hosts), key=lambda pair: pair[0]):
         group = list(equals)

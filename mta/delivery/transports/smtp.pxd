@@ -23,7 +23,7 @@ cdef class SmtpConnection(Connection):
     cdef double _now, _began, _idle_timeout, _sent_at
     cdef long long _max_messages, _taken, _unsent, _mark_replies
     cdef int _local, _mark_kind
-    cdef bint _watched, _pumping, _kicked, _closing, _paused, _ended, _lost, _told
+    cdef bint _watched, _pumping, _kicked, _closing, _paused, _ended, _lost, _told, _expired
     cdef object _why
 
     @cython.locals(sent=Transaction, attempt=Attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mta.delivery.feeder import Attempt, Feeder, NoHand
@@ -41,6 +42,9 @@ class FakeLoop:
     def call_at(self, when: float, callback: Callable[..., Any]) -> FakeHandle:
         self.timers.append(FakeHandle(when, callback))
         return self.timers[-1]
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> FakeHandle:
+        return self.call_at(self.now + delay, partial(callback, *args))
 
     def turn(self) -> None:
         for _ in range(len(self.soon)):

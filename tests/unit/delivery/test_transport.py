@@ -376,8 +376,15 @@ class PlainConnection(SmtpConnection, asyncio.BufferedProtocol):
     __slots__ = ()
 
 
-def connection(feeder: FakeFeeder, deadlines: Deadlines) -> SmtpConnection:
-    loop = asyncio.get_running_loop()
+class SilentLoop(FakeLoop):
+    """A loop whose peers never answer."""
+
+    async def create_connection(self, *_: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+def connection(feeder: FakeFeeder, deadlines: Deadlines, loop: Any = None) -> SmtpConnection:
+    loop = loop or asyncio.get_running_loop()
     buffer = memoryview(bytearray(65536))
     options = ClientOptions("localhost")
     return PlainConnection(
@@ -442,6 +449,29 @@ def test_connection_refused(run: Any) -> None:
     assert feeder.end.kind == Kind.DEFERRED
     assert feeder.end.text == f"cannot connect to [127.0.0.1]:{port}: Connection refused"
     assert feeder.told == ["closed"]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_host_that_does_not_answer(late: bool) -> None:
+    loop, feeder = SilentLoop(), FakeFeeder(attempt())
+
+    async def main() -> bool:
+        dialling = asyncio.ensure_future(
+            connection(feeder, Deadlines(loop), loop).connect("192.0.2.1", 25)
+        )
+        await asyncio.sleep(0)
+        loop.advance(29)
+        assert feeder.told == []
+        loop.advance(1) if late else dialling.cancel()
+        await asyncio.wait([dialling])
+        return dialling.cancelled()
+
+    assert asyncio.run(main()) is not late
+    assert feeder.told == ["closed"]
+    assert feeder.end is not None
+    wanted = "cannot connect to [192.0.2.1]:25: timed out"
+    assert feeder.end.text == (wanted if late else "connecting to [192.0.2.1]:25 was cancelled")
+    assert [timer for timer in loop.timers if not timer.cancelled] == []
 
 
 def test_a_source_that_cannot_be_used_says_nothing_of_the_host() -> None:

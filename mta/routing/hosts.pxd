@@ -1,0 +1,1 @@
+# Compiled as it stands: every dial asks for its targets.
