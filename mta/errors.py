@@ -16,10 +16,16 @@ class MailraceError(Exception):
 
 
 class ConfigError(MailraceError):
-    """A setting that cannot be used; `where` is `file:line`, a flag, or empty."""
+    """A setting that cannot be used; `where` is `file:line`, a flag, or empty.
 
-    def __init__(self, problem: str, *, key: str = "", where: str = "", hint: str = "") -> None:
+    `local`: this machine lacks something; elsewhere the setting may be right.
+    """
+
+    def __init__(
+        self, problem: str, *, key: str = "", where: str = "", hint: str = "", local: bool = False
+    ) -> None:
         self.problem, self.key, self.where, self.hint = problem, key, where, hint
+        self.local = local
         parts = [part for part in (where, key) if part]
         text = ": ".join([*parts, problem])
         super().__init__(f"{text} ({hint})" if hint else text)

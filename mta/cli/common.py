@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +44,7 @@ def home_folder(home: Path | None) -> Path:
     """The server's folder: the option, the environment or the default."""
     from mta.config.home import absolute, default_home
 
-    return absolute(home or default_home())
+    return absolute(home or os.environ.get("MTA_HOME") or default_home())
 
 
 def control_socket(home: Path | None, socket: Path | None) -> Path:

@@ -20,7 +20,7 @@ from mta.cli import (
     status,
     workers,
 )
-from mta.errors import MailraceError
+from mta.errors import ConfigError, MailraceError
 
 app = typer.Typer(
     name="mta",
@@ -55,7 +55,7 @@ for module in (serve, load, status, queues, logs, spool, settings, doctor, legac
 
 
 def main() -> None:
-    """Run the command line: 0 fine, 1 failed, 2 not understood."""
+    """Run the command line: 0 done, 1 nothing found or failed, 2 wrong use."""
     if sys.argv[1:2] == ["sendmail"] and "--help" not in sys.argv:
         from mta.cli import sendmail  # its words are its own: `--` among them
 
@@ -65,13 +65,20 @@ def main() -> None:
     except MailraceError as error:
         for line in (str(error), *getattr(error, "__notes__", ())):
             typer.echo(f"mta: {line}", err=True)
-        sys.exit(1)
+        sys.exit(2 if _wrong_use(error) else 1)
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:  # noqa: BLE001 - users get a line, and a file to report
         typer.echo(f"mta: {_unexpected(error)}", err=True)
         sys.exit(1)
+
+
+def _wrong_use(error: MailraceError) -> bool:
+    """Whether the command line itself is at fault, as by a bad value of -o or --rate."""
+    from mta.config.load import COMMAND_LINE
+
+    return isinstance(error, ConfigError) and error.where == COMMAND_LINE
 
 
 def _unexpected(error: Exception) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mta.cli.common import Home, Json, Socket, control_socket, plain, print_line
+from mta.cli.submission import split_addresses
 from mta.errors import ControlError, MailraceError
 
 QUEUED = re.compile(r"queued as ([0-9a-f]{32})")
@@ -29,7 +30,12 @@ def register(app: typer.Typer) -> None:
 
 
 def send(
-    to: Annotated[list[str], typer.Option(metavar="ADDRESS", help="Recipient; may be repeated.")],
+    to: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ADDRESS", help="Recipient, or several with commas between; may be repeated."
+        ),
+    ],
     sender: Annotated[
         str | None, typer.Option("--from", help="Sender; empty for the null sender; default: you.")
     ] = None,
@@ -69,6 +75,7 @@ def send(
 
     out = Output(json=json, verbose=verbose)
     sender = _myself() if sender is None else sender
+    to = [one for text in to for one in split_addresses(text)]
     _check(sender, to)
     content = _content(sender, to, subject, body, file)
     seconds, control = _duration(timeout), control_socket(home, socket)
@@ -152,6 +159,8 @@ def _myself() -> str:
 
 def _check(sender: str, to: list[str]) -> None:
     """A usage error for what would break a command line; the server judges the rest."""
+    if not all(to):
+        raise typer.BadParameter("an address is missing beside a comma", param_hint="--to")
     for option, address in (("--from", sender), *(("--to", one) for one in to)):
         if not address.isprintable() or "<" in address or ">" in address:
             raise typer.BadParameter(

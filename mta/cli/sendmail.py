@@ -30,8 +30,10 @@ from mta.cli.submission import (
     SendmailError,
     complain,
     connect,
+    control_socket,
     drop,
     place,
+    split_addresses,
     submit,
 )
 from mta.errors import MailraceError
@@ -176,7 +178,8 @@ def compose(options: Options, data: bytes, domain: str) -> Mail:
     from mta.reception import envelope
 
     content = envelope.with_crlf(data)
-    recipients = [complete(one, domain) for one in options.recipients]
+    words = [one for text in options.recipients for one in split_addresses(text)]
+    recipients = [complete(one, domain) for one in words if one]
     login, gecos = user()
     sender = complete(login if options.sender is None else options.sender, domain)
     if options.from_header:
@@ -285,10 +288,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def flush(options: Options) -> int:
     """-q: try what waits now."""
-    from mta.cli import common, control
+    from mta.cli import control
 
-    path = common.control_socket(Path(options.home) if options.home else None, None)
-    control.ask(path, "act", verb="flush", select={"all": True})
+    control.ask(control_socket(options.home), "act", verb="flush", select={"all": True})
     return EX_OK
 
 
@@ -300,7 +302,7 @@ def run(arguments: Sequence[str]) -> int:
         if options.mode == "p":
             from mta.cli import mailq
 
-            return mailq.show(Path(options.home) if options.home else None)
+            return mailq.show(None, control_socket(options.home))
         if options.mode == "i":
             return EX_OK  # there are no aliases whose tables could be old
         work = {"m": deliver, "s": speak, "q": flush}[options.mode]

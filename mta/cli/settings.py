@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +12,10 @@ import typer
 from mta.cli import common
 from mta.cli.common import ConfigFile, Home, Json, Override, Socket, pairs
 
-File = Annotated[Path, typer.Argument(help="Configuration file.")]
+File = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="Configuration file, as by --config.")
+]
+NEW = Path("mailrace.toml")
 
 config = typer.Typer(help="Write, check and show the configuration.", no_args_is_help=True)
 
@@ -22,38 +27,70 @@ def register(app: typer.Typer) -> None:
 
 @config.command()
 def init(
-    file: File = Path("mailrace.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="File to write; - is standard output, the default where that is no terminal,"
+            " else mailrace.toml.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="File to write, as FILE.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a file that names every setting with its default."""
+    """Write a configuration file that lists every setting with its default, as comments."""
     from mta.cli.reference import template
     from mta.errors import ConfigError
 
+    file = one_file(file, config)
+    if str(file) == "-" or not (file or as_json or sys.stdout.isatty()):
+        typer.echo(template(), nl=False)
+        return
+    file = file or NEW
     try:
         with file.open("w" if force else "x", encoding="utf-8") as out:
             out.write(template())
     except FileExistsError:
-        raise ConfigError("is there already", where=str(file), hint="--force replaces it") from None
+        raise ConfigError("already exists", where=str(file), hint="--force replaces it") from None
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(file)) from None
     if as_json:
         common.print_json({"file": str(file)})
     else:
-        typer.echo(f"{file}: every setting is in it as a comment; serve --config {file} uses it")
+        typer.echo(f"wrote {file}, every setting as a comment; use it: mta serve --config {file}")
+
+
+def one_file(argument: Path | None, option: Path | None) -> Path | None:
+    """FILE, or else --config; a usage error where they differ."""
+    if argument and option and argument != option and str(option) != os.environ.get("MTA_CONFIG"):
+        raise typer.BadParameter(f"{argument} and --config {option} are two files: name one")
+    return argument or option
 
 
 @config.command()
 def check(
-    file: Annotated[Path | None, typer.Argument(help="Configuration file.")] = None,
+    file: File = None,
+    config: ConfigFile = None,
     override: Override = None,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Check a file for another machine: do not look for its files, users and addresses"
+            " here.",
+        ),
+    ] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what is wrong with a configuration, and what would be right."""
+    """Check a configuration: each problem with its file, line and key; exit code 1 if any."""
     from mta.config.load import examine
 
-    found = examine(file, pairs(override), home)
+    file = one_file(file, config)
+    found = examine(file, pairs(override), home, offline=offline)
     if as_json:
         rows = [
             {"where": e.where, "key": e.key, "problem": e.problem, "hint": e.hint}
@@ -70,7 +107,8 @@ def check(
 
 @config.command()
 def show(
-    file: ConfigFile = None,
+    file: File = None,
+    config: ConfigFile = None,
     override: Override = None,
     changed: Annotated[
         bool, typer.Option("--changed", help="Only what is not the default.")
@@ -81,7 +119,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show every setting in force, as -o takes it, and where it was given."""
-    rows = ask(home, socket) if running else effective(file, override, home)
+    rows = ask(home, socket) if running else effective(one_file(file, config), override, home)
     rows = [row for row in rows if not changed or row.get("from")]
     if as_json:
         common.print_json(rows)
@@ -114,9 +152,9 @@ def effective(
     from mta.config.load import examine, load
 
     given = pairs(override)
-    found = examine(file, given, home)
+    found = examine(file, given, home, offline=True)
     if found.config is None:
-        load(file, given, home)
+        load(file, given, home, offline=True)
     assert found.config is not None
     source = found.source
     rows = rows_of(found.config)

@@ -49,7 +49,7 @@ def check(
     from mta.audit.check import KINDS
     from mta.config.load import load
 
-    settings = load(config, pairs(override), home)
+    settings = load(config, pairs(override), home, offline=True)
     reports = [checked(settings, number) for number in chosen(settings, shard)]
     if as_json:
         common.print_json([builtins(report) for report in reports])
@@ -92,7 +92,7 @@ def repair(
     """
     from mta.config.load import load
 
-    settings = load(config, pairs(override), home)
+    settings = load(config, pairs(override), home, offline=True)
     numbers = [number for number in chosen(settings, shard) if wants_repair(settings, number)]
     if numbers and not yes:
         if not sys.stdin.isatty():
@@ -246,7 +246,7 @@ def accept_offline(
     from mta.maillog import reader
     from mta.maillog.writer import LOCK_FILE, locked
 
-    settings = load(config, pairs(override), home)
+    settings = load(config, pairs(override), home, offline=True)
     accepted: list[dict[str, Any]] = []
     pending: list[str] = []
     for folder in reader.shard_folders(Path(settings.log_dir)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import smtplib
 import socket
@@ -19,6 +20,7 @@ EX_OK, EX_USAGE, EX_NOUSER, EX_UNAVAILABLE, EX_OSERR, EX_TEMPFAIL = 0, 64, 67, 6
 
 CONFIG = "/etc/mailrace/mailrace.toml"
 TIMEOUT = 60.0  # seconds for each reply
+_BETWEEN_COMMAS = re.compile(r',((?:"(?:[^"\\]|\\.)*"|[^,])*)')
 
 
 class SendmailError(MailraceError):
@@ -39,6 +41,11 @@ class Mail:
     notify: str = ""
     ret: str = ""
     envid: str = ""
+
+
+def split_addresses(text: str) -> list[str]:
+    """Addresses with commas between, each without blanks around; a quoted comma parts nothing."""
+    return [part.strip() for part in _BETWEEN_COMMAS.findall(f",{text}")]
 
 
 @dataclass
@@ -66,7 +73,7 @@ def place(server: str, home: str) -> Place:
     if os.access(config, os.R_OK):
         from mta.config.load import load
 
-        settings = load(config, (), home or None)
+        settings = load(config, (), home or None, offline=True)
         found.pickup = Path(settings.pickup.folder)
         given = given or min((x.listen for x in settings.listener), key=_distance)
     if given:
@@ -78,6 +85,21 @@ def place(server: str, home: str) -> Place:
         found.host = local.get(endpoint.host, endpoint.host)
         found.port, found.path = endpoint.port, endpoint.path
     return found
+
+
+def control_socket(home: str) -> Path:
+    """The server's control socket: of the home that is named, else as its configuration says."""
+    from mta.config.home import absolute, default_home
+
+    if not home and (named := os.environ.get("MTA_SOCKET")):
+        return Path(named)
+    home = home or os.environ.get("MTA_HOME", "")
+    config = os.environ.get("MTA_CONFIG") or CONFIG
+    if not home and os.access(config, os.R_OK):
+        from mta.config.load import load
+
+        return Path(load(config, offline=True).control.socket)
+    return absolute(home or default_home()) / "control.sock"
 
 
 def _distance(listen: str) -> int:

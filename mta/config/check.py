@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import grp
 import ipaddress
+import pwd
 import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from mta.config import tables, transports, values
+from mta.config.access import unreadable
 from mta.config.convert import nearest
 from mta.config.faults import fault
 from mta.config.schema import Config, Limit, Listener, Retry
@@ -27,15 +30,15 @@ _HANDLER = re.compile(r"(/.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
 _HOP = re.compile(r"(\[[^\[\]\s]+\]|[^\s\[\]:,]+|\[IPv6:[^\[\]\s]+\])(?::(\d{1,5}))?", re.I)
 
 
-def problems(config: Config) -> list[ConfigError]:
-    """Everything that would not work, each with its key."""
+def problems(config: Config, *, offline: bool = False) -> list[ConfigError]:
+    """Everything that would not work, each with its key; `offline`: on some other machine."""
     found: list[ConfigError] = []
     parts = (
         listeners, names, extensions, paths, memory, retries, routes, ways, sources, pools,
-        delivery, nameservers, http, hooks, lookups,
+        delivery, nameservers, http, identity, handlers, hooks, lookups,
     )  # fmt: skip
     for part in parts:
-        found.extend(part(config))
+        found.extend(error for error in part(config) if not (offline and error.local))
     return found
 
 
@@ -78,15 +81,42 @@ def http(config: Config) -> Iterator[ConfigError]:
         yield fault(f"{endpoint} is already the address of listener.{number}", "http", "listen")
 
 
+def identity(config: Config) -> Iterator[ConfigError]:
+    """A user and a group that this machine has."""
+    named = (
+        ("user", config.user, pwd.getpwnam, pwd.getpwuid, "useradd --system --user-group"),
+        ("group", config.group, grp.getgrnam, grp.getgrgid, "groupadd --system"),
+    )
+    for key, name, by_name, by_number, command in named:
+        try:
+            if name:
+                by_number(int(name)) if name.isdecimal() else by_name(name)
+        except (KeyError, OverflowError):
+            hint = f"create it: {command} {name}"
+            yield fault(f'this machine has no {key} "{name}"', key, hint=hint, local=True)
+
+
+def handlers(config: Config) -> Iterator[ConfigError]:
+    """Handler files that the server can read."""
+    for number, listener in enumerate(config.listener):
+        file = (listener.handler or "").rpartition(":")[0]
+        if file.startswith("/") and (why := unreadable(file, config.user)):
+            yield fault(f"{file} cannot be read: {why}", "listener", number, "handler",
+                        local=True)  # fmt: skip
+
+
 def hooks(config: Config) -> Iterator[ConfigError]:
     """A hook file that is there and that is Python; the rest is seen when it runs."""
     file = config.hooks.file
     if not file:
         return
+    if why := unreadable(file, config.user):
+        yield fault(f"{file} cannot be read: {why}", "hooks", "file", local=True)
+        return
     try:
         compile(Path(file).read_bytes(), file, "exec")
     except OSError as error:
-        yield fault(f"{file} cannot be read: {error.strerror}", "hooks", "file")
+        yield fault(f"{file} cannot be read: {error.strerror}", "hooks", "file", local=True)
     except SyntaxError as error:
         yield fault(f"{file}:{error.lineno or 1}: not Python: {error.msg}", "hooks", "file")
     except ValueError as error:
@@ -96,7 +126,7 @@ def hooks(config: Config) -> Iterator[ConfigError]:
 def lookups(config: Config) -> Iterator[ConfigError]:
     """Tables that are whole."""
     for name, table in config.table.items():
-        yield from tables.problems(name, table)
+        yield from tables.problems(name, table, config.user)
 
 
 def networks(listener: Listener, number: int) -> Iterator[ConfigError]:
@@ -240,7 +270,7 @@ def sources(config: Config) -> Iterator[ConfigError]:
             families.add(version)
             why = _unusable(text)
             if why:
-                yield fault(f"{text} cannot be sent from: {why}", *path,
+                yield fault(f"{text} cannot be sent from: {why}", *path, local=True,
                             hint="`ip -brief address` lists what this machine has")  # fmt: skip
         if source.ehlo and not _HOSTNAME.fullmatch(source.ehlo):
             yield fault(f'"{source.ehlo}" is not a host name', "source", name, "ehlo")

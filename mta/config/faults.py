@@ -6,6 +6,7 @@ from mta.config import fields
 from mta.errors import ConfigError
 
 
-def fault(problem: str, *path: object, hint: str = "") -> ConfigError:
-    """A problem at a path."""
-    return ConfigError(problem, key=fields.join(tuple(str(part) for part in path)), hint=hint)
+def fault(problem: str, *path: object, hint: str = "", local: bool = False) -> ConfigError:
+    """A problem at a path; a `local` one is this machine's."""
+    key = fields.join(tuple(str(part) for part in path))
+    return ConfigError(problem, key=key, hint=hint, local=local)

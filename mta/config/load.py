@@ -114,7 +114,7 @@ class Source:
         """The part of a table or list, made if it is missing; later parts need a container."""
         if isinstance(node, list):
             if not part.isdecimal() or int(part) > len(node):
-                hint = f"write a number from 0 to {len(node)}"
+                hint = f"write {path[0]}.0 for the first, up to {path[0]}.{len(node)} for a new one"
                 raise ConfigError(f'there is no entry "{part}"', key=fields.join(path),
                                   where=COMMAND_LINE, hint=hint)  # fmt: skip
             if int(part) == len(node):
@@ -189,7 +189,11 @@ def parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def examine(
-    path: Path | str | None, overrides: Overrides = (), home: Path | str | None = None
+    path: Path | str | None,
+    overrides: Overrides = (),
+    home: Path | str | None = None,
+    *,
+    offline: bool = False,
 ) -> Examined:
     """Like `load`, but returns all problems instead of raising them."""
     source = Source(None)
@@ -205,16 +209,23 @@ def examine(
     config = complete(config, home)
     found = [
         ConfigError(e.problem, key=e.key, where=source.where(fields.split(e.key)), hint=e.hint)
-        for e in check.problems(config)
+        for e in check.problems(config, offline=offline)
     ]
     return Examined(None if found else config, found, source)
 
 
 def load(
-    path: Path | str | None, overrides: Overrides = (), home: Path | str | None = None
+    path: Path | str | None,
+    overrides: Overrides = (),
+    home: Path | str | None = None,
+    *,
+    offline: bool = False,
 ) -> Config:
-    """The complete configuration; the first problem is raised, with the others as its notes."""
-    config, problems, _ = examine(path, overrides, home)
+    """The complete configuration; the first problem is raised, with the others as its notes.
+
+    `offline` does not ask whether this machine has the files, users and addresses it names.
+    """
+    config, problems, _ = examine(path, overrides, home, offline=offline)
     if config is None:
         first, *others = problems
         for other in others:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from mta.config import fields
+from mta.config.access import unreadable
 from mta.config.faults import fault
 from mta.config.schema import Table
 from mta.errors import ConfigError
@@ -30,8 +30,8 @@ TAKES = {
 SCHEMES = {"ldap": ("ldap", "ldaps", "ldapi"), "redis": ("redis", "rediss", "unix", "valkey")}
 
 
-def problems(name: str, table: Table) -> Iterator[ConfigError]:
-    """All of one table."""
+def problems(name: str, table: Table, user: str) -> Iterator[ConfigError]:
+    """All of one table; `user` is whom the server becomes, "" for none."""
     kind, path = table.kind, ("table", name)
     options = (*NEEDED[kind], *TAKES.get(kind, ()))
     for field in fields.fields(Table).values():
@@ -42,7 +42,7 @@ def problems(name: str, table: Table) -> Iterator[ConfigError]:
     for option in NEEDED[kind]:
         if not getattr(table, option):
             yield fault(f"is missing: a {kind} table needs it", *path, option)
-    yield from files(table, path)
+    yield from files(table, path, user)
     if kind in SCHEMES and table.url and urlsplit(table.url).scheme not in SCHEMES[kind]:
         wanted = ", ".join(f"{scheme}://" for scheme in SCHEMES[kind])
         yield fault(f'"{table.url}" begins with none of {wanted}', *path, "url")
@@ -52,9 +52,9 @@ def problems(name: str, table: Table) -> Iterator[ConfigError]:
             yield fault(f'"{text}" has no {{key}} in it', *path, option)
 
 
-def files(table: Table, path: fields.Path) -> Iterator[ConfigError]:
-    """Files that are there."""
+def files(table: Table, path: fields.Path, user: str) -> Iterator[ConfigError]:
+    """Files that the server can read."""
     for option in ("file", "password_file"):
         file = getattr(table, option)
-        if file and not Path(file).is_file():
-            yield fault(f"{file} is no file", *path, option)
+        if file and (why := unreadable(file, user)):
+            yield fault(f"{file} cannot be read: {why}", *path, option, local=True)

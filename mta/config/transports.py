@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mta.config import fields
+from mta.config.access import unreadable
 from mta.config.faults import fault
 from mta.config.schema import Transport
 from mta.errors import ConfigError
@@ -48,9 +49,11 @@ def problems(name: str, transport: Transport, server: str) -> Iterator[ConfigErr
     if kind in NEEDED and not getattr(transport, NEEDED[kind]):
         yield fault(f"is missing: a {kind} transport needs it", *path, NEEDED[kind])
         return
-    checks = {"lmtp": lmtp, "maildir": folder, "file": folder, "pipe": pipe, "http": http}
+    checks = {"lmtp": lmtp, "maildir": folder, "file": folder, "pipe": pipe}
     if kind in checks:
         yield from checks[kind](transport, path)
+    elif kind == "http":
+        yield from http(transport, path, server)
     if transport.user:
         yield from user(transport.user, server, (*path, "user"))
 
@@ -90,7 +93,7 @@ def pipe(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
     elif not os.access(program, os.X_OK) or Path(program).is_dir():
         blank = " " in program
         hint = f"write {program.split()} instead, no shell splits it" if blank else ""
-        yield fault(f"{program} cannot be run", *where, hint=hint)
+        yield fault(f"{program} cannot be run", *where, hint=hint, local=True)
     for place, text in enumerate(transport.command):
         yield from places(text, IN_ARGUMENTS, (*path, "command", str(place)))
 
@@ -100,16 +103,16 @@ def user(name: str, server: str, path: fields.Path) -> Iterator[ConfigError]:
     try:
         uid = pwd.getpwnam(name).pw_uid
     except KeyError:
-        yield fault(f'there is no user "{name}" here', *path)
+        yield fault(f'there is no user "{name}" here', *path, local=True)
         return
     if os.geteuid() not in (0, uid):
-        yield fault(f'only root can run commands as "{name}"', *path)
+        yield fault(f'only root can run commands as "{name}"', *path, local=True)
     elif server and server != name:
         yield fault(f'the server becomes "{server}", which cannot run commands as another', *path,
                     hint="without the setting user it stays root")  # fmt: skip
 
 
-def http(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
+def http(transport: Transport, path: fields.Path, server: str) -> Iterator[ConfigError]:
     """A URL to post to, header fields that can be sent, and one token."""
     try:
         url = urlsplit(transport.url)
@@ -127,13 +130,18 @@ def http(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
             yield fault("cannot be sent as a header field", *path, "headers", name)
     if transport.token and transport.token_file:
         yield fault("stands beside token_file", *path, "token", hint="keep either")
+    if transport.token_file and (denied := unreadable(transport.token_file, server)):
+        yield fault(f"{transport.token_file} cannot be read: {denied}", *path, "token_file",
+                    local=True)  # fmt: skip
+        return
     try:
         if not _TOKEN.fullmatch(bearer(transport) or "x"):
             key = "token_file" if transport.token_file else "token"
             yield fault("has characters that no token has", *path, key)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not a text"
-        yield fault(f"{transport.token_file} cannot be read: {why}", *path, "token_file")
+        yield fault(f"{transport.token_file} cannot be read: {why}", *path, "token_file",
+                    local=True)  # fmt: skip
 
 
 def bearer(transport: Transport) -> str:

@@ -258,6 +258,32 @@ def test_names_tell_what_it_is(tmp_path: Path) -> None:
     assert ran.returncode == 69 and "mailq: no server answers" in ran.stderr
 
 
+@pytest.mark.parametrize("name", ["mailq", "mailrace-mailq"])
+def test_mailq_by_name_finds_the_server_s_home(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    server.answer("queue.list", result=[])
+    for variable in ("MTA_SOCKET", "MTA_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("MTA_HOME", str(server.home))
+    ran = subprocess.run(program(name=name), capture_output=True, text=True, timeout=PATIENCE)
+    assert (ran.returncode, ran.stdout) == (0, "Mail queue is empty\n")
+
+
+def test_the_control_socket_is_that_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in ("MTA_SOCKET", "MTA_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    config = tmp_path / "m.toml"
+    config.write_text('home = "/h"\n')
+    monkeypatch.setenv("MTA_CONFIG", str(config))
+    assert submission.control_socket("") == Path("/h/control.sock")
+    assert submission.control_socket("/x") == Path("/x/control.sock")
+    monkeypatch.setenv("MTA_SOCKET", "/s.sock")
+    assert submission.control_socket("") == Path("/s.sock")
+
+
 def test_it_starts_light() -> None:
     code = (
         "import sys; from mta.cli import sendmail; sendmail.parse(['-t'])\n"

@@ -92,11 +92,11 @@ def test_flags_count_before_the_file(run: Run, served: Call, tmp_path: Path) -> 
         (["-o", "workers"], 2, "is not KEY=VALUE"),
         (
             ["-o", "wrokers=1"],
-            1,
+            2,
             "mta: command line: wrokers: is no setting (did you mean workers?)",
         ),
-        (["--listen", "25"], 1, 'command line: listener.0.listen: "25" is not an address'),
-        (["--rate", "fast"], 1, 'limits.site.default.rate: "fast" is not a rate'),
+        (["--listen", "25"], 2, 'command line: listener.0.listen: "25" is not an address'),
+        (["--rate", "fast"], 2, 'limits.site.default.rate: "fast" is not a rate'),
         (["--config", "/none.toml"], 1, "/none.toml: cannot be read: No such file"),
     ],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from mta.cli import reference
 from mta.config import fields
+from mta.config.access import unreadable
 from mta.config.load import load, to_json
 from tests.unit.cli.conftest import Run, Server
 
@@ -18,7 +21,7 @@ def test_init_writes_a_file_that_is_fine(run: Run, tmp_path: Path) -> None:
     assert run("config", "init", path).code == 0
     assert load(path, home=tmp_path) == load(None, home=tmp_path)
     ran = run("config", "init", path)
-    assert (ran.code, ran.err) == (1, f"mta: {path}: is there already (--force replaces it)\n")
+    assert (ran.code, ran.err) == (1, f"mta: {path}: already exists (--force replaces it)\n")
     assert run("config", "init", path, "--force", "--json").json == {"file": str(path)}
     assert "cannot be written" in run("config", "init", tmp_path / "no" / "m.toml").err
 
@@ -109,3 +112,70 @@ def test_reference_as_json_has_every_setting(run: Run) -> None:
     rows = run("config", "reference", "--json").json
     assert [row["key"] for row in rows] == [fields.join(path) for path, _ in fields.settings()]
     assert all(row["meaning"] and row["takes"] for row in rows)
+
+
+def test_init_to_a_pipe_is_toml_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("config", "init").out == reference.template() == run("config", "init", "-").out
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert "wrote mailrace.toml" in run("config", "init").out
+    assert run("config", "init", "-c", tmp_path / "o.toml").code == 0
+    assert (tmp_path / "o.toml").exists()
+
+
+def test_file_and_option_name_the_same(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text("workers = 3\n")
+    assert run("config", "check", "-c", path).out == f"{path} is fine\n"
+    assert run("config", "show", path, "--changed").out == f"workers = 3  # {path}:1\n"
+    assert run("config", "show", path, "-c", tmp_path / "x").code == 2
+
+
+MISSING = """
+user = "nobody-of-that-name"
+group = "nobody-of-that-name"
+[[listener]]
+listen = "127.0.0.1:0"
+handler = "/none/policy.py:Policy"
+[transport.t]
+kind = "http"
+url = "http://127.0.0.1/"
+token_file = "/none/token"
+[table.x]
+kind = "file"
+file = "/none/table"
+"""
+
+
+def test_check_finds_what_the_machine_lacks(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text(MISSING)
+    rows = run("config", "check", path, "--json").json["problems"]
+    assert {row["key"] for row in rows} == {
+        "user", "group", "listener.0.handler", "transport.t.token_file", "table.x.file"
+    }  # fmt: skip
+    assert run("config", "check", path, "--offline").out == f"{path} is fine\n"
+    assert run("config", "show", path).code == 0
+
+
+def test_readable_is_judged_for_the_server_s_user(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("x")
+    assert unreadable(str(token), "") == ""
+    assert unreadable(str(tmp_path), "") == "it is not a file"
+    token.chmod(0o600)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    other = pwd.struct_passwd(("other", "x", 54321, 54321, "", "/", "/bin/sh"))
+    monkeypatch.setattr("pwd.getpwnam", lambda name: other)
+    monkeypatch.setattr("os.getgrouplist", lambda name, gid: [gid])
+    assert "user other has no right to" in unreadable(str(token), "other")
+
+
+def test_a_list_s_key_names_its_index(run: Run) -> None:
+    ran = run("serve", "-o", "listener.listen=x")
+    assert "(write listener.0 for the first, up to listener.1 for a new one)" in ran.err

@@ -289,7 +289,11 @@ def test_routes_of_the_command_line_come_first_in_order(tmp_path: Path) -> None:
     [
         ("smtpd.max_sise", "1", "command line: smtpd.max_sise: is no setting (did you mean max_"),
         ("workers.x", "1", "command line: workers.x.x: needs"),
-        ("listener.5.listen", "h:1", 'there is no entry "5" (write a number from 0 to 1)'),
+        (
+            "listener.5.listen",
+            "h:1",
+            'there is no entry "5" (write listener.0 for the first,',
+        ),
         ("listener.x.listen", "h:1", 'there is no entry "x"'),
         ("a..b", "1", '"a..b" is not a key'),
         ("", "1", '"" is not a key'),

@@ -52,7 +52,7 @@ def test_whole_tables(tmp_path: Path) -> None:
         ("", "table.t.kind: is missing"),
         ('kind = "lists"', 'table.t.kind: needs one of "file"'),
         ('kind = "file"', "table.t.file: is missing: a file table needs it"),
-        ('kind = "file"\nfile = "/nowhere/x"', "table.t.file: /nowhere/x is no file"),
+        ('kind = "file"\nfile = "/nowhere/x"', "table.t.file: /nowhere/x cannot be read"),
         ('kind = "cidr"\nfile = "/nowhere/x"\nttl = "5s"', "table.t.ttl: is no option of a cidr"),
         ('kind = "redis"\nurl = "http://x"', 'table.t.url: "http://x" begins with none of redis'),
         ('kind = "redis"\nurl = "redis://x"\nkey = "k"', 'table.t.key: "k" has no {key} in it'),

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from mta.cli import send as command
 from mta.cli.send import compose, told
+from mta.cli.submission import split_addresses
 from mta.errors import ConfigError, ControlError, MailraceError
 from mta.loadgen.ledger import Ledger
 from mta.loadgen.manners import parse
@@ -291,3 +292,9 @@ def test_refusal_of_the_control_socket(tmp_path: Path, monkeypatch: pytest.Monke
 )  # fmt: skip
 def test_a_record_in_a_line(record: dict[str, Any], line: str) -> None:
     assert told(record) == line
+
+
+def test_addresses_with_commas_are_several() -> None:
+    assert split_addresses("a@x,b@x") == ["a@x", "b@x"]
+    assert split_addresses(' a@x , "b,c"@x') == ["a@x", '"b,c"@x']
+    assert split_addresses("a@x,") == ["a@x", ""]
