@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mta.cli import relaying
+from mta.cli import reaching, relaying
 from mta.config.values import Endpoint, duration_text, size_text
 
 if TYPE_CHECKING:
@@ -265,7 +265,8 @@ class Probe:
         """The name of the address we send from, and whether that name leads back."""
         import dns.reversename
 
-        address = self.address or outgoing_address(self.target)
+        towards = self.servers()[0][1] if self.target and not self.address else ""
+        address = self.address or outgoing_address(towards)
         if not address:
             yield Finding("ptr", "warn", "there is no way out of this machine", "check its routes")
             return
@@ -295,25 +296,45 @@ class Probe:
         """Whether a mail server can be reached; only a server that was named is tried."""
         if not self.target:
             text = "not tried: no server was named"
-            advice = "name one that may be asked: mta doctor --target mx.example.net"
+            advice = "name a domain or server that may be asked: mta doctor --target example.com"
             yield Finding("port 25", "warn", text, advice)
             return
         host, port = target_address(self.target)
-        advice = "ask your provider to open outbound port 25, or send by a smarthost (--route)"
+        found = self.servers()
+        if not found:
+            text = f"{host} takes no mail: its MX is null (RFC 7505)"
+            yield Finding("port 25", "fail", text, "name another domain or mail server")
+        last: Finding | None = None
+        for name, address in found:
+            label = name if name == address else f"{name} ({address})"
+            last = self.greeted(f"{label}:{port}" if port != 25 else label, address, port)
+            if last.level == "ok":
+                break
+        if last is not None:
+            yield last
+
+    def servers(self) -> list[tuple[str, str]]:
+        """(name, address) of what stands behind the target: a port makes it a server, no domain."""
+        host, _ = target_address(self.target)
+        with_port = host != self.target.strip("[]")
+        names = [host] if with_port else reaching.servers(host, self.look_up)
+        return [(name, one) for name in names for one in reaching.addresses(name, self.look_up)]
+
+    def greeted(self, label: str, address: str, port: int) -> Finding:
+        """What one server says when we connect."""
         try:
-            with socket.create_connection((host, port), self.timeout) as connection:
+            with socket.create_connection((address, port), self.timeout) as connection:
                 greeting = connection.recv(512).split(b"\n")[0].decode("ascii", "replace").strip()
                 with contextlib.suppress(OSError):
                     connection.sendall(b"QUIT\r\n")
         except OSError as error:
             reason = error.strerror or str(error)
-            yield Finding("port 25", "fail", f"{host}:{port} cannot be reached: {reason}", advice)
-            return
+            text = f"{label} cannot be reached: {reason}"
+            return Finding("port 25", "fail", text, reaching.advice(error))
         if greeting.startswith("220"):
-            yield Finding("port 25", "ok", f"{host}:{port} says {greeting}")
-        else:
-            said = greeting or "nothing"
-            yield Finding("port 25", "fail", f"{host}:{port} says {said}", "see what it wants")
+            return Finding("port 25", "ok", f"{label} says {greeting}")
+        text = f"{label} says {greeting or 'nothing'}"
+        return Finding("port 25", "fail", text, reaching.refusal(greeting))
 
 
 def existing(folder: Path) -> Path:
@@ -386,8 +407,8 @@ def rdatatype(kind: str) -> dns.rdatatype.RdataType:
 
 
 def outgoing_address(target: str) -> str:
-    """The address that packets to the target (or the world) leave from; nothing is sent."""
-    host = target_address(target)[0] if target else OUTSIDE
+    """The address that packets to a host (or the world) leave from; nothing is sent."""
+    host = target or OUTSIDE
     with contextlib.suppress(OSError):
         for family, kind, _, _, where in socket.getaddrinfo(host, 25, type=socket.SOCK_DGRAM):
             with socket.socket(family, kind) as probe, contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +50,8 @@ def home_folder(home: Path | None) -> Path:
 
 def control_socket(home: Path | None, socket: Path | None) -> Path:
     """The control socket of the server that is meant."""
-    return socket or home_folder(home) / "control.sock"
+    named = socket or (None if home else os.environ.get("MTA_SOCKET"))
+    return Path(named) if named else home_folder(home) / "control.sock"
 
 
 def pairs(overrides: Iterable[str] | None) -> list[tuple[str, str]]:
@@ -161,6 +163,12 @@ def moment(microseconds: int) -> str:
     """A time of the wall clock in UTC, to the millisecond."""
     when = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
     return f"{when:%Y-%m-%d %H:%M:%S}.{microseconds % 1_000_000 // 1000:03d}Z"
+
+
+def live(text: str) -> str:
+    """One line over the last one of a terminal, cut to its width."""
+    width = shutil.get_terminal_size().columns
+    return "\r\x1b[K" + (text if len(text) < width else text[: width - 2] + "…")
 
 
 def console(*, error: bool = False) -> Any:

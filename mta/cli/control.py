@@ -11,6 +11,7 @@ from typing import Any
 
 from mta.errors import ControlError
 
+SOON = 2.0  # seconds for an answer that is only convenient
 START = "start one with `mta serve`, or name its folder by --home or MTA_HOME"
 
 
@@ -18,9 +19,10 @@ class NoServerError(ControlError):
     """Nobody listens at the socket."""
 
 
-def connect(path: Path) -> socket.socket:
+def connect(path: Path, patience: float | None = None) -> socket.socket:
     """A connection to the server, or a ControlError that says what to do."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(patience)
     try:
         connection.connect(str(path))
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
@@ -58,6 +60,18 @@ def ask(path: Path, op: str, **args: Any) -> Any:
             next(parts)
         except StopIteration as end:
             return end.value
+
+
+def running(path: Path) -> dict[str, Any] | None:
+    """The settings of the server that runs; None if there is none that tells us soon."""
+    try:
+        with connect(path, SOON) as connection, connection.makefile("rwb") as file:
+            file.write(b'{"op": "config.show", "args": {}}\n')
+            file.flush()
+            found = decode(file.readline()).get("result")
+    except (ControlError, OSError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def tell_refused(path: Path) -> None:

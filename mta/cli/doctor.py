@@ -22,7 +22,11 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     target: Annotated[
-        str, typer.Option(metavar="HOST[:PORT]", help="Try to reach this mail server.")
+        str,
+        typer.Option(
+            metavar="DOMAIN|HOST[:PORT]",
+            help="Try to reach this mail server, or those that the MX of a domain names.",
+        ),
     ] = "",
     address: Annotated[
         str, typer.Option(help="The public address that mail leaves from, behind a NAT.")

@@ -105,10 +105,14 @@ def find(
 
 
 def log_folder(home: Path | None, log_dir: Path | None) -> Path:
-    """The folder of the log; a ControlError-like message if there is none."""
+    """The folder of the log: as given, that of the running server, else HOME/log."""
+    from mta.cli import control
     from mta.errors import ConfigError
 
-    folder = log_dir or common.home_folder(home) / "log"
+    folder = log_dir
+    if folder is None:
+        found = control.running(common.control_socket(home, None)) or {}
+        folder = Path(found.get("log_dir") or common.home_folder(home) / "log")
     if not folder.is_dir():
         hint = "name the server's folder by --home or MTA_HOME, or the log's by --log-dir"
         raise ConfigError("there is no log", where=str(folder), hint=hint)

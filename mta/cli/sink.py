@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.common import print_line
+from mta.cli.common import live, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,11 @@ class Printer:
                 print_line({**values, "rate": round(rate, 1), "final": final})
             self._seen = values
         elif final or sys.stdout.isatty():
-            line = "  ".join(f"{name} {value:,}" for name, value in values.items() if value)
-            start = "\r\x1b[K" if sys.stdout.isatty() else ""  # over the last line
-            rest = "\n" if final else f"  {rate:,.0f}/s"
-            print(f"{start}{line or 'nothing yet'}{rest}", end="", flush=True)
+            figures = "  ".join(f"{name} {value:,}" for name, value in values.items() if value)
+            line = figures or "no mail yet"
+            if not sys.stdout.isatty():
+                print(line, flush=True)
+            elif final:
+                print(f"{live('')}{line}", flush=True)
+            else:
+                print(live(f"{rate:,.0f}/s  {line}"), end="", flush=True)

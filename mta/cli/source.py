@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.common import print_line
+from mta.cli.common import live, print_line
 
 if TYPE_CHECKING:
     from mta.loadgen.source import Report
 
 CONNECT = 10.0  # seconds for the first connection, which shows that somebody listens
+PATIENCE = 10.0  # seconds without any connection after which the server is gone
 
 
 def register(app: typer.Typer) -> None:
@@ -52,10 +53,21 @@ def source(
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="A local address to send from; several in turn."),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds; what is left then is unsent.")] = 300.0,
+    tenant: Annotated[str, typer.Option(help="Set the tenant, by X-Tenant.")] = "",
+    campaign: Annotated[str, typer.Option(help="Set the campaign, by X-Campaign.")] = "",
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'NAME: VALUE'", help="Add a header field; may be repeated."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Stop after this many seconds; the rest is unsent.")
+    ] = 300.0,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Send numbered messages to a server; fails unless each got its 250."""
+    """Send numbered messages to a server; fails unless each got its 250.
+
+    Tenant, campaign and other control fields count where the listener has control_headers.
+    """
     import asyncio
 
     from mta.loadgen.message import Load
@@ -76,10 +88,18 @@ def source(
         sources=local or [],
         timeout=timeout,
         ids=False,
+        fields=fields(tenant, campaign, header or []),
+        patience=PATIENCE,
     )
     show = None if json or not sys.stdout.isatty() else _show
     report = asyncio.run(run_processes(load, processes, show))
     tell(report, json)
+    if report.gone:
+        from mta.errors import MailraceError
+
+        raise MailraceError(
+            f"gave up: {server} has taken no connection for {PATIENCE:g} s ({report.gone})"
+        )
     raise typer.Exit(int(report.accepted < messages))
 
 
@@ -100,6 +120,20 @@ def answers(server: str) -> None:
         ) from None
 
 
+def fields(tenant: str, campaign: str, more: list[str]) -> list[str]:
+    """The header fields to add; a usage error for what is none."""
+    named = {"X-Tenant": tenant, "X-Campaign": campaign}
+    found = [f"{name}: {value}" for name, value in named.items() if value] + more
+    for text in found:
+        name, colon, _ = text.partition(":")
+        if not colon or not name.isascii() or not name.isprintable() or " " in name or not name:
+            message = f"{text!r} is not a header field: write 'Name: value'"
+            raise typer.BadParameter(message, param_hint="--header")
+        if not text.isprintable():
+            raise typer.BadParameter(f"{text!r} is more than one line", param_hint="--header")
+    return found
+
+
 def recipients(to: list[str], domains: int) -> dict[str, float]:
     """Address templates with their weights."""
     found = {f"user{{n}}@d{index}.example": 1.0 for index in range(domains)}
@@ -113,7 +147,7 @@ def recipients(to: list[str], domains: int) -> dict[str, float]:
 
 
 def _show(accepted: int) -> None:
-    print(f"\r\x1b[Kaccepted {accepted:,}", end="", flush=True)
+    print(live(f"accepted {accepted:,}"), end="", flush=True)
 
 
 def tell(report: Report, json: bool) -> None:
@@ -134,7 +168,7 @@ def tell(report: Report, json: bool) -> None:
     if json:
         print_line({**figures, "replies": report.replies})
         return
-    start = "\r\x1b[K" if sys.stdout.isatty() else ""
+    start = live("") if sys.stdout.isatty() else ""
     print(start + "  ".join(f"{name} {value:,}" for name, value in figures.items() if value))
     for reply, count in report.replies.items():
         print(f"{count:,} times: {reply}")

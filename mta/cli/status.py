@@ -27,6 +27,7 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
         common.print_json(found)
         return
     totals, workers = found.pop("totals", {}), found.pop("workers", [])
+    ended = found.pop("ended_workers", {})
     reasons = found.pop("not_ready", [])
     reasons += found.pop("degraded", [])
     problems = reasons + [worker["problem"] for worker in workers if worker.get("problem")]
@@ -35,7 +36,10 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
     sums = {name: rounded(value) for name, value in totals.items() if ":" not in name}
     workers = [{name: rounded(value) for name, value in one.items()} for one in workers]
     times = [sums.pop(f"commit_time_{at}", 0) for at in range(len(COMMIT_TIMES) + 1)]
-    common.print_figures(sums, workers, [f"worker {n}" for n in range(len(workers))])
+    names = [f"worker {n}" for n in range(len(workers))]
+    if any(ended.values()):  # without them the columns do not add up to the total
+        names, workers = [*names, "ended workers"], [*workers, ended]
+    common.print_figures(sums, workers, names)
     if sum(times):
         common.print_facts({"commits by time": commits(times)})
     if rows := parts(totals):

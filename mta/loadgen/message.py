@@ -33,6 +33,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     tally: str = ""  # file of mta.loadgen.tally: times of each number
     ids: bool = True  # report the id in each 250
     sources: list[str] = []  # local addresses, in turn
+    fields: list[str] = []  # header fields that every message has too
+    patience: float = 0.0  # seconds without any connection after which it ends; 0: the timeout
 
     def share(self, index: int, of: int) -> Load:
         """The part of one process among several: every `of`-th number, a share of the sessions."""
@@ -49,13 +51,15 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 class Composer:
     """Makes message `n` of a load: the same number gives the same message in every process."""
 
-    __slots__ = ("_addresses", "_bodies", "_bounds", "_filler", "_names", "_sender", "_size")
+    __slots__ = ("_addresses", "_bodies", "_bounds", "_fields", "_filler", "_names", "_sender",
+                 "_size")  # fmt: skip
 
     def __init__(self, load: Load) -> None:
         self._addresses = list(load.recipients)
         self._bounds = list(itertools.accumulate(load.recipients.values()))
         self._sender, self._size, self._names = load.sender.encode(), load.size, load.names
         self._filler = LINE * (load.size // len(LINE) + 1)
+        self._fields = "".join(f"{field}\r\n" for field in load.fields).encode()
         self._bodies = [transparent(Path(path).read_bytes()) for path in load.bodies]
 
     def recipient(self, number: int) -> str:
@@ -68,11 +72,12 @@ class Composer:
     def content(self, number: int, recipient: str) -> bytes:
         """The message, CRLF line ends, no line that begins with a dot, without the final dot."""
         if self._bodies:
-            return b"%b%d\r\n%b" % (HEADER, number, self._bodies[number % len(self._bodies)])
+            body = self._bodies[number % len(self._bodies)]
+            return b"%b%d\r\n%b%b" % (HEADER, number, self._fields, body)
         head = (
             b"From: <%b>\r\nTo: <%b>\r\nSubject: load %d\r\nMessage-ID: <%d@source.example>\r\n"
-            b"Date: Mon, 01 Jan 2024 00:00:00 +0000\r\n%b%d\r\n\r\n"
-        ) % (self._sender, recipient.encode(), number, number, HEADER, number)
+            b"Date: Mon, 01 Jan 2024 00:00:00 +0000\r\n%b%d\r\n%b\r\n"
+        ) % (self._sender, recipient.encode(), number, number, HEADER, number, self._fields)
         start = len(self._filler) - max(0, self._size - len(head))
         if self._filler[start : start + 1] == b"\n":  # never a bare LF (RFC 5321 2.3.8)
             start += 1

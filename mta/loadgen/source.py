@@ -45,6 +45,7 @@ class Report(msgspec.Struct):
     replies: dict[str, int] = {}  # refusals: reply -> count
     latency: list[tuple[int, int]] = []  # dot to 250: histogram buckets
     slowest: int = 0  # microseconds
+    gone: str = ""  # why the last connection failed, where the load was given up for that
 
     def histogram(self) -> Histogram:
         """Times from final dot to reply."""
@@ -60,6 +61,7 @@ class Report(msgspec.Struct):
         self.deferred += other.deferred
         self.unknown += other.unknown
         self.unsent += other.unsent
+        self.gone = self.gone or other.gone
         self.seconds = max(self.seconds, other.seconds)
         self.queue_ids |= other.queue_ids
         self.replies = dict(Counter(self.replies) + Counter(other.replies))
@@ -69,7 +71,8 @@ class Work:
     """The numbers still to send and the results, shared by the sessions of a process."""
 
     __slots__ = ("load", "composer", "report", "now", "finished", "_again", "_fresh", "_tries",
-                 "_histogram", "_open", "_tally", "_began", "_begun")  # fmt: skip
+                 "_histogram", "_open", "_tally", "_began", "_begun", "_connected",
+                 "_reached")  # fmt: skip
 
     def __init__(self, load: Load, now: Callable[[], float] = time.monotonic) -> None:
         self.load, self.composer, self.report = load, Composer(load), Report()
@@ -82,11 +85,24 @@ class Work:
         self._open = load.messages
         self._tally = Tally(Path(load.tally)) if load.tally else None
         self._began, self._begun = now(), 0  # for the pace: the start, and messages begun since
+        self._connected, self._reached = 0, now()  # connections, and when there last was one
 
     @property
     def open(self) -> int:
         """Messages without a result."""
         return self._open
+
+    def connected(self, change: int) -> None:
+        """A connection was made (1) or lost (-1)."""
+        self._connected += change
+        self._reached = self.now()
+
+    def unreachable(self, error: OSError) -> None:
+        """No connection can be made now; ends the load when its patience is over."""
+        patience = self.load.patience
+        if patience and not self._connected and self.now() - self._reached >= patience:
+            self.report.gone = error.strerror or str(error)
+            self.finished()
 
     def next(self) -> int | None:
         """The next number to send; None when there is none, or none is due yet."""
@@ -382,12 +398,15 @@ async def _keep_open(work: Work, server: str, loop: asyncio.AbstractEventLoop, l
             await loop.create_connection(
                 lambda s=session: s, host, port, local_addr=(local, 0) if local else None
             )
-        except OSError:
+        except OSError as error:
+            work.unreachable(error)
             await asyncio.sleep(PAUSE)
             continue
+        work.connected(1)
         try:
             await lost.wait()
         finally:
+            work.connected(-1)
             session.leave()
         if work.open:
             await asyncio.sleep(PAUSE)

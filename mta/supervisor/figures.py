@@ -52,11 +52,16 @@ class Ledger:
         _add(self._past, self._gone.pop(pid, {}))
         self._live[pid] = math.inf, {}
 
+    def past(self) -> dict[str, float]:
+        """Counters of the processes that have ended."""
+        counters = dict(self._past)
+        for one in self._gone.values():
+            _add(counters, one)
+        return counters
+
     def totals(self) -> dict[str, float]:
         """Sums over the workers; counters over all there ever were."""
-        totals = dict(self._past)
-        for counters in self._gone.values():
-            _add(totals, counters)
+        totals = self.past()
         for _, figures in self._live.values():
             for name, value in figures.items():
                 if name in MAXIMA:

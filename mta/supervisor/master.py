@@ -335,7 +335,17 @@ class Supervisor:
     # ------------------------------------------------------------------ reload and stop
 
     async def reload(self) -> list[str]:
-        """Read the configuration again; the changed settings that need a restart."""
+        """Read the configuration again, and say in the server's output what came of it."""
+        try:
+            found = await self._reload()
+        except (MailraceError, OSError) as error:
+            say(f"reload refused, the old settings stay: {error}")
+            raise
+        print("reloaded", flush=True)
+        return found
+
+    async def _reload(self) -> list[str]:
+        """The changed settings that need a restart: there are none, as those are refused."""
         new, old = load(self.path, self.overrides, self.config.home), self.config
         static = changed_static(old, new)
         if static:
@@ -379,12 +389,8 @@ class Supervisor:
 
     async def _on_hangup(self) -> None:
         self.notifier.reloading()
-        try:
+        with contextlib.suppress(MailraceError, OSError):
             await self.reload()
-        except (MailraceError, OSError) as error:
-            say(f"reload refused, the old settings stay: {error}")
-        else:
-            print("reloaded", flush=True)
         self.notifier.ready(self.health.summary())
 
     async def _watch_hooks(self) -> None:

@@ -85,6 +85,7 @@ class Questions:
             "alarms": msgspec.to_builtins(master.health.alarms.report()) + master.ledger.alarms(),
             "totals": await asyncio.to_thread(figures.gather, master),
             "workers": workers,
+            "ended_workers": master.ledger.past(),
         }
 
     async def _worker_status(self, number: int) -> dict[str, Any]:

@@ -147,6 +147,7 @@ def test_a_short_disk_refuses_new_mail_and_delivers_the_rest(tmp_path: Path) -> 
             text = path.read_text()
             path.write_text(text + "[disk]\nmin_free = '900TB'\n")
             server.ask("reload")
+            server.wait_said("\nreloaded")
             wait(lambda: _answer(server) == 452, "mail is still taken")
             remote.manners = Manners()
             remote.wait(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mta.cli import checks, relaying
+from mta.cli import checks, reaching, relaying
 from mta.cli.checks import Finding, Probe
 from mta.config.load import load
 from tests.unit.cli.conftest import Run
@@ -365,5 +366,43 @@ def test_command_for_people(run: Run, tmp_path: Path) -> None:
     ran = run("doctor", "--home", tmp_path, "--target", target, "--timeout", "0.1",
               "-o", "dns.nameservers=127.0.0.1:1")  # fmt: skip
     assert ran.code == 1
-    assert "✗ port 25" in ran.out and "→ ask your provider" in ran.out
+    assert "✗ port 25" in ran.out and "nothing listens there" in ran.out
     assert run("doctor", "--address", "nonsense").code == 2
+
+
+DOMAIN = {
+    ("example.net", "MX"): ["20 mx2.example.net.", "10 mx1.example.net."],
+    ("mx1.example.net", "A"): ["127.0.0.1"],
+    ("null.example", "MX"): ["0 ."],
+}
+
+
+def test_a_domain_s_target_is_its_mx(tmp_path: Path, resolving: Callable[..., Any]) -> None:
+    with resolving(DOMAIN) as server:
+        asked = probe(tmp_path, ("dns.nameservers", server), target="example.net")
+        assert asked.servers()[0] == ("mx1.example.net", "127.0.0.1")
+        asked.target = "null.example"
+        assert "takes no mail" in only(asked.port25()).text
+        asked.target = "example.net:26"  # a port is a server's
+        assert asked.servers() == [("example.net", "example.net")]
+        asked.target = "[::1]"
+        assert asked.servers() == [("::1", "::1")]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "nothing listens there"),
+        (TimeoutError("timed out"), "outbound port 25 is blocked"),
+        (OSError(errno.ENETUNREACH, "unreachable"), "no route"),
+        (socket.gaierror(-2, "Name or service not known"), "check its spelling"),
+    ],
+)
+def test_advice_fits_the_failure(error: OSError, said: str) -> None:
+    assert said in reaching.advice(error)
+
+
+def test_advice_fits_the_greeting() -> None:
+    assert "try again later" in reaching.refusal("421 busy")
+    assert "blocklist" in reaching.refusal("554 go away")
+    assert "no mail server" in reaching.refusal("SSH-2.0")

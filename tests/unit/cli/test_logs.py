@@ -12,7 +12,7 @@ from mta.maillog.records import TYPES, RecordWriter
 from mta.maillog.writer import LogWriter
 from mta.model import Kind, Message, Outcome, Peer, Recipient, Stages
 from mta.testing.clock import FakeClock
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import Run, Server
 
 RECORD = {
     "type": "Bounce", "time": 1_767_225_600_123_456, "id": "ab" * 16, "sender": "News@example.org",
@@ -168,3 +168,14 @@ def test_no_log(run: Run, tmp_path: Path) -> None:
         " or the log's by --log-dir)\n",
     )
     assert run("logs", "find", "--type", "Bonce", "--home", tmp_path).code == 2
+
+
+def test_the_log_of_the_running_server(run: Run, home: Path, server: Server) -> None:
+    server.answer("config.show", result={"log_dir": str(home / "log")})
+    elsewhere = home / "other"
+    (home / "control.sock").rename(home / "moved.sock")
+    elsewhere.mkdir()
+    (elsewhere / "control.sock").symlink_to(home / "moved.sock")
+    ran = run("logs", "find", "--home", elsewhere, "--json")
+    (home / "moved.sock").rename(home / "control.sock")
+    assert len(ran.lines) == 4

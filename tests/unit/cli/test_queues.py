@@ -165,7 +165,17 @@ def test_status(run: Run, server: Server) -> None:
     figures = [line.split() for line in ran.out.splitlines() if "sessions" in line]
     assert figures == [["sessions", "5", "2", "3"]]
     assert "disk full" in ran.out and "listeners  h:1" in ran.out
+    assert "ended" not in ran.out
     assert run("status", "--socket", server.home / "control.sock", "--json").json == result
+
+
+def test_columns_add_up_after_a_replacement(run: Run, server: Server) -> None:
+    totals, workers = {"received": 12, "sessions": 5}, [{"received": 5, "sessions": 5}]
+    result = {"totals": totals, "workers": workers, "ended_workers": {"received": 7}}
+    server.answer("status", result=result)
+    lines = [line.split() for line in run("status", "--home", server.home).out.splitlines()]
+    assert ["figure", "total", "worker", "0", "ended", "workers"] in lines
+    assert ["received", "12", "5", "7"] in lines and ["sessions", "5", "5"] in lines
 
 
 def test_home_from_the_environment(

@@ -46,6 +46,19 @@ def test_text_has_what_was_counted(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_a_terminal_gets_one_live_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    printer = Printer(json=False, now=lambda: 1.0)
+    for final in (False, True):
+        printer.counts(Counts(connections=20, messages=123456, octets=10**12), final=final)
+    live, last = capsys.readouterr().out.split("\r\x1b[K")[1:]
+    assert len(live) == 39 and live.endswith("…") and "\n" not in live
+    assert last.endswith("octets 1,000,000,000,000\n")
+
+
 @pytest.mark.parametrize(
     "arguments", [["--profile", "grelist"], ["--listen", "2526"], ["--domain", "x"]]
 )

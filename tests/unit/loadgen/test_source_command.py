@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from mta.cli.source import answers, recipients
+from mta.cli.source import answers, fields, recipients
 from mta.errors import ConfigError, MailraceError
+from mta.loadgen.message import Composer, Load
+from mta.loadgen.source import Work
 from tests.waiting import PATIENCE
 
 MTA = [sys.executable, "-m", "mta.cli.main"]
@@ -70,3 +73,33 @@ def test_source_and_two_sink_processes(tmp_path: Path) -> None:
     ]
     assert sorted(line["number"] for line in lines) == list(range(100))
     assert len({line["recipient"].partition("@")[2] for line in lines}) == 7
+
+
+def test_header_fields() -> None:
+    found = fields("acme", "spring", ["X-Job: 7"])
+    assert found == ["X-Tenant: acme", "X-Campaign: spring", "X-Job: 7"]
+    for text in ("nothing", "a b: c", "X: y\r\nZ: w", ": x"):
+        with pytest.raises(typer.BadParameter):
+            fields("", "", [text])
+    load = Load(server="h:1", recipients={"a@b": 1.0}, fields=found, size=600)
+    head, _, _ = Composer(load).content(5, "a@b").partition(b"\r\n\r\n")
+    assert head.splitlines()[-3:] == [one.encode() for one in found]
+
+
+def test_a_server_that_is_gone_ends_the_load() -> None:
+    now = [0.0]
+    load = Load(server="h:1", recipients={"a@b": 1.0}, patience=10.0)
+    work, ends = Work(load, now=lambda: now[0]), []  # type: ignore[var-annotated]
+    work.finished = lambda: ends.append(now[0])
+    refused = ConnectionRefusedError(111, "Connection refused")
+    work.connected(1)
+    now[0] = 20.0
+    work.unreachable(refused)  # another connection stands
+    work.connected(-1)
+    now[0] = 29.0
+    work.unreachable(refused)
+    assert not ends
+    now[0] = 30.0
+    work.unreachable(refused)
+    assert ends == [30.0]
+    assert work.result(1.0).gone == "Connection refused"

@@ -17,6 +17,7 @@ def test_counters_are_summed_and_outlive_their_process() -> None:
     ledger.began(3)
     ledger.take(3, {"received": 1, "sessions": 1}, 1)
     assert ledger.totals() == {"received": 13, "sessions": 4}
+    assert ledger.past() == {"received": 5}  # what the workers' columns lack
 
 
 def test_a_report_that_is_read_late_counts_once() -> None:
