@@ -2,6 +2,7 @@
 
 from mta._speedups.command cimport Path
 from mta._speedups.server_options cimport ServerOptions
+from mta._speedups.verdict cimport Verdict
 
 
 cdef enum:  # mta.model.Flag
@@ -19,15 +20,15 @@ cdef class Envelope:
     cdef bint wide                 # the last command's argument is not ASCII
 
     cdef void clear(self) noexcept
-    cdef bytes mail(self, const unsigned char* p, Py_ssize_t n)
-    cdef bytes rcpt(self, const unsigned char* p, Py_ssize_t n)
-    cdef bytes _take(self, const unsigned char* p, Py_ssize_t n, bint mail)
-    cdef bytes _path(
+    cdef Verdict mail(self, const unsigned char* p, Py_ssize_t n)
+    cdef Verdict rcpt(self, const unsigned char* p, Py_ssize_t n)
+    cdef Verdict _take(self, const unsigned char* p, Py_ssize_t n, bint mail)
+    cdef Verdict _path(
         self, const unsigned char** p, Py_ssize_t* n, bint recipient, Path* path
     )
-    cdef bytes _parameters(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t at, bint mail)
-    cdef bytes _parameter(self, str key, str value, bint mail)
-    cdef bytes _body(self, str value)
+    cdef Verdict _parameters(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t at, bint mail)
+    cdef Verdict _parameter(self, str key, str value, bint mail)
+    cdef Verdict _body(self, str value)
 
 
 cdef inline bint is_ascii(const unsigned char* p, Py_ssize_t n) noexcept nogil:

@@ -1,4 +1,4 @@
-"""MAIL and RCPT behind their verb: address and parameters, or the reply to what is wrong."""
+"""MAIL and RCPT behind their verb: address and parameters, or what is wrong."""
 
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 
@@ -13,7 +13,10 @@ from mta._speedups.command cimport (
     parse_path,
     skip_word,
 )
-from mta._speedups.server_options cimport ServerOptions, wire
+from mta._speedups.server_options cimport ServerOptions
+from mta._speedups.verdict cimport Verdict
+
+from mta._speedups.verdict import Reason
 
 
 cdef class Envelope:
@@ -25,18 +28,18 @@ cdef class Envelope:
         self.size = 0
         self.declared = 0
 
-    cdef bytes mail(self, const unsigned char* p, Py_ssize_t n):
-        """FROM:<path> and its parameters; the reply to what is wrong, or None."""
+    cdef Verdict mail(self, const unsigned char* p, Py_ssize_t n):
+        """FROM:<path> and its parameters; what is wrong, or None."""
         self.size = self.declared = 0
         return self._take(p, n, True)
 
-    cdef bytes rcpt(self, const unsigned char* p, Py_ssize_t n):
-        """TO:<path> and its parameters; the reply to what is wrong, or None."""
+    cdef Verdict rcpt(self, const unsigned char* p, Py_ssize_t n):
+        """TO:<path> and its parameters; what is wrong, or None."""
         return self._take(p, n, False)
 
-    cdef bytes _take(self, const unsigned char* p, Py_ssize_t n, bint mail):
+    cdef Verdict _take(self, const unsigned char* p, Py_ssize_t n, bint mail):
         cdef Path path
-        cdef bytes problem = self._path(&p, &n, not mail, &path)
+        cdef Verdict problem = self._path(&p, &n, not mail, &path)
         self.params = None
         if problem is None and path.after < n:
             problem = self._parameters(p, n, path.after, mail)
@@ -48,16 +51,15 @@ cdef class Envelope:
             )
         return problem
 
-    cdef bytes _path(
+    cdef Verdict _path(
         self, const unsigned char** p, Py_ssize_t* n, bint recipient, Path* path
     ):
-        """Find the path; `p` and `n` move to it. The reply to what is wrong, or None."""
+        """Find the path; `p` and `n` move to it. What is wrong, or None."""
         cdef Py_ssize_t size, at = skip_word(p[0], n[0], b"TO:", 3) if recipient \
             else skip_word(p[0], n[0], b"FROM:", 5)
         cdef PathError error
         if at < 0:
-            return b"501 5.5.4 Syntax: RCPT TO:<address>\r\n" if recipient \
-                else b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n"
+            return say.RCPT_SYNTAX if recipient else say.MAIL_SYNTAX
         p[0] += at
         n[0] -= at
         self.wide = not is_ascii(p[0], n[0])
@@ -71,11 +73,13 @@ cdef class Envelope:
         if error == P_OK:
             return None
         if recipient:
-            return wire(f"501 5.1.3 Bad recipient address: {PATH_TEXTS[<int> error]}")
-        return wire(f"501 5.1.7 Bad sender address: {PATH_TEXTS[<int> error]}")
+            text = f"Bad recipient address: {PATH_TEXTS[<int> error]}"
+            return Verdict(501, "5.1.3", text, Reason.ADDRESS)
+        text = f"Bad sender address: {PATH_TEXTS[<int> error]}"
+        return Verdict(501, "5.1.7", text, Reason.ADDRESS)
 
-    cdef bytes _parameters(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t at, bint mail):
-        """The parameters from p[at]; the reply to the first that is wrong, or None."""
+    cdef Verdict _parameters(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t at, bint mail):
+        """The parameters from p[at]; what is wrong with the first that is, or None."""
         cdef Param one
         cdef int more
         cdef str value
@@ -92,15 +96,16 @@ cdef class Envelope:
             if seen is None:
                 seen = set()
             if key in seen:
-                return wire(f"501 5.5.4 Parameter {key[:40]} is given twice")
+                text = f"Parameter {key[:40]} is given twice"
+                return Verdict(501, "5.5.4", text, Reason.PARAMETER)
             seen.add(key)
             problem = self._parameter(key, value, mail)
             if problem is not None:
                 return problem
         return None
 
-    cdef bytes _parameter(self, str key, str value, bint mail):
-        """Take one parameter; the reply to it if it cannot be taken, or None."""
+    cdef Verdict _parameter(self, str key, str value, bint mail):
+        """Take one parameter; why it cannot be taken, or None."""
         if mail and key == "SIZE":  # RFC 1870 3
             if value is None or not (value.isascii() and value.isdecimal()) or len(value) > 18:
                 return say.BAD_SIZE
@@ -120,10 +125,11 @@ cdef class Envelope:
                 self.params = {}
             self.params[key] = value
             return None
-        return wire(f"555 5.5.4 Parameter {key[:40]} is not known here")  # RFC 5321 4.1.1.11
+        text = f"Parameter {key[:40]} is not known here"
+        return Verdict(555, "5.5.4", text, Reason.PARAMETER)  # RFC 5321 4.1.1.11
 
-    cdef bytes _body(self, str value):
-        """BODY=value; the reply to it if it cannot be taken, or None."""
+    cdef Verdict _body(self, str value):
+        """BODY=value; why it cannot be taken, or None."""
         if value == "BINARYMIME" and self.options.binarymime:  # RFC 3030 3
             self.declared |= F8_BINARYMIME
         elif value == "8BITMIME":

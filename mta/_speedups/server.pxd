@@ -4,6 +4,7 @@ from mta._speedups.command cimport Verb
 from mta._speedups.dots cimport ContentReader
 from mta._speedups.envelope cimport Envelope
 from mta._speedups.server_options cimport ServerOptions
+from mta._speedups.verdict cimport Verdict
 
 
 cdef enum Kind:  # of an event
@@ -38,7 +39,7 @@ cdef class ServerCore:
     cdef readonly str name               # Hello's
     cdef readonly bint greets_extended   # the Hello's
     cdef readonly int flags              # Content's
-    cdef readonly bytes reset_by         # Reset's
+    cdef readonly Verdict reset_by       # Reset's, None for RSET
     cdef bytes _body                     # Content's, until it is taken
     cdef Py_ssize_t _size
     cdef str _verb                       # Command's
@@ -48,6 +49,8 @@ cdef class ServerCore:
     cdef int _waiting             # the event that awaits its verdict, or W_NOTHING
     cdef int _kind                # of an event that is not yet taken
     cdef bint _closed_due         # the end is to be told
+    cdef Verb _doing              # the command in hand
+    cdef list _refusals           # that the shell had no part in, None for none
     cdef bytes _reply             # the first of the replies to be sent, None for none
     cdef list _more               # those behind it, None for none
     cdef Py_ssize_t _error_run    # errors since the last accepted content
@@ -72,6 +75,7 @@ cdef class ServerCore:
     cpdef Py_ssize_t held(self) noexcept
     cpdef bint pending(self) noexcept
     cpdef bytes output(self)
+    cpdef list refusals(self)
     cpdef int read(self, bytearray buffer, Py_ssize_t n) except -1
     cpdef int next_kind(self) except -1
     cpdef object event(self, int kind)
@@ -87,9 +91,11 @@ cdef class ServerCore:
     cdef int _refused(self, int what, bytes reply) except -1
     cdef int _forget(self, int state) except -1
     cdef int _count_error(self) except -1
-    cdef int _error(self, bytes reply) except -1
-    cdef int _no_command(self, bytes reply) except -1
+    cdef int _error(self, Verdict verdict) except -1
+    cdef int _no_command(self, Verdict verdict) except -1
     cdef int _close_behind(self) except -1
+    cdef int _end(self, Verdict verdict) except -1
+    cdef int _note(self, Verdict verdict) except -1
     cdef int _close(self, bytes reply) except -1
     cdef int _boundary(self) except -1
     cdef bint _wants_read(self) noexcept
@@ -100,13 +106,13 @@ cdef class ServerCore:
     cdef int _parse_kept(self) except -1
     cdef Py_ssize_t _parse(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _end_content(self) except -1
-    cdef int _refuse_content(self, bytes reply, int fault) except -1
+    cdef int _refuse_content(self, Verdict refusal, int fault) except -1
     cdef int _bdat(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _open_chunks(self) except -1
     cdef Py_ssize_t _chunk(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _end_chunk(self) except -1
-    cdef int _end_chunks(self, bytes reply, int fault) except -1
-    cdef int _reset(self, bytes reply) except -1
+    cdef int _end_chunks(self, Verdict refusal, int fault) except -1
+    cdef int _reset(self, Verdict refusal) except -1
     cdef int _tell(self, int kind, int waiting) except -1
     cdef Py_ssize_t _skip(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _line(self, const unsigned char* p, Py_ssize_t n) except -1

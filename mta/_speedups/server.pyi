@@ -7,6 +7,7 @@ from typing_extensions import Buffer
 from mta._speedups.envelope import Envelope
 from mta._speedups.server_events import Closed, Command, Content, Data, Hello, Mail, Rcpt, Reset
 from mta._speedups.server_options import ServerOptions
+from mta._speedups.verdict import Refused, Verdict
 
 # Kinds of events
 NOTHING: int
@@ -53,8 +54,8 @@ class ServerCore:
     """HELLO's: it was EHLO."""
     flags: int
     """CONTENT's."""
-    reset_by: bytes
-    """RESET's reply."""
+    reset_by: Verdict | None
+    """RESET's refusal; None for RSET."""
 
     def __init__(self, options: ServerOptions) -> None: ...
     @property
@@ -97,6 +98,9 @@ class ServerCore:
 
     def output(self) -> bytes:
         """The replies since the last call, to be sent in this order; b"" if there are none."""
+
+    def refusals(self) -> list[Refused]:
+        """The commands refused since the last call without an event: syntax, sequence, limits."""
 
     def feed(self, data: Buffer) -> None:
         """Take all of `data`, which may be reused at once."""

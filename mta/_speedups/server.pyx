@@ -28,17 +28,24 @@ from mta._speedups.server_events cimport (
 )
 from mta._speedups.server_options cimport ServerOptions, wire
 from mta._speedups cimport server_replies as say
-from mta._speedups.server_replies cimport checked, content_reply
+from mta._speedups.server_replies cimport checked, content_verdict
 from mta._speedups.server_states cimport (
     BAD, C_DATA, C_HELLO, C_MAIL, C_RCPT, NEXT, S_CHUNKS, S_CLOSED, S_CONNECT, S_CONTENT, S_RCPT,
     S_READY, S_START, W_CONTENT, W_NOTHING, W_SHELL, column_of,
 )
+from mta._speedups.verdict cimport Verdict
+
 from mta._speedups.server_states import STATES
+from mta._speedups.verdict import Reason, Refused
 
 NOTHING, HELLO, MAIL, RCPT, DATA = K_NOTHING, K_HELLO, K_MAIL, K_RCPT, K_DATA
 CONTENT, COMMAND, RESET, CLOSED = K_CONTENT, K_COMMAND, K_RESET, K_CLOSED
 WAITING, IN_CONTENT, WANTS_READ, HOLDS = B_WAITING, B_IN_CONTENT, B_WANTS_READ, B_HOLDS
 
+VERBS = (  # by number
+    "", "EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "QUIT", "NOOP", "VRFY", "EXPN", "HELP",
+    "BDAT", "", "",
+)
 LONGEST_ANSWER = 12290  # a line of an AUTH exchange with its CRLF (RFC 4954 4)
 
 # --- The core ------------------------------------------------------------------------------------
@@ -127,6 +134,11 @@ cdef class ServerCore:
             reply += b"".join(self._more)
             self._more = None
         return reply
+
+    cpdef list refusals(self):
+        cdef list refused = self._refusals
+        self._refusals = None
+        return [] if refused is None else refused
 
     def feed(self, data):
         cdef Py_buffer view
@@ -278,7 +290,7 @@ cdef class ServerCore:
             self._forget(S_READY)
         elif what == C_DATA and self._chunked:  # the client has sent its chunks all the same
             self._forget(S_READY)
-            self._reset(b"")
+            self._reset(None)
             self._pardon = True
         elif what == C_DATA:
             self._rebuffed = True
@@ -306,19 +318,34 @@ cdef class ServerCore:
             self._close(self.options.errors)
         return 0
 
-    cdef int _error(self, bytes reply) except -1:
+    cdef int _error(self, Verdict verdict) except -1:
         """Answer a command that gets no further than here."""
-        self._queue(reply)
+        self._queue(verdict.reply())
+        self._note(verdict)
         return self._count_error()
 
-    cdef int _no_command(self, bytes reply) except -1:
+    cdef int _no_command(self, Verdict verdict) except -1:
         """Answer a line that is no command: behind a refused DATA it is content."""
-        return self._close_behind() if self._rebuffed else self._error(reply)
+        self._doing = V_UNKNOWN
+        return self._close_behind() if self._rebuffed else self._error(verdict)
 
     cdef int _close_behind(self) except -1:
         """Content came though DATA was refused: none of it may become a command."""
+        self._doing = V_DATA
+        return self._end(say.BEHIND_DATA)
+
+    cdef int _end(self, Verdict verdict) except -1:
+        """Refuse what has come, and close: the client and we may disagree on what it is."""
         self.errors += 1
-        return self._close(say.BEHIND_DATA)
+        self._note(verdict)
+        return self._close(verdict.reply())
+
+    cdef int _note(self, Verdict verdict) except -1:
+        """Tell the shell of a refusal that it had no part in."""
+        if self._refusals is None:
+            self._refusals = []
+        self._refusals.append(Refused(VERBS[<int> self._doing], verdict))
+        return 0
 
     cdef int _close(self, bytes reply) except -1:
         """Say the last words; nothing is parsed any more."""
@@ -420,23 +447,24 @@ cdef class ServerCore:
         cdef ContentReader content = self._content
         self._content = None
         if content.fault:
-            reply = content_reply(content, self.options)
+            refusal = content_verdict(content, self.options)
             if self.options.raw:
                 self._waiting = W_SHELL
-                return self._reset(reply)
-            return self._refuse_content(reply, content.fault)
+                return self._reset(refusal)
+            return self._refuse_content(refusal, content.fault)
         self._body, self._size = content.finish(), content.size
         self.flags = content.flags | self.envelope.declared
         return self._tell(K_CONTENT, W_SHELL if self.options.raw else W_CONTENT)
 
-    cdef int _refuse_content(self, bytes reply, int fault) except -1:
+    cdef int _refuse_content(self, Verdict refusal, int fault) except -1:
         """Content had a fault; behind a bare newline we and the client may disagree on its end."""
         self._forget(S_READY)
-        self._reset(reply)
+        self._reset(refusal)
         if fault == F_BARE_CR or fault == F_BARE_LF:
             self.errors += 1
-            return self._close(reply)
-        self._error(reply)
+            return self._close(refusal.reply())
+        self._queue(refusal.reply())
+        self._count_error()
         return self._boundary()
 
     # --- Chunks (RFC 3030) ----------------------------------------------------------------------
@@ -450,8 +478,7 @@ cdef class ServerCore:
         self._final = at < n and p[at] == 32
         if at == 0 or at < n and (not self._final or skip_blanks(p, n, at) + 4 != n
                                   or skip_word(p + n - 4, 4, b"LAST", 4) < 0):
-            self.errors += 1
-            return self._close(say.BAD_CHUNK)
+            return self._end(say.BAD_CHUNK)
         self._left = size
         if self._state == S_RCPT:
             self._chunked = True
@@ -496,20 +523,20 @@ cdef class ServerCore:
             self._content.end()
         if self._content.fault:
             return self._end_chunks(
-                content_reply(self._content, self.options), self._content.fault
+                content_verdict(self._content, self.options), self._content.fault
             )
         if self._final:
             return self._end_content()
         self._queue(say.OK)
         return 0
 
-    cdef int _end_chunks(self, bytes reply, int fault) except -1:
+    cdef int _end_chunks(self, Verdict refusal, int fault) except -1:
         """The message is given up; what was sent behind this chunk is no error."""
         self._pardon = True
-        return self._refuse_content(reply, fault)
+        return self._refuse_content(refusal, fault)
 
-    cdef int _reset(self, bytes reply) except -1:
-        self.reset_by = reply
+    cdef int _reset(self, Verdict refusal) except -1:
+        self.reset_by = refusal
         self._kind = K_RESET
         return 0
 
@@ -548,11 +575,12 @@ cdef class ServerCore:
             return 0
         if end != LINE_CRLF and not self.options.fix:
             what = "<LF>" if end == LINE_BARE_LF else "<CR>"
-            self.errors += 1
-            self._close(wire(
-                f"500 5.5.2 A command has a bare {what}; only <CR><LF> ends a line "
+            text = (
+                f"A command has a bare {what}; only <CR><LF> ends a line "
                 "(setting bare_newlines), closing"
-            ))
+            )
+            self._doing = V_UNKNOWN
+            self._end(Verdict(500, "5.5.2", text, Reason.BARE_NEWLINE))
             return at + 1
         self._command(p, at)
         return at + 2 if end == LINE_CRLF else at + 1
@@ -596,7 +624,7 @@ cdef class ServerCore:
             return self._no_command(say.NUL_LINE)
         while n and (p[n - 1] == 32 or p[n - 1] == 9):  # RFC 5321 4.1.1
             n -= 1
-        verb = parse_verb(p, n, &at)
+        verb = self._doing = parse_verb(p, n, &at)
         if verb == V_UNKNOWN:
             self._pardon = False
             return self._no_command(say.UNKNOWN)
@@ -622,13 +650,14 @@ cdef class ServerCore:
 
     cdef int _out_of_order(self, Verb verb) except -1:
         """503; not an error where it only follows from a refused MAIL of the same group."""
-        cdef bytes reply = say.ORDER[3] if verb == V_MAIL and S_READY < self._state < S_CHUNKS \
+        cdef Verdict refusal = say.ORDER[3] \
+            if verb == V_MAIL and S_READY < self._state < S_CHUNKS \
             else say.ORDER[<int> self._state]
         self._rebuffed = verb == V_DATA
         if self._pardon and verb != V_MAIL:
-            self._queue(reply)
+            self._queue(refusal.reply())
             return 0
-        return self._error(reply)
+        return self._error(refusal)
 
     cdef int _plain(self, Verb verb, int next_state) except -1:
         """DATA, RSET and QUIT."""
@@ -641,7 +670,7 @@ cdef class ServerCore:
             return self._close(wire(f"221 2.0.0 {self.options.hostname} closing"))
         self._forget(next_state)
         self._queue(say.OK)
-        self._reset(b"")
+        self._reset(None)
         return self._boundary()
 
     cdef int _aside(self, Verb verb, const unsigned char* p, Py_ssize_t n) except -1:
@@ -654,8 +683,7 @@ cdef class ServerCore:
         elif verb == V_VRFY and n:  # RFC 5321 7.3
             self._queue(say.NO_VRFY)
         elif verb == V_HTTP:
-            self.errors += 1
-            self._close(say.WEB)
+            self._end(say.WEB)
         elif verb == V_VRFY:
             self._error(say.ARGUMENT)
         else:
@@ -670,7 +698,7 @@ cdef class ServerCore:
         return self._tell(K_HELLO, C_HELLO)
 
     cdef int _mail(self, const unsigned char* p, Py_ssize_t n) except -1:
-        cdef bytes problem
+        cdef Verdict problem
         if self.options.max_messages and self.messages >= self.options.max_messages:
             return self._close(self.options.worn)
         problem = self.envelope.mail(p, n)
@@ -680,10 +708,10 @@ cdef class ServerCore:
         return self._tell(K_MAIL, C_MAIL)
 
     cdef int _rcpt(self, const unsigned char* p, Py_ssize_t n) except -1:
-        cdef bytes problem = self.envelope.rcpt(p, n)
+        cdef Verdict problem = self.envelope.rcpt(p, n)
         if problem is not None:
             return self._error(problem)
         if self.options.max_recipients and self.recipients >= self.options.max_recipients:
-            self._queue(self.options.crowded)
+            self._queue(self.options.crowded.reply())
             return 0
         return self._tell(K_RCPT, C_RCPT)

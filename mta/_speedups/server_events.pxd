@@ -2,6 +2,7 @@
 
 cimport cython
 from mta._speedups.envelope cimport Envelope
+from mta._speedups.verdict cimport Verdict
 
 
 @cython.final
@@ -46,7 +47,7 @@ cdef class Command:
 
 @cython.final
 cdef class Reset:
-    cdef readonly bytes reply
+    cdef readonly Verdict refusal
 
 
 @cython.final
@@ -59,4 +60,4 @@ cdef Mail mail_of(Envelope envelope)
 cdef Rcpt rcpt_of(Envelope envelope)
 cdef Content content_of(bytes body, Py_ssize_t size, int flags)
 cdef Command command_of(str verb, bytes line)
-cdef Reset reset_of(bytes reply)
+cdef Reset reset_of(Verdict refusal)

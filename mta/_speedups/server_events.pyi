@@ -1,5 +1,7 @@
 """What the server core tells its shell. All but Reset and Closed await a verdict."""
 
+from mta._speedups.verdict import Verdict
+
 class Hello:
     """EHLO or HELO; ends an open transaction when it is answered positively."""
 
@@ -48,10 +50,10 @@ class Command:
 class Reset:
     """The transaction, if one was open, is over; nothing to answer.
 
-    `reply` is b"" for RSET, else the reply that refused the content (too large, a bare newline).
+    `refusal` is None for RSET, else what refused the content (too large, a bare newline).
     """
 
-    reply: bytes
+    refusal: Verdict | None
 
 class Closed:
     """The session is over: close when the output is sent. Told once."""

@@ -2,6 +2,7 @@
 
 cimport cython
 from mta._speedups.envelope cimport F8_BINARYMIME, F8_BODY_8BITMIME, F8_SMTPUTF8, Envelope
+from mta._speedups.verdict cimport Verdict
 
 
 @cython.final
@@ -50,7 +51,7 @@ cdef class Command:
 @cython.freelist(16)
 cdef class Reset:
     def __repr__(self):
-        return f"<Reset {self.reply!r}>"
+        return f"<Reset {self.refusal or ''}>"
 
 
 @cython.final
@@ -92,7 +93,7 @@ cdef Command command_of(str verb, bytes line):
     return event
 
 
-cdef Reset reset_of(bytes reply):
+cdef Reset reset_of(Verdict refusal):
     cdef Reset event = Reset.__new__(Reset)
-    event.reply = reply
+    event.refusal = refusal
     return event

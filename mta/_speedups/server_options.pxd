@@ -1,5 +1,7 @@
 """What all sessions of a listener share, its ready-made replies among it."""
 
+from mta._speedups.verdict cimport Verdict
+
 
 cdef class ServerOptions:
     cdef readonly str hostname
@@ -25,11 +27,11 @@ cdef class ServerOptions:
     cdef bint raw             # every command line is the shell's
     # ready-made replies
     cdef bytes greeting
-    cdef bytes hello          # to HELO
+    cdef readonly bytes hello     # to HELO
     cdef readonly bytes extended  # to EHLO
-    cdef bytes oversize
-    cdef bytes oversize_line
-    cdef bytes crowded        # too many recipients
+    cdef Verdict oversize
+    cdef Verdict oversize_line
+    cdef Verdict crowded        # too many recipients
     cdef bytes errors         # too many errors
     cdef bytes worn           # too many messages
 

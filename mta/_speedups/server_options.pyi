@@ -24,6 +24,8 @@ class ServerOptions:
     binarymime: bool
     smtputf8: bool
     hidden: frozenset[str]
+    hello: bytes
+    """The standard reply to HELO."""
     extended: bytes
     """The standard reply to EHLO."""
 

@@ -1,5 +1,9 @@
 """What all sessions of a listener share: settings, and the replies that depend on them."""
 
+from mta._speedups.verdict cimport Verdict
+
+from mta._speedups.verdict import Reason
+
 
 cdef class ServerOptions:
     """What all sessions of a listener share."""
@@ -51,16 +55,21 @@ cdef class ServerOptions:
         self.extended = wire("".join(f"250-{line}\r\n" for line in first) + f"250 {last}")
         self.hello = wire(f"250 {self.hostname}")
         self.greeting = wire(f"220 {self.hostname} {self.banner}")
-        self.oversize = wire(
-            f"552 5.3.4 The message is larger than {self.max_size} octets (setting max_size)"
+        self.oversize = Verdict(
+            552, "5.3.4", f"The message is larger than {self.max_size} octets (setting max_size)",
+            Reason.TOO_LARGE,
         )
-        self.oversize_line = wire(
-            f"500 5.5.2 The command line is longer than {self.max_command_line} octets "
-            "(setting max_command_line)"
+        self.oversize_line = Verdict(
+            500, "5.5.2",
+            f"The command line is longer than {self.max_command_line} octets "
+            "(setting max_command_line)",
+            Reason.SYNTAX,
         )
-        self.crowded = wire(  # RFC 5321 4.5.3.1.10
-            f"452 4.5.3 Too many recipients: {self.max_recipients} are taken in one transaction "
-            "(setting max_recipients)"
+        self.crowded = Verdict(  # RFC 5321 4.5.3.1.10
+            452, "4.5.3",
+            f"Too many recipients: {self.max_recipients} are taken in one transaction "
+            "(setting max_recipients)",
+            Reason.RECIPIENTS,
         )
         self.errors = wire(f"421 4.7.0 {self.hostname} Too many errors, closing")
         self.worn = wire(

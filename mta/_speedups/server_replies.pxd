@@ -2,30 +2,33 @@
 
 from mta._speedups.dots cimport ContentReader
 from mta._speedups.server_options cimport ServerOptions
+from mta._speedups.verdict cimport Verdict
 
 cdef tuple STANDARD
 cdef bytes POSITIVE
 cdef bytes OK
 cdef bytes NO_VRFY
-cdef bytes NOT_OFFERED
-cdef bytes UNKNOWN
-cdef bytes NUL_LINE
-cdef bytes WEB
+cdef Verdict NOT_OFFERED
+cdef Verdict UNKNOWN
+cdef Verdict NUL_LINE
+cdef Verdict WEB
 cdef bytes HELP
-cdef bytes NON_ASCII
-cdef bytes NAME_NEEDED
-cdef bytes NO_ARGUMENT
-cdef bytes ARGUMENT
-cdef bytes BAD_SIZE
-cdef bytes BAD_BODY
-cdef bytes BAD_CHUNK
-cdef bytes BINARY_DATA
-cdef bytes UNDECLARED
-cdef bytes NOT_UTF8
-cdef bytes NO_VALUE
-cdef bytes BAD_PARAM
-cdef bytes BEHIND_DATA
+cdef Verdict NON_ASCII
+cdef Verdict NAME_NEEDED
+cdef Verdict NO_ARGUMENT
+cdef Verdict ARGUMENT
+cdef Verdict MAIL_SYNTAX
+cdef Verdict RCPT_SYNTAX
+cdef Verdict BAD_SIZE
+cdef Verdict BAD_BODY
+cdef Verdict BAD_CHUNK
+cdef Verdict BINARY_DATA
+cdef Verdict UNDECLARED
+cdef Verdict NOT_UTF8
+cdef Verdict NO_VALUE
+cdef Verdict BAD_PARAM
+cdef Verdict BEHIND_DATA
 cdef tuple ORDER
 
-cdef bytes content_reply(ContentReader content, ServerOptions options)
+cdef Verdict content_verdict(ContentReader content, ServerOptions options)
 cdef bint checked(bytes reply, int positive) except -1

@@ -1,4 +1,4 @@
-"""Who brings a message, and the envelope that it is giving.
+"""Who brings a message, and the envelope that it is giving (compiled).
 
 A session, a file of the pickup folder: each is a `Client`, whose fields reception fills in.
 """

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from mta._speedups.verdict import Reason, Verdict
 from mta.model import Class
-from mta.smtp.replies import reply
 
 LONGEST = 64  # characters of a control value
 CLASSES = {klass.name.lower(): klass for klass in Class}
@@ -39,7 +39,7 @@ class Control(NamedTuple):
 NOTHING = Control()
 
 
-def read(names: ControlNames, found: dict[str, str]) -> Control | bytes:
+def read(names: ControlNames, found: dict[str, str]) -> Control | Verdict:
     """The values of the control headers found (by lower-case name), or the refusal."""
     for name, value in found.items():
         if problem := _problem(value):
@@ -74,6 +74,7 @@ def _problem(value: str) -> str:
     return ""
 
 
-def _refusal(names: ControlNames, name: str, problem: str) -> bytes:
+def _refusal(names: ControlNames, name: str, problem: str) -> Verdict:
     spelled = {n.lower(): n for n in names.tenant + names.campaign + names.pool + names.klass}
-    return reply(550, "5.6.0", f"Header {spelled.get(name.lower(), name)}: {problem}")
+    text = f"Header {spelled.get(name.lower(), name)}: {problem}"
+    return Verdict(550, "5.6.0", text, Reason.CONTENT)

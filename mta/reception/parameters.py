@@ -1,7 +1,7 @@
 """What a client asks by parameters of MAIL and RCPT: DSN, FUTURERELEASE, MT-PRIORITY; pure.
 
 The core has taken the parameters that are on offer; here their values are judged. Every function
-gives what was asked, or the reply that refuses it.
+gives what was asked, or the verdict that refuses it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from mta._speedups.verdict import Reason, Verdict
 from mta.model import Class, Notify, Wish
-from mta.smtp.replies import reply
 from mta.smtp.xtext import is_plain_xtext, plain_utf8
 
 Params = Mapping[str, str | None]
@@ -23,7 +23,7 @@ HOLD, PRIORITY = ("HOLDFOR", "HOLDUNTIL"), "MT-PRIORITY"
 
 LONGEST_ENVID, LONGEST_ORCPT = 100, 500  # RFC 3461 4.4, 4.2
 NOTIFY = {name: Notify[name] for name in ("SUCCESS", "FAILURE", "DELAY")}
-CHANGED = reply(250, "2.3.6", "Ok, but MT-PRIORITY is not granted here")  # RFC 6710 4.1
+CHANGED = Verdict(250, "2.3.6", "Ok, but MT-PRIORITY is not granted here")  # RFC 6710 4.1
 
 _ORCPT = re.compile(r"[A-Za-z0-9!#$%&'*/?^_`{|}~.-]+;(.+)", re.S)
 
@@ -52,7 +52,9 @@ class ParameterOptions(msgspec.Struct, frozen=True):
     bulk: int = -3  # MT-PRIORITY up to which a message is bulk
 
 
-def of_mail(params: Params, options: ParameterOptions, now_us: int, trusted: bool) -> Asked | bytes:
+def of_mail(
+    params: Params, options: ParameterOptions, now_us: int, trusted: bool
+) -> Asked | Verdict:
     """What MAIL asks; clients that are not `trusted` can neither hold nor hurry a message."""
     asked = Asked()
     try:
@@ -62,19 +64,23 @@ def of_mail(params: Params, options: ParameterOptions, now_us: int, trusted: boo
         asked.priority = _priority(params) if trusted else 0
         for name in HOLD:
             if name in params and not (trusted and options.max_hold):
-                return reply(555, "5.5.4", f"Parameter {name} is not known here")
+                return _refusal(555, f"Parameter {name} is not known here")
         asked.release_us = _release(params, options.max_hold, now_us)
     except ValueError as error:
-        return reply(501, "5.5.4", str(error))
+        return _refusal(501, str(error))
     return asked
 
 
-def of_rcpt(params: Params) -> Wish | bytes:
+def of_rcpt(params: Params) -> Wish | Verdict:
     """What RCPT asks."""
     try:
         return Wish(_notify(params), _orcpt(params))
     except ValueError as error:
-        return reply(501, "5.5.4", str(error))
+        return _refusal(501, str(error))
+
+
+def _refusal(code: int, text: str) -> Verdict:
+    return Verdict(code, "5.5.4", text, Reason.PARAMETER)
 
 
 def klass_of(priority: int, options: ParameterOptions) -> int:

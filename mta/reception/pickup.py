@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from mta._speedups import command
 from mta._speedups.stuff import needs_stuffing
+from mta._speedups.verdict import UNKNOWN, Reason, Verdict
 from mta.errors import MailraceError
 from mta.model import Flag
 from mta.reception import envelope
@@ -121,11 +122,44 @@ def _flags(content: bytes, paths: list[EnvelopePath]) -> int:
 
 
 class Found(NamedTuple):
-    """A file of the folder: its message, or why it is none."""
+    """A file of the folder: its message, or the verdict on what is none."""
 
     name: str
-    drop: Drop | None
-    problem: str = ""
+    content: Drop | Verdict
+
+
+class Settled(NamedTuple):
+    """What becomes of a file: the verdict on its message, and on recipients that it is not for."""
+
+    verdict: Verdict
+    refused: tuple[Verdict, ...] = ()
+
+    @property
+    def stays(self) -> bool:
+        """Whether the file waits for a later look: not now, or nobody knows."""
+        return self.verdict.temporary or self.verdict is UNKNOWN
+
+    @property
+    def bad(self) -> bool:
+        """Whether it goes to `bad/`: it is not stored, or not for all its recipients."""
+        return self.verdict.refuses or bool(self.refused)
+
+    @property
+    def reason(self) -> str:
+        """Why it is there, for people."""
+        refused = "; ".join(map(_line, self.refused))
+        if not self.verdict.refuses:
+            return f"{_line(self.verdict)}; to all but: {refused}"
+        return refused or _line(self.verdict)
+
+
+def _line(verdict: Verdict) -> str:
+    return f"{verdict.code} {verdict.enhanced} {verdict.line}"
+
+
+def no_message(problem: str) -> Verdict:
+    """The verdict on a file that is no message."""
+    return Verdict(554, "5.6.0", problem, Reason.CONTENT)
 
 
 def _content(descriptor: int, largest: int) -> bytes:
@@ -165,7 +199,7 @@ class Folder:
                 one = self._read(name, hostname, octets)
                 if one is not None:
                     found.append(one)
-                    room -= one.drop.size if one.drop is not None else 0
+                    room -= one.content.size if isinstance(one.content, Drop) else 0
                 if len(found) >= most or room <= 0:
                     break
         return found
@@ -182,23 +216,23 @@ class Folder:
         except FileNotFoundError:
             return None
         except PickupError as error:
-            return Found(name, None, str(error))
+            return Found(name, no_message(str(error)))
         except OSError as error:
             if error.errno in PASSING:
                 self.trouble = f"{name} cannot be read now: {error.strerror}"
                 return None
-            return Found(name, None, f"it cannot be read: {error.strerror}")
+            return Found(name, no_message(f"it cannot be read: {error.strerror}"))
 
-    def settle(self, done: dict[str, str]) -> list[str]:
-        """Remove the files whose reason is empty, move the others to `bad/` with theirs.
+    def settle(self, done: dict[str, Settled]) -> list[str]:
+        """Remove the files whose messages are stored, move bad ones to `bad/` with their reason.
 
         Returns those that are still there.
         """
         stuck = []
-        for name, reason in done.items():
+        for name, settled in done.items():
             try:
-                if reason:
-                    text = f"{reason}\n"
+                if settled.bad:
+                    text = f"{settled.reason}\n"
                     (self.bad / f"{name}.reason").write_text(text, encoding="utf-8")
                     (self.path / name).rename(self.bad / name)
                 else:

@@ -1,4 +1,4 @@
-"""Who may send what to whom: the relay rule of a listener."""
+"""Who may send what to whom: the relay rule of a listener (compiled)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import fnmatch
 import ipaddress
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from mta._speedups.verdict import ACCEPTED, Reason, Verdict
 from mta.errors import ConfigError
 from mta.model import ascii_domain
-from mta.smtp.replies import reply
+from mta.reception.admit import Member, Said
+
+if TYPE_CHECKING:
+    from mta.reception.client import Client
+    from mta.reception.parameters import Params
 
 UNIX = "unix"  # the address of a client on a Unix socket
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 NO_IDN = "the domain is no internationalized domain name (RFC 5890)"
 CACHE = 4096  # client addresses whose answer is remembered
+
+_ACCEPTED: Verdict = ACCEPTED  # a C global here
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -48,7 +56,7 @@ class Clients:
         return any(client in network for network in self._networks)
 
 
-class Policy:
+class Policy(Member):
     """The relay rule of one listener; built once, asked once a session and once a recipient.
 
     `relay_from` has networks and the word `unix` for clients of a Unix socket; empty, nobody may
@@ -82,15 +90,26 @@ class Policy:
             return True
         return self._globs is not None and self._globs.match(domain) is not None
 
-    def sender(self, sender: str) -> bytes | None:
-        """The refusal of this reverse-path, or None."""
+    def mail(self, client: Client, params: Params | None) -> Said:
+        """Is the reverse-path an address."""
+        assert client.sender is not None
+        return self.sender(client.sender)
+
+    def rcpt(self, client: Client, recipient: str, params: Params | None) -> Said:
+        """Is the recipient an address, and may this client send to it."""
+        return self.recipient(recipient, client.relay)
+
+    def sender(self, sender: str) -> Verdict:
+        """What becomes of this reverse-path."""
         if sender and sender[-1] == "@":
-            return reply(501, "5.1.7", f"<{sender}>: the sender address ends after the @")
-        if sender and "@" not in sender:
-            return reply(501, "5.1.7", f"<{sender}>: the sender address needs a domain")
-        if not sender.isascii() and not _has_a_labels(sender):
-            return reply(501, "5.1.7", f"<{sender}>: {NO_IDN}")
-        return None
+            text = f"<{sender}>: the sender address ends after the @"
+        elif sender and "@" not in sender:
+            text = f"<{sender}>: the sender address needs a domain"
+        elif not sender.isascii() and not _has_a_labels(sender):
+            text = f"<{sender}>: {NO_IDN}"
+        else:
+            return _ACCEPTED
+        return Verdict(501, "5.1.7", text, Reason.ADDRESS)
 
     def complete(self, recipient: str) -> str | None:
         """The recipient with its domain; None when it has none and is not postmaster."""
@@ -100,16 +119,17 @@ class Policy:
             return f"{recipient}@{self.hostname}"
         return None
 
-    def recipient(self, recipient: str, relay: bool) -> bytes | None:
-        """The refusal of a complete recipient, or None; a stranger is not told our settings."""
+    def recipient(self, recipient: str, relay: bool) -> Verdict:
+        """What becomes of a complete recipient; a stranger is not told our settings."""
         if not recipient.isascii() and not _has_a_labels(recipient):
-            return reply(501, "5.1.2", f"<{recipient}>: {NO_IDN}")
+            return Verdict(501, "5.1.2", f"<{recipient}>: {NO_IDN}", Reason.ADDRESS)
         if relay:
-            return None
+            return _ACCEPTED
         domain = ascii_domain(recipient.rpartition("@")[2].lower())
         if self.takes(domain) or recipient.lower() == f"postmaster@{self.hostname}".lower():
-            return None
-        return reply(554, "5.7.1", f"<{recipient}>: relaying denied")
+            return _ACCEPTED
+        text = f"<{recipient}>: relaying denied"
+        return Verdict(554, "5.7.1", text, Reason.RELAYING_DENIED)
 
 
 def _has_a_labels(address: str) -> bool:

@@ -3,47 +3,50 @@
 cimport cython
 
 from mta._speedups.dots cimport headed
-from mta._speedups.headers cimport HeaderScan, Names, scan
+from mta._speedups.headers cimport HeaderScan, Names
+from mta._speedups.verdict cimport Verdict
 from mta.model cimport Message
+from mta.reception.admit cimport Admission
+from mta.reception.arrival cimport Arrival, arrive
 from mta.reception.client cimport Client, Transaction
 from mta.reception.policy cimport Policy
 from mta.reception.received cimport Dates
 
 cdef int _SMTPUTF8
+cdef Verdict _ACCEPTED
 
 
 cdef class Reception:
     cdef public object options, room
     cdef public Policy policy
-    cdef object _ids, _submit, _log, _clock, _records, _store, _hand
+    cdef readonly Admission admission
+    cdef object _ids, _submit, _log, _clock, _records, _hand, _tasks
     cdef readonly Names _names
     cdef Dates _dates
     cdef str _hostname
-    cdef long long _max_hops
-    cdef bint _believes, _completes
+    cdef bint _completes
 
-    cpdef bytes hello(self, Client session, bint extended, bytes standard)
-    cpdef bytes mail(self, Client session, str sender, Py_ssize_t size=*, dict params=*)
+    cpdef bytes hello(self, Client client, bint extended, bytes standard)
+    cpdef object mail(self, Client client, str sender, dict params=*)
 
-    @cython.locals(recipient=str, refusal=bytes, recipients=list)
-    cpdef bytes rcpt(self, Client session, str address, dict params=*)
-    cpdef bytes _wish(self, Client session, dict params)
-    cpdef bytes data(self, Client session)
-    cpdef Py_ssize_t ahead(self, Client session, int flags) except -1
+    @cython.locals(recipient=str, recipients=list)
+    cpdef object rcpt(self, Client client, str address, dict params=*)
+    cpdef object data(self, Client client)
+    cpdef Py_ssize_t ahead(self, Client client, int flags) except -1
 
-    @cython.locals(found=HeaderScan)
+    @cython.locals(arrival=Arrival)
     cpdef content(
-        self, Client session, Transaction transaction, bytes body, int flags, object done,
+        self, Client client, Transaction transaction, bytes body, int flags, object done,
         Py_ssize_t ahead=*
     )
+    cpdef _judged(self, Arrival arrival, Verdict verdict)
 
-    @cython.locals(id=bytes, digits=bytes, now=cython.longlong, message=Message, recipients=list)
-    cpdef _hand_on(
-        self, Client session, Transaction transaction, bytes body, int flags, object done,
-        Py_ssize_t ahead, HeaderScan found, object control
+    @cython.locals(
+        id=bytes, digits=bytes, now=cython.longlong, message=Message, recipients=list,
+        client=Client,
     )
-    cpdef _grant(self, Message message, object asked, object control)
-    cpdef _judge(self, HeaderScan found)
+    cdef _hand_on(self, Arrival arrival)
+    cdef _grant(self, Message message, Arrival arrival, object control)
 
     @cython.locals(head=list)
     cdef _complete(
@@ -51,13 +54,4 @@ cdef class Reception:
         HeaderScan found
     )
     cdef bytes _trace(self, Client session, int flags)
-
-
-cdef class Stored:
-    cdef Reception reception
-    cdef Client session
-    cdef Message message
-    cdef bytes digits
-    cdef object done
-
-    cdef failed(self, object error)
+    cpdef Verdict refuse(self, Arrival arrival, Verdict verdict)

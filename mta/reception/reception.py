@@ -1,54 +1,37 @@
-"""The one way in: judges envelope and content, completes the header, hands the message on."""
+"""The one way in: has mail judged, completes its header, hands it on (compiled)."""
 
 from __future__ import annotations
 
-import re
+import asyncio
 from binascii import hexlify
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from mta._speedups.dots import headed
-from mta._speedups.headers import HeaderScan, Names, scan
+from mta._speedups.headers import HeaderScan, Names
+from mta._speedups.verdict import ACCEPTED, Reason, Verdict
 from mta.clock import Clock
-from mta.errors import SpoolBusyError, SpoolUnknownError
+from mta.errors import SpoolBusyError
 from mta.model import Flag, IdGenerator, Kind, Message, Outcome
+from mta.reception.admit import Admission, Answer, Pending
+from mta.reception.arrival import Arrival, arrive
 from mta.reception.client import Client, Transaction
-from mta.reception.control import NOTHING, Control, ControlNames, read
-from mta.reception.parameters import (
-    CHANGED,
-    PRIORITY,
-    Asked,
-    ParameterOptions,
-    Params,
-    future_release,
-    klass_of,
-    of_mail,
-    of_rcpt,
-)
+from mta.reception.control import NOTHING, Control, ControlNames
+from mta.reception.parameters import ParameterOptions, Params, future_release, klass_of
 from mta.reception.policy import Policy
 from mta.reception.received import LONGER, Dates, trace
-from mta.smtp.replies import LOCAL_ERROR, NO_STORAGE, reply
+from mta.reception.rules import Room
+from mta.smtp.replies import NO_STORAGE
 
 if TYPE_CHECKING:
     from mta.maillog.records import RecordWriter
     from mta.model import Wish
 
 _SMTPUTF8: int = Flag.SMTPUTF8
-
-REPLY = re.compile(rb"(\d{3})[ -](?:(\d\.\d{1,3}\.\d{1,3}) )?(.*)")
-REASONS = {  # the log's word for a refusal, by the enhanced code we give it
-    "4.3.0": "commit failed",
-    "4.3.1": "no room",
-    "5.1.2": "address",
-    "5.1.7": "address",
-    "5.3.4": "too large",
-    "5.4.6": "loop",
-    "5.5.2": "bare newline",
-    "5.5.4": "parameter",
-    "5.7.1": "relaying denied",
-}
+_ACCEPTED: Verdict = ACCEPTED  # a C global here
 
 
 class ReceptionOptions(msgspec.Struct, frozen=True):
@@ -60,25 +43,6 @@ class ReceptionOptions(msgspec.Struct, frozen=True):
     max_hops: int = 50  # Received fields that mean a loop (RFC 5321 6.3)
     names: ControlNames = ControlNames()
     parameters: ParameterOptions = ParameterOptions()
-
-
-class Room(Protocol):
-    """Room for content (`mta.reception.budget.Budget`)."""
-
-    def has(self, holder: Client, /) -> bool: ...
-    def reserve(self, holder: Client, octets: int, /) -> bool: ...
-    def release(self, holder: Client, /) -> None: ...
-    def grow(self, holder: Client, size: int, /) -> bool: ...
-    def forget(self, holder: Client, /) -> None: ...
-
-
-class Store(Protocol):
-    """Where messages go (`mta.spool.shard.Shard`)."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why nothing can be stored now, or None."""
-        ...
 
 
 class Hand(Protocol):
@@ -102,17 +66,21 @@ class Submit(Protocol):
 
 
 class Reception:
-    """One listener's way in. Verdicts are whole replies; None is the standard positive one."""
+    """One listener's way in: what it does with a client's commands, and what it answers to them.
+
+    A positive answer that is ACCEPTED is the standard one of its command.
+    """
 
     __slots__ = (
-        "options", "policy", "room", "_ids", "_submit", "_log", "_clock", "_store", "_hand",
-        "_names", "_dates", "_records", "_hostname", "_believes", "_completes", "_max_hops",
+        "options", "policy", "admission", "room", "_ids", "_submit", "_log", "_clock", "_hand",
+        "_names", "_dates", "_records", "_hostname", "_completes", "_tasks",
     )  # fmt: skip
 
     def __init__(
         self,
         options: ReceptionOptions,
         policy: Policy,
+        admission: Admission,
         ids: IdGenerator,
         submit: Submit,
         log: Callable[[bytes], None],
@@ -120,184 +88,181 @@ class Reception:
         room: Room,
         *,
         records: RecordWriter,
-        store: Store | None = None,
         hand: Hand | None = None,
     ) -> None:
-        """`store` tells whether it can take anything; `hand` has what is being submitted."""
-        self.options, self.policy = options, policy
+        """`admission` has all that is asked, `policy` included; `hand` what is being submitted."""
+        self.options, self.policy, self.admission = options, policy, admission
         self._ids, self._submit, self._log, self._clock = ids, submit, log, clock
-        self.room, self._records, self._store, self._hand = room, records, store, hand
+        self.room, self._records, self._hand = room, records, hand
         self._names = Names(options.names.all())
         self._dates = Dates()
-        self._hostname, self._max_hops = options.hostname, options.max_hops
-        self._believes, self._completes = options.believe_control, options.add_headers
+        self._hostname, self._completes = options.hostname, options.add_headers
+        self._tasks: set[asyncio.Task[None]] = set()  # messages whose verdict comes later
 
-    def hello(self, session: Client, extended: bool, standard: bytes) -> bytes | None:
-        """What is offered to this client alone, in the `standard` reply to EHLO."""
+    def hello(self, client: Client, extended: bool, standard: bytes) -> bytes:
+        """The reply to EHLO or HELO: `standard`, and what is offered to this client alone."""
         hold = self.options.parameters.max_hold
-        if not extended or not hold or not session.relay:
-            return None
+        if not extended or not hold or not client.relay:
+            return standard
         first, _, rest = standard.partition(b"\r\n")
         line = future_release(hold, self._clock.wall_us()).encode()
         if not rest:
             return b"250-%b\r\n250 %b\r\n" % (first[4:], line)
         return b"%b\r\n250-%b\r\n%b" % (first, line, rest)
 
-    def mail(
-        self, session: Client, sender: str, size: int = 0, params: Params | None = None
-    ) -> bytes | None:
-        """Begin a transaction; `size` is what was declared, and holds nothing (RFC 1870 3)."""
-        asked = None
-        refusal = self.policy.sender(sender)
-        if refusal is None and params is not None:
-            options, now = self.options.parameters, self._clock.wall_us()
-            judged = of_mail(params, options, now, session.relay)
-            refusal, asked = (judged, None) if isinstance(judged, bytes) else (None, judged)
-        if refusal is not None:
-            return self._refuse(session, refusal, "MAIL", sender)
-        session.sender, session.recipients, session.asked = sender, [], asked
-        if params and PRIORITY in params and not session.relay:
-            return CHANGED
-        return None
+    def mail(self, client: Client, sender: str, params: Params | None = None) -> Answer:
+        """Begin a transaction."""
+        client.sender, client.recipients, client.asked = sender, [], None
+        answer = self.admission.mail(client, params)
+        if answer is _ACCEPTED:
+            return answer
+        return _then(answer, partial(self._begun, client, sender))
 
-    def rcpt(self, session: Client, address: str, params: Params | None = None) -> bytes | None:
+    def _begun(self, client: Client, sender: str, verdict: Verdict) -> Verdict:
+        if verdict.refuses:
+            client.sender = client.recipients = None
+            self._note(client, verdict, "MAIL", sender)
+        return verdict
+
+    def rcpt(self, client: Client, address: str, params: Params | None = None) -> Answer:
         """Add a recipient."""
         recipient = self.policy.complete(address)
         if recipient is None:
             text = f"<{address}>: the recipient address needs a domain"
-            refusal: bytes | None = reply(550, "5.1.2", text)
-        else:
-            refusal = self.policy.recipient(recipient, session.relay)
-        if refusal is None and params is not None:
-            refusal = self._wish(session, params)
-        if refusal is not None:
-            return self._refuse(session, refusal, "RCPT", session.sender, address)
-        recipients = session.recipients
-        assert recipients is not None and recipient is not None
+            return self._added(
+                client, address, address, Verdict(550, "5.1.2", text, Reason.ADDRESS)
+            )
+        answer = self.admission.rcpt(client, recipient, params)
+        if answer is not _ACCEPTED:
+            return _then(answer, partial(self._added, client, address, recipient))
+        recipients = client.recipients
+        assert recipients is not None
         recipients.append(recipient)
-        return None
+        return answer
 
-    def _wish(self, session: Client, params: Params) -> bytes | None:
-        """Note what is asked for the recipient that comes next, or refuse it."""
-        wish = of_rcpt(params)
-        if isinstance(wish, bytes):
-            return wish
-        if session.asked is None:
-            session.asked = Asked()
-        assert session.recipients is not None
-        session.asked.wish(len(session.recipients), wish)
-        return None
+    def _added(self, client: Client, address: str, recipient: str, verdict: Verdict) -> Verdict:
+        recipients = client.recipients
+        assert recipients is not None
+        if not verdict.refuses:
+            recipients.append(recipient)
+            return verdict
+        asked = client.asked
+        if asked is not None and asked.wishes:  # its wish is nobody else's
+            asked.wishes.pop(len(recipients), None)
+        return self._note(client, verdict, "RCPT", client.sender, address)
 
-    def data(self, session: Client) -> bytes | None:
-        """May content come: is there room for it to begin."""
-        store = self._store
-        if store is not None and store.problem is not None:
-            return self._refuse(session, NO_STORAGE, "DATA", session.sender)
-        if session.reserved or self.room.has(session):
-            return None
-        return self._refuse(session, NO_STORAGE, "DATA", session.sender)
+    def data(self, client: Client) -> Answer:
+        """May content come."""
+        answer = self.admission.data(client)
+        if answer is _ACCEPTED:
+            return answer
+        return _then(answer, partial(self._opened, client))
 
-    def keep(self, session: Client, octets: int) -> bytes | None:
-        """Room for content that waits for somebody else's judgement; else its refusal."""
-        more = octets - session.reserved
-        if more <= 0 or self.room.reserve(session, more):
-            return None
-        return self._refuse(session, NO_STORAGE, ".", session.sender, size=octets)
+    def _opened(self, client: Client, verdict: Verdict) -> Verdict:
+        if verdict.refuses:
+            self._note(client, verdict, "DATA", client.sender)
+        return verdict
 
-    def ahead(self, session: Client, flags: int) -> int:
-        """How long the Received header of the next content will be, by what was declared."""
-        return len(self._trace(session, flags)) + LONGER
+    def ahead(self, client: Client, flags: int) -> int:
+        """Room for our header that the next content is to have before it."""
+        if self.admission.reads_content:
+            return 0
+        return len(self._trace(client, flags)) + LONGER
 
     def content(
         self,
-        session: Client,
+        client: Client,
         transaction: Transaction,
         body: bytes,
         flags: int,
-        done: Callable[[bytes], None],
+        done: Callable[[Verdict], None],
         ahead: int = 0,
     ) -> None:
-        """Judge the content and hand the message on; `done` gets the reply, now or later.
+        """Judge the content and hand the message on; `done` gets the verdict, now or later.
 
-        b"" instead of a reply: whether the message is stored is unknown, the connection has to end.
+        UNKNOWN: whether the message is stored is unknown, the connection has to end.
         The content is what `body` has behind `ahead`; where that is not 0, `body` is given away.
         """
-        found = scan(body, self._names, ahead)
-        control = self._judge(found)
-        if not session.reserved and not self.room.has(session):  # it came in one read
-            control = NO_STORAGE
-        if isinstance(control, bytes):
-            size = len(body) - ahead
-            done(self._refuse(session, control, ".", transaction.sender, size=size))
+        arrival = arrive(client, transaction, body, flags, done, ahead, self._names, self)
+        answer = self.admission.message(arrival)
+        if answer is _ACCEPTED:
+            self._hand_on(arrival)
+        elif isinstance(answer, Pending):
+            self._wait(arrival, answer)
+            return
         else:
-            self._hand_on(session, transaction, body, flags, done, ahead, found, control)
-        if session.reserved:  # the queues count what they have taken
-            self.room.release(session)
+            self._judged(arrival, answer)
+        if client.reserved:  # the queues count what they have taken
+            self.room.release(client)
 
-    def _hand_on(
-        self,
-        session: Client,
-        transaction: Transaction,
-        body: bytes,
-        flags: int,
-        done: Callable[[bytes], None],
-        ahead: int,
-        found: HeaderScan,
-        control: Control,
-    ) -> None:
-        """Make a message of content that was found good, and submit it."""
-        recipients = transaction.recipients
-        assert recipients is not None and transaction.sender is not None
+    def _judged(self, arrival: Arrival, verdict: Verdict) -> None:
+        if verdict.refuses:
+            arrival.done(self.refuse(arrival, verdict))
+        else:
+            self._hand_on(arrival)
+
+    def _wait(self, arrival: Arrival, answer: Pending) -> None:
+        """A member answers later: the content is counted until then."""
+        client = arrival.client
+        more = arrival.size - client.reserved
+        if more > 0 and not self.room.reserve(client, more):
+            answer.close()
+            arrival.done(self.refuse(arrival, NO_STORAGE))
+            return
+        task = asyncio.get_running_loop().create_task(self._late(arrival, answer))
+        task.add_done_callback(answer.ended)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _late(self, arrival: Arrival, answer: Pending) -> None:
+        verdict = await answer
+        self.room.release(arrival.client)  # before the client's next message may begin
+        self._judged(arrival, verdict)
+
+    def _hand_on(self, arrival: Arrival) -> None:
+        """Make a message of what is accepted, and submit it."""
+        recipients, client, control = arrival.recipients, arrival.client, arrival.control
+        assert recipients is not None and arrival.sender is not None
         now, id = self._clock.wall_us(), self._ids.next()
         digits = hexlify(id)
-        message = Message(id, transaction.sender)
-        message.received_us, message.flags = now, flags
-        message.peer_name, message.peer_address = session.name, session.address
-        message.session, message.message_id = session.id, found.message_id
+        message = Message(id, arrival.sender)
+        message.received_us, message.flags = now, arrival.flags
+        message.peer_name, message.peer_address = client.name, client.address
+        message.session, message.message_id = client.id, arrival.found.message_id
         message.total = message.open = len(recipients)
-        self._complete(session, message, digits, body, ahead, found)
+        self._complete(client, message, digits, arrival.body, arrival.ahead, arrival.found)
         if control is not NOTHING:
             message.tenant, message.campaign = control.tenant, control.campaign
             message.pool = control.pool
             if control.klass is not None:
                 message.klass = control.klass
         wishes = None
-        if transaction.asked is not None:
-            wishes = self._grant(message, transaction.asked, control)
+        if arrival.asked is not None:
+            wishes = self._grant(message, arrival, control)
+        arrival.message, arrival.digits = message, digits
+        arrival.body = b""  # the message has it
         hand = self._hand
         if hand is not None:
             hand.hold(id)
         try:
-            self._submit(message, recipients, Stored(self, session, message, digits, done), wishes)
+            self._submit(message, recipients, arrival, wishes)
         except SpoolBusyError:
-            done(self._refuse(session, NO_STORAGE, ".", message.sender, size=message.size))
+            arrival.done(self.refuse(arrival, NO_STORAGE))
         finally:
             if hand is not None:
                 hand.drop()
 
-    def _grant(self, message: Message, asked: Asked, control: Control) -> Mapping[int, Wish] | None:
+    def _grant(
+        self, message: Message, arrival: Arrival, control: Control
+    ) -> Mapping[int, Wish] | None:
         """Let the message be as its parameters ask; a class that a header names goes before."""
+        asked = arrival.asked
+        assert asked is not None
         message.envid, message.ret = asked.envid, asked.ret
         message.priority, message.release_us = asked.priority, asked.release_us
         if asked.priority and control.klass is None:
             message.klass = klass_of(asked.priority, self.options.parameters)
         return asked.wishes
-
-    def refused(
-        self, session: Client, answer: bytes, command: str, recipient: str = "", reason: str = ""
-    ) -> None:
-        """Take down a refusal that was given without reception."""
-        self._refuse(session, answer, command, session.sender, recipient, reason=reason)
-
-    def _judge(self, found: HeaderScan) -> Control | bytes:
-        """What the control headers say, or the refusal of the content."""
-        if found.received_count > self._max_hops:
-            text = f"Mail loop: the message has {found.received_count} Received headers"
-            return reply(554, "5.4.6", text)
-        values = found.found
-        if values is None or not self._believes:
-            return NOTHING
-        return read(self.options.names, values)
 
     def _complete(
         self,
@@ -344,83 +309,60 @@ class Reception:
             added.append(b"Message-ID: <%b@%b>\r\n" % (digits, self._hostname.encode()))
         return added
 
-    def unanswered(self, session: Client, message: Message, error: BaseException) -> None:
+    def unanswered(self, arrival: Arrival, error: BaseException) -> None:
         """Take down that a client learns nothing of its message."""
-        record = self._records.rejection(
-            Outcome(Kind.DEFERRED, 0, "", str(error), "."),
-            reason="unknown",
-            sender=message.sender,
-            peer_name=session.name,
-            peer_address=session.address,
-            session=session.id,
-            size=message.size,
-        )
-        self._log(record)
+        outcome = Outcome(Kind.DEFERRED, 0, "", str(error), ".")
+        self._write(arrival.client, outcome, Reason.UNKNOWN, arrival.sender, "", arrival.size)
 
-    def _refuse(
+    def refuse(self, arrival: Arrival, verdict: Verdict) -> Verdict:
+        """Take down that a message is refused; the same verdict."""
+        return self._note(arrival.client, verdict, ".", arrival.sender, size=arrival.size)
+
+    def refused(
+        self, client: Client, verdict: Verdict, command: str, recipient: str = ""
+    ) -> Verdict:
+        """Take down a refusal that was given without reception; the same verdict."""
+        return self._note(client, verdict, command, client.sender, recipient)
+
+    def _note(
         self,
-        session: Client,
-        answer: bytes,
+        client: Client,
+        verdict: Verdict,
         command: str,
         sender: str | None,
         recipient: str = "",
         size: int = 0,
-        reason: str = "",
-    ) -> bytes:
-        """Take down a refusal; the same reply."""
-        outcome = outcome_of(answer, command)
+    ) -> Verdict:
+        kind = Kind.DEFERRED if verdict.temporary else Kind.BOUNCED
+        outcome = Outcome(kind, verdict.code, verdict.enhanced, verdict.line, command)
+        self._write(client, outcome, verdict.reason or Reason.CONTENT, sender, recipient, size)
+        return verdict
+
+    def _write(
+        self,
+        client: Client,
+        outcome: Outcome,
+        reason: str,
+        sender: str | None,
+        recipient: str,
+        size: int,
+    ) -> None:
         record = self._records.rejection(
             outcome,
-            reason=reason or REASONS.get(outcome.enhanced, "content"),
+            reason=str(reason),
             sender=sender,
             recipient=recipient,
-            peer_name=session.name,
-            peer_address=session.address,
-            session=session.id,
+            peer_name=client.name,
+            peer_address=client.address,
+            session=client.id,
             size=size,
         )
         self._log(record)
-        return answer
 
 
-class Stored:
-    """What follows when the commit of a message has ended."""
-
-    __slots__ = ("reception", "session", "message", "digits", "done")
-
-    def __init__(
-        self,
-        reception: Reception,
-        session: Client,
-        message: Message,
-        digits: bytes,
-        done: Callable[[bytes], None],
-    ) -> None:
-        self.reception, self.session, self.message = reception, session, message
-        self.digits, self.done = digits, done
-
-    def __call__(self, error: BaseException | None) -> None:
-        if error is None:
-            self.done(b"250 2.0.0 Ok: queued as " + self.digits + b"\r\n")
-        else:
-            self.failed(error)
-
-    def failed(self, error: BaseException) -> None:
-        """Nothing is stored, or nobody knows: then no reply may say so."""
-        refuse, message = self.reception._refuse, self.message
-        if isinstance(error, SpoolUnknownError):
-            self.reception.unanswered(self.session, message, error)
-            self.done(b"")
-            return
-        answer = NO_STORAGE if isinstance(error, SpoolBusyError) else LOCAL_ERROR
-        self.done(refuse(self.session, answer, ".", message.sender, size=message.size))
-
-
-def outcome_of(answer: bytes, command: str) -> Outcome:
-    """A negative reply of ours as the log has it: its lines joined by a blank."""
-    found = [REPLY.match(line) for line in answer.splitlines()]
-    texts = [line[3].decode("ascii", "replace") for line in found if line]
-    first = found[0]
-    assert first is not None
-    kind = Kind.DEFERRED if first[1][:1] == b"4" else Kind.BOUNCED
-    return Outcome(kind, int(first[1]), (first[2] or b"").decode(), " ".join(texts), command)
+def _then(answer: Answer, end: Callable[[Verdict], Verdict]) -> Answer:
+    """The answer, with what has to follow from it."""
+    if isinstance(answer, Verdict):
+        return end(answer)
+    answer.then(end)
+    return answer

@@ -15,8 +15,8 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mta._speedups.verdict import Reason, Verdict
 from mta.reception.policy import UNIX
-from mta.smtp.replies import reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SESSIONS = b"sessions"  # the key of the slot that counts sessions
 LABEL = 512  # octets of a label at most: the listener's number, a blank, the client's address
 AGAIN = 0.005  # seconds until a full inbox is tried again
-STOPPED = reply(421, "4.3.2", "Service is shutting down, try again later")
+STOPPED = Verdict(421, "4.3.2", "Service is shutting down, try again later", Reason.STOPPING)
 TAKES = 32  # connections taken per wake-up, so that sessions get their turn
 
 
@@ -183,12 +183,12 @@ class Handover:
         self.away = any(self._table.living(self._clock.monotonic()))
 
 
-def turn_away(fd: int, text: bytes) -> None:
+def turn_away(fd: int, verdict: Verdict) -> None:
     """Refuse a connection that nobody is left to serve."""
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     try:
-        sock.send(text)
+        sock.send(verdict.reply())
     except OSError:
         pass  # the client has gone already
     sock.close()

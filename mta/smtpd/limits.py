@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 from typing import Protocol
 
-from mta.smtp.replies import reply
+from mta._speedups.verdict import ACCEPTED, Reason, Verdict
 
 UNLIMITED = (1 << 31) - 1
 TRUSTED = b""  # the network of clients that may relay: never limited on its own
-CROWDED = reply(421, "4.3.2", "Too many sessions here, try again later")
-CROWDED_NETWORK = reply(421, "4.7.0", "Too many sessions from your network, try again later")
+CROWDED = Verdict(421, "4.3.2", "Too many sessions here, try again later", Reason.SESSIONS)
+CROWDED_NETWORK = Verdict(
+    421, "4.7.0", "Too many sessions from your network, try again later", Reason.SESSIONS
+)
 
 
 class Places(Protocol):
@@ -62,8 +64,8 @@ class SessionLimits:
             return _cut(packed, self._bits6)
         return _cut(socket.inet_pton(socket.AF_INET, address), self._bits4)
 
-    def admit(self, network: bytes) -> bytes | None:
-        """Count one more session of this network; or the reply that turns it away."""
+    def admit(self, network: bytes) -> Verdict:
+        """Count one more session of this network, unless the verdict turns it away."""
         count = self._counts.get(network, 0)
         if self.max_per_network and count >= self.max_per_network and network != TRUSTED:
             return CROWDED_NETWORK
@@ -74,16 +76,16 @@ class SessionLimits:
             return CROWDED
         self._counts[network] = count + 1
         self.sessions += 1
-        return None
+        return ACCEPTED
 
-    def move(self, old: bytes, new: bytes) -> bytes | None:
+    def move(self, old: bytes, new: bytes) -> Verdict:
         """A session's network is `new`, as it turns out; refused, it is counted as TRUSTED."""
         self._uncount(old)
-        count, refusal = self._counts.get(new, 0), None
+        count, verdict = self._counts.get(new, 0), ACCEPTED
         if self.max_per_network and count >= self.max_per_network and new != TRUSTED:
-            new, refusal = TRUSTED, CROWDED_NETWORK
+            new, verdict = TRUSTED, CROWDED_NETWORK
         self._counts[new] = self._counts.get(new, 0) + 1
-        return refusal
+        return verdict
 
     def release(self, network: bytes) -> None:
         """One session of this network has ended."""

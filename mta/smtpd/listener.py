@@ -14,9 +14,9 @@ from typing import cast
 
 import msgspec
 
+from mta._speedups.verdict import ACCEPTED, Reason, Verdict
 from mta.reception.policy import UNIX, Clients
 from mta.reception.reception import Reception
-from mta.smtp.replies import reply
 from mta.smtp.server import ServerOptions
 from mta.smtpd import limits
 from mta.smtpd.handover import Handover, address_of
@@ -117,13 +117,14 @@ class Listener:
         """Serve an accepted connection from this address, or turn it away."""
         proxies = self._options.proxies
         if proxies is not None and address not in proxies:
-            self._turn_away(sock, reply(554, "5.7.1", NOT_A_PROXY.format(address)))
+            text = NOT_A_PROXY.format(address)
+            self._turn_away(sock, Verdict(554, "5.7.1", text, Reason.RELAYING_DENIED))
             return
         relay = proxies is None and self._may_relay(address)
         network = limits.TRUSTED if proxies is not None else self._network(address, relay)
-        refusal = self.service.limits.admit(network)
-        if refusal is not None:
-            self._turn_away(sock, refusal)
+        verdict = self.service.limits.admit(network)
+        if verdict is not ACCEPTED:
+            self._turn_away(sock, verdict)
             return
         if proxies is not None:
             self._serve(sock, Preamble(self, address, network))
@@ -158,7 +159,7 @@ class Listener:
         task.add_done_callback(self._tasks.discard)
 
     def introduce(
-        self, preamble: Preamble, origin: Origin, rest: bytes, refusal: bytes | None = None
+        self, preamble: Preamble, origin: Origin, rest: bytes, verdict: Verdict = ACCEPTED
     ) -> None:
         """The PROXY header was read, or is refused: a session takes over the connection.
 
@@ -170,15 +171,15 @@ class Listener:
             return
         relay = origin.address is not None and self._may_relay(address)
         network = preamble.network
-        if origin.address is not None and refusal is None:
+        if origin.address is not None and not verdict.refuses:
             network = self._network(address, relay)
-            refusal = self.service.limits.move(preamble.network, network)
-            if refusal is not None:
+            verdict = self.service.limits.move(preamble.network, network)
+            if verdict.refuses:
                 self.service.refused += 1
                 network = limits.TRUSTED
         session = self._options.session(self, address, network, relay)
-        if refusal is not None:
-            session.core.refuse(refusal)
+        if verdict.refuses:
+            session.core.refuse(verdict.reply())
         self.sessions.discard(preamble)
         self.service.deadlines.remove(preamble)
         self.sessions.add(session)
@@ -187,22 +188,22 @@ class Listener:
         if rest and not session.ending:
             session.data_received(rest)
 
-    def move(self, session: Session, address: str) -> bytes | None:
-        """XCLIENT has named the client ("": it is not known); the refusal by its network."""
+    def move(self, session: Session, address: str) -> Verdict:
+        """XCLIENT has named the client ("": it is not known); may its network have one more."""
         relay = bool(address) and self.terms.reception.policy.may_relay(address)
         network = self._network(address, relay) if address else limits.TRUSTED
-        refusal = self.service.limits.move(session.network, network)
-        if refusal is not None:
+        verdict = self.service.limits.move(session.network, network)
+        if verdict.refuses:
             network = limits.TRUSTED
         session.network, session.relay = network, relay
         session.address = address or session.address
-        return refusal
+        return verdict
 
-    def _turn_away(self, sock: socket.socket, refusal: bytes) -> None:
+    def _turn_away(self, sock: socket.socket, verdict: Verdict) -> None:
         self.service.refused += 1
         sock.setblocking(False)
         try:
-            sock.send(refusal)  # a fresh socket buffer takes a line whole
+            sock.send(verdict.reply())  # a fresh socket buffer takes a line whole
         except OSError:
             pass  # the client has gone already
         sock.close()

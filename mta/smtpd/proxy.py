@@ -11,9 +11,9 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
+from mta._speedups.verdict import Reason, Verdict
 from mta.errors import MailraceError
 from mta.reception.policy import UNIX
-from mta.smtp.replies import reply
 
 if TYPE_CHECKING:
     from mta.smtpd.listener import Listener
@@ -192,7 +192,8 @@ class Preamble(asyncio.BufferedProtocol):
 
     def _refuse(self, why: str) -> None:
         text = f"{why} (setting proxy_from)"
-        self.listener.introduce(self, ITSELF, b"", reply(554, "5.5.0", text))
+        refusal = Verdict(554, "5.5.0", text, Reason.SYNTAX)
+        self.listener.introduce(self, ITSELF, b"", refusal)
 
     def drain(self) -> None:
         """421 in the greeting's place."""

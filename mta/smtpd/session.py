@@ -1,4 +1,4 @@
-"""One SMTP session: sockets and time around the sans-IO core (`mta.smtp.server`).
+"""One SMTP session: sockets and time around the sans-IO core (compiled).
 
 Each read goes into the worker's shared buffer and from there into the core at once. Then
 events are answered until the core has none left or one waits for its verdict (the commit of a
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from mta._speedups import server
 from mta._speedups.server import ServerCore
+from mta._speedups.verdict import ACCEPTED, UNKNOWN, Reason, Verdict
+from mta.reception.admit import Pending
 from mta.reception.client import Client
 from mta.reception.policy import UNIX
 from mta.smtp.replies import EARLY, SLOW, TOO_SLOW
@@ -23,10 +25,11 @@ from mta.smtpd import xclient
 from mta.smtpd.timeouts import NEVER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta.reception.admit import Answer
     from mta.smtp.server import Command
     from mta.smtpd.listener import Listener
-
-TOO_LARGE = b"552 5.3.4 "
 
 # C integers here
 _NEVER: int = NEVER
@@ -41,6 +44,7 @@ _WAITING: int = server.WAITING
 _IN_CONTENT: int = server.IN_CONTENT
 _WANTS_READ: int = server.WANTS_READ
 _HOLDS: int = server.HOLDS
+_ACCEPTED: Verdict = ACCEPTED
 
 
 class Session(Client):
@@ -48,8 +52,8 @@ class Session(Client):
 
     __slots__ = (
         "listener", "service", "terms", "core", "transport", "network", "deadline", "bucket", "cap",
-        "ends", "turning", "blocked", "paused", "ending", "eof", "errors", "told", "claims",
-        "starved", "moved", "seen",
+        "ends", "turning", "blocked", "paused", "ending", "eof", "errors", "claims", "starved",
+        "moved", "seen", "task",
     )  # fmt: skip
 
     network: bytes  # the key of the session limit
@@ -63,11 +67,11 @@ class Session(Client):
     ending: bool  # the last reply is on its way
     eof: bool  # the client sends no more
     errors: int  # the core's, at the end of the last turn
-    told: int  # contents too large that were taken down in this turn
     starved: bool  # content waits for room
     moved: bool  # the client has got on since its deadline was set
     seen: int  # octets of a content in chunks, when it was set
     claims: xclient.Claims | None  # what a trusted proxy said of its client
+    task: asyncio.Task[None] | None  # a verdict on its command that comes later
 
     def __init__(self, listener: Listener, address: str, network: bytes, relay: bool) -> None:
         super().__init__(address, listener.service.next_id(), relay=relay)
@@ -78,10 +82,11 @@ class Session(Client):
         self.deadline = self.bucket = 0
         self.cap = self.ends = _NEVER
         self.turning = self.blocked = self.paused = self.ending = self.eof = False
-        self.errors = self.told = 0
+        self.errors = 0
         self.starved = self.moved = False
         self.seen = 0
         self.claims = None
+        self.task = None
 
     def __repr__(self) -> str:
         doing = "ends" if self.ending else self.core.state
@@ -141,6 +146,8 @@ class Session(Client):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end; a message that waits for its commit stays accepted (RFC 5321 4.2.5)."""
         self.transport = None
+        if self.task is not None:
+            self.task.cancel()
         self.give_up()
         self.listener.forget(self)
 
@@ -159,7 +166,7 @@ class Session(Client):
         self.turning = False
         output = core.output()
         if core.errors != self.errors:
-            self._note_errors(output)
+            self._note_errors()
         transport = self.transport
         if transport is None:
             return
@@ -195,13 +202,12 @@ class Session(Client):
             self._extend(seconds.data_block)
         self.moved = False
 
-    def _note_errors(self, output: bytes) -> None:
+    def _note_errors(self) -> None:
         """Take down messages refused by their SIZE: the core answers these without an event."""
         self.errors = self.core.errors
-        large = [line for line in output.split(b"\r\n") if line.startswith(TOO_LARGE)]
-        for line in large[self.told :]:
-            self.terms.reception.refused(self, line, "MAIL")
-        self.told = 0
+        for refused in self.core.refusals():
+            if refused.verdict.reason is Reason.TOO_LARGE:
+                self.terms.reception.refused(self, refused.verdict, refused.command)
 
     def _grow(self) -> None:
         """Content has come that is not whole: go on only where there is room for it."""
@@ -276,17 +282,35 @@ class Session(Client):
 
     # Verdicts.
 
-    def stored(self, reply: bytes) -> None:
-        """The verdict on the message in hand; the client may have gone meanwhile.
-
-        Without a reply the connection ends: nobody knows whether the message is stored.
-        """
+    def stored(self, verdict: Verdict) -> None:
+        """The verdict on the message in hand; the client may have gone meanwhile."""
         if self.transport is None:
             return
-        if not reply:  # no client may be told that what may be stored is not
+        if verdict is UNKNOWN:  # no client may be told that what may be stored is not
             self.abort()
             return
-        self.core.verdict(reply)
+        self.core.verdict(verdict.reply())
+        if not self.turning:
+            self._turn()
+
+    def say(self, verdict: Verdict) -> None:
+        """Answer the command in hand."""
+        self.core.verdict(None if verdict is _ACCEPTED else verdict.reply())
+
+    def settle(self, answer: Answer, then: Callable[[Verdict], None]) -> None:
+        """Give `then` the verdict, once it is there; the core keeps what comes meanwhile."""
+        if isinstance(answer, Verdict):
+            then(answer)
+            return
+        self.task = asyncio.get_running_loop().create_task(self._late(answer, then))
+        self.task.add_done_callback(answer.ended)
+
+    async def _late(self, answer: Pending, then: Callable[[Verdict], None]) -> None:
+        verdict = await answer
+        self.task = None
+        if self.transport is None:
+            return
+        then(verdict)
         if not self.turning:
             self._turn()
 
@@ -309,43 +333,56 @@ class Session(Client):
         else:
             self._forget()
 
-    def _greeted(self, name: str, extended: bool) -> bytes | None:
-        """Begin anew under the name that was given; the reply, None for the standard one."""
+    def _greeted(self, name: str, extended: bool) -> bytes:
+        """Begin anew under the name that was given; the reply."""
         self.name, self.extended, self.trace = name, extended, b""
         if (claims := self.claims) is not None:
             self.name = claims.helo or name
             self.extended = extended if not claims.proto else claims.proto == "ESMTP"
             self.trace = xclient.trace_of(self, claims)
         self._forget()
-        return self.terms.reception.hello(self, extended, self.core.options.extended)
+        options = self.core.options
+        standard = options.extended if extended else options.hello
+        return self.terms.reception.hello(self, extended, standard)
 
     def _mail(self) -> None:
         core, reception = self.core, self.terms.reception
         envelope = core.envelope
-        core.verdict(reception.mail(self, envelope.address, envelope.size, envelope.params))
+        answer = reception.mail(self, envelope.address, envelope.params)
+        if answer is _ACCEPTED:
+            core.verdict(None)
+        else:
+            self.settle(answer, self.say)
 
     def _rcpt(self) -> None:
         core, reception = self.core, self.terms.reception
         envelope = core.envelope
-        core.verdict(reception.rcpt(self, envelope.address, envelope.params))
+        answer = reception.rcpt(self, envelope.address, envelope.params)
+        if answer is _ACCEPTED:
+            core.verdict(None)
+        else:
+            self.settle(answer, self.say)
 
     def _data(self) -> None:
         core, terms = self.core, self.terms
         if not self.relay and core.pending():
-            terms.reception.refused(self, EARLY, "DATA", reason="pipelining")
-            core.verdict(EARLY)
+            self.say(terms.reception.refused(self, EARLY, "DATA"))
             return
-        refusal = terms.reception.data(self)
-        if refusal is None:
+        answer = terms.reception.data(self)
+        if answer is _ACCEPTED:
+            self._open(_ACCEPTED)
+        else:
+            self.settle(answer, self._open)
+
+    def _open(self, verdict: Verdict) -> None:
+        """Have the content come, unless it is refused."""
+        core, terms = self.core, self.terms
+        if not verdict.refuses:
             # Each piece extends the deadline, drips beyond this do not.
             self.cap = self.service.deadlines.now + terms.seconds.content
             self.seen = 0
-            core.ahead = self._ahead()
-        core.verdict(refusal)
-
-    def _ahead(self) -> int:
-        """Octets of room for our header in front of the content."""
-        return self.terms.reception.ahead(self, self.core.envelope.declared)
+            core.ahead = terms.reception.ahead(self, core.envelope.declared)
+        self.say(verdict)
 
     def _content(self) -> None:
         core, reception = self.core, self.terms.reception
@@ -354,11 +391,10 @@ class Session(Client):
         reception.content(self, self, core.body(), core.flags, self.stored, ahead)
         self.sender = self.recipients = None
 
-    def _reset(self, answer: bytes) -> None:
-        """The transaction is over; `answer` has refused its content, or is empty."""
-        if answer:
-            self.terms.reception.refused(self, answer, ".")
-            self.told += answer.startswith(TOO_LARGE)
+    def _reset(self, refusal: Verdict | None) -> None:
+        """The transaction is over; `refusal` is that of its content, None for RSET."""
+        if refusal is not None:
+            self.terms.reception.refused(self, refusal, ".")
         self.cap = self.ends
         self._forget()
 

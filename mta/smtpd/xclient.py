@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mta._speedups.verdict import ACCEPTED
 from mta.reception.received import trace
 from mta.smtp.replies import reply
 from mta.smtpd.proxy import plain
@@ -116,9 +117,9 @@ def answer(session: Session, event: Command) -> None:
         core.proceed()
         return
     _take(session, claims)
-    refusal = None if claims.addr is None else session.listener.move(session, claims.addr)
-    if refusal is not None:
-        core.say(refusal)
+    verdict = ACCEPTED if claims.addr is None else session.listener.move(session, claims.addr)
+    if verdict.refuses:
+        core.say(verdict.reply())
         core.proceed("close")
         return
     core.say(reply(220, "", f"{core.options.hostname} {core.options.banner}"))

@@ -23,8 +23,6 @@ from mta.hooks.runner import Hooks
 from mta.hooks.tables import Tables, TableSpec, build
 from mta.model import ascii_domain
 from mta.queues.names import format_name
-from mta.reception.hooked import HookedReception
-from mta.reception.reception import Reception
 from mta.routing.hooked import Choice, HookedPlanner, Known, read_choice
 from mta.routing.planner import Planner
 from mta.supervisor.events import EventPump
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from mta.config.schema import Config
     from mta.model import Recipient
     from mta.queues.retry import RetryPolicy
+    from mta.reception.hooked import Before
     from mta.routing.rules import Envelope
     from mta.spool.shard import Shard
     from mta.supervisor.worker import Worker
@@ -107,14 +106,14 @@ class WorkerHooks:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self.hooks: Hooks | None = None
-        self.reception: Callable[..., Reception] = Reception  # makes a listener's way in
+        self.before: Before | None = None  # who is asked before a message is stored
         self._attempts: AttemptHooks | None = None
         self._planner: HookedPlanner | None = None
         self._queues: Answers[Queue, QueuePolicy | None] | None = None
         self._pumps: list[EventPump] = []
 
     def use(self, hooks: Hooks | None, config: Config) -> None:
-        """These hooks from now on; receptions are to be made anew by `reception`."""
+        """These hooks from now on; what `before` is asked by is to be composed anew."""
         self.hooks, self._planner, self._queues = hooks, None, None
         manager, dispatcher = self._worker.manager, self._worker.dispatcher
         empty = Hooks({}) if hooks is None else hooks
@@ -123,7 +122,7 @@ class WorkerHooks:
         self._worker.gate.extra = ()
         self._use_planner(empty, config)
         asks = any(name in empty for name in AT_ARRIVAL)
-        self.reception = partial(_hooked_reception, self._before) if asks else Reception
+        self.before = self._before if asks else None
         manager.policy_hook = None if self._planner is None else self._policy_of
         manager.plans += 1
         self._use_pumps(hooks if "event" in empty else None, Path(config.home) / "hooks")
@@ -242,12 +241,6 @@ class WorkerHooks:
         if self.hooks is not None:
             self.hooks.close()
         await self._worker.hook_loader.tables.close()
-
-
-def _hooked_reception(before: Any, *args: Any, **named: Any) -> Reception:
-    reception = HookedReception(*args, **named)
-    reception.ask(before)
-    return reception
 
 
 def _queue(envelope: Envelope, domain: str, reroute: str) -> Queue:

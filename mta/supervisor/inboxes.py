@@ -11,7 +11,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mta.smtp.replies import reply
+from mta._speedups.verdict import Reason, Verdict
 from mta.smtpd.handover import SESSIONS, STOPPED, accept, pair, receive, send, turn_away
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mta._speedups.sharedtable import SharedTable
     from mta.clock import Clock
 
-UNAVAILABLE = reply(421, "4.3.0", "Mail cannot be taken now, try again later")
+UNAVAILABLE = Verdict(421, "4.3.0", "Mail cannot be taken now, try again later", Reason.STOPPING)
 RELIEF = 1.0, 0.05  # seconds between looks at what waits for a worker that hangs: none, some
 PATIENCE = 10.0  # seconds without a worker until those who wait are refused
 ROUND = 128  # connections passed on from one place before the loop does something else

@@ -10,11 +10,15 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from mta.reception.admit import final
 from mta.reception.client import Client
+from mta.reception.pickup import Drop, Settled, no_message
 from mta.reception.policy import UNIX
+from mta.smtp.replies import NO_STORAGE
 
 if TYPE_CHECKING:
-    from mta.reception.pickup import Drop, Folder, Found
+    from mta._speedups.verdict import Verdict
+    from mta.reception.pickup import Folder, Found
     from mta.reception.reception import Reception
 
 BATCH = 100  # files of one look
@@ -30,7 +34,7 @@ def client_of(name: str, hostname: str) -> Client:
 
 
 class Pickup:
-    """See the module."""
+    """Takes the files of a folder, look by look, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -85,57 +89,55 @@ class Pickup:
             return False
         answers = await asyncio.gather(*(self._store(one) for one in found))
         done = {
-            one.name: reason
-            for one, reason in zip(found, answers, strict=True)
-            if reason is not None
+            one.name: settled
+            for one, settled in zip(found, answers, strict=True)
+            if not settled.stays
         }
         stuck = await asyncio.to_thread(self.folder.settle, done)
-        self.bad += sum(bool(reason) for reason in done.values())
-        self.taken += sum(not reason for reason in done.values())
+        self.bad += sum(settled.bad for settled in done.values())
+        self.taken += sum(not settled.bad for settled in done.values())
         self._busy.update(stuck)
         if stuck:
             self._say(f"pickup folder {self.folder.path}: {stuck[0]} is done, cannot be removed")
         return bool(done)
 
-    async def _store(self, one: Found) -> str | None:
-        """ "" when a file's message is stored, None if it cannot be now, else why it never can."""
-        drop = one.drop
-        if drop is None:
-            return one.problem
+    async def _store(self, one: Found) -> Settled:
+        """Give a file's message to reception."""
+        drop = one.content
+        if not isinstance(drop, Drop):
+            return Settled(drop)
         if drop.size > self._max_size:
-            return f"the message has {drop.size} octets, {self._max_size} are allowed"
+            text = f"the message has {drop.size} octets, {self._max_size} are allowed"
+            return Settled(no_message(text))
         reception = self.reception
         client = client_of(one.name, reception.options.hostname)
-        refusals = self._envelope(client, drop)
+        refusals = await self._envelope(client, drop)
         if refusals and not client.recipients:
-            return None if all(r[:1] == b"4" for r in refusals) else _text(refusals)
-        if not reception.room.reserve(client, drop.size) or reception.data(client) is not None:
+            lasting = [refusal for refusal in refusals if not refusal.temporary]
+            return Settled((lasting or refusals)[0], tuple(refusals))
+        if not reception.room.reserve(client, drop.size):
+            return Settled(NO_STORAGE)
+        verdict = await final(reception.data(client))
+        if verdict.refuses:
             reception.room.release(client)
-            return None
-        answer: asyncio.Future[bytes] = self._loop.create_future()
-        reception.content(client, client, drop.body, drop.flags, answer.set_result)
-        reply = await answer
-        if not reply or reply[:1] == b"4":
-            return None
-        if reply[:1] != b"2":
-            return _text([reply])
-        return f"{_text([reply])}; to all but: {_text(refusals)}" if refusals else ""
+            return Settled(verdict)
+        stored: asyncio.Future[Verdict] = self._loop.create_future()
+        reception.content(client, client, drop.body, drop.flags, stored.set_result)
+        verdict = await stored
+        return Settled(verdict, () if verdict.refuses else tuple(refusals))
 
-    def _envelope(self, client: Client, drop: Drop) -> list[bytes]:
+    async def _envelope(self, client: Client, drop: Drop) -> list[Verdict]:
         """Give the envelope; the refusals."""
-        refusal = self.reception.mail(client, drop.sender.address, params=drop.sender.params)
-        if refusal is not None:
-            return [refusal]
-        answers = (self.reception.rcpt(client, to.address, to.params) for to in drop.recipients)
-        return [answer for answer in answers if answer is not None]
+        reception, sender = self.reception, drop.sender
+        verdict = await final(reception.mail(client, sender.address, sender.params))
+        if verdict.refuses:
+            return [verdict]
+        verdicts = [await final(reception.rcpt(client, to.address, to.params))
+                    for to in drop.recipients]  # fmt: skip
+        return [verdict for verdict in verdicts if verdict.refuses]
 
     def _say(self, text: str) -> None:
         """Tell the operator, once."""
         if text != self._said:
             self._said = text
             print(text, file=sys.stderr, flush=True)
-
-
-def _text(replies: list[bytes]) -> str:
-    """Replies on one line."""
-    return "; ".join(" ".join(reply.decode("utf-8", "replace").split()) for reply in replies)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mta._speedups.sharedtable import SharedTable
     from mta.config.schema import Config, Retry
     from mta.model import Message
+    from mta.reception.admit import Member
 
 SMALLEST_SEGMENT = 65_536  # octets, of the log
 SPOOL_SHARE = 0.25  # of the memory cap, for RocksDB
@@ -199,11 +200,20 @@ def sessions(listener: Listener) -> tuple[Callable[..., Session], Answers]:
     """What serves a connection, and what its handler answers."""
     if not listener.handler:
         return Session, NO_HANDLER
-    from mta.smtpd import handled, handlers  # with a handler alone: they import aiosmtpd
+    from mta.smtpd.aiosmtpd_compat import loading, session  # they import aiosmtpd
 
-    handler = handlers.load(listener.handler)
-    answers = Answers(frozenset(handled.commands(handler)), handled.mail_parameters(handler))
-    return partial(handled.HandledSession, handler), answers
+    handler = loading.load(listener.handler)
+    answers = Answers(frozenset(session.commands(handler)), session.mail_parameters(handler))
+    return partial(session.HandledSession, handler), answers
+
+
+def handler_members(listener: Listener) -> tuple[list[Member], list[Member]]:
+    """What a listener's handler has a say by: first the login that it demands, then its hooks."""
+    if not listener.handler:
+        return [], []
+    from mta.smtpd.aiosmtpd_compat.member import HandlerMember, LoginRequired
+
+    return [LoginRequired()], [HandlerMember()]
 
 
 def reception_options(config: Config, listener: Listener) -> ReceptionOptions:

@@ -39,7 +39,9 @@ from mta.queues.sweeper import Sweeper
 from mta.queues.timekeeper import Timekeeper
 from mta.queues.views import Views
 from mta.reception.budget import Budget
+from mta.reception.members import admission
 from mta.reception.pickup import Folder
+from mta.reception.reception import Reception
 from mta.shaping.gate import Gate
 from mta.smtpd.handover import Handover
 from mta.smtpd.listener import Listener
@@ -67,7 +69,6 @@ if TYPE_CHECKING:
     from mta.hooks.runner import Hooks
     from mta.maillog.records import RecordWriter
     from mta.model import Message
-    from mta.reception.reception import Reception
     from mta.spool.doubts import Found
     from mta.spool.shard import Shard
 
@@ -293,16 +294,29 @@ class Worker:
             self.pickup.start()
 
     def _reception(self, options: Any) -> Reception:
-        return self.hooks.reception(
-            wiring.reception_options(self.config, options),
-            wiring.policy(self.config, options),
+        judged = wiring.reception_options(self.config, options)
+        policy = wiring.policy(self.config, options)
+        login, handler = wiring.handler_members(options)
+        members = admission(
+            judged,
+            policy,
+            self.clock,
+            self.budget,
+            store=self.manager.home,
+            login=login,
+            handler=handler,
+            before=self.hooks.before,
+        )
+        return Reception(
+            judged,
+            policy,
+            members,
             self.ids[self.manager.home.number],
             self.manager.submit,
             self.manager.home.log,
             self.clock,
             self.budget,
             records=self.opened[0].lines,
-            store=self.manager.home,
             hand=self.hands[poison.RECEIVE],
         )
 

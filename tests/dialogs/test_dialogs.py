@@ -67,7 +67,7 @@ class Session:
                 return self.dialog.refusal("RCPT", event.recipient)
             case Data():
                 early = "stranger" in self.dialog.flags and self.core.pending()
-                return EARLY if early else self.dialog.refusal("DATA")
+                return EARLY.reply() if early else self.dialog.refusal("DATA")
             case Content():
                 return self.dialog.refusal(".")
         return None

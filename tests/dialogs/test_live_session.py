@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from mta._speedups.verdict import ACCEPTED, Verdict, given
 from mta.maillog.records import RecordWriter
 from mta.model import IdGenerator, Message
+from mta.reception.admit import Member
+from mta.reception.members import admission
 from mta.reception.policy import Policy
 from mta.reception.reception import Reception, ReceptionOptions
 from mta.smtp.server import ServerOptions
@@ -37,30 +40,28 @@ cut_dialogs = pytest.mark.parametrize(
 )
 
 
-class DialogReception(Reception):
-    """The real way in, behind the dialog's policy."""
+class DialogMember(Member):
+    """The dialog's policy; its verdicts on contents come a turn of the loop later."""
 
-    __slots__ = ("dialog",)
-    dialog: Dialog
+    def __init__(self, dialog: Dialog) -> None:
+        self.dialog = dialog
 
-    def mail(self, session: Any, sender: str, size: int = 0, params: Any = None) -> bytes | None:
-        refusal = self.dialog.refusal("MAIL", sender)
-        return refusal or super().mail(session, sender, size, params)
+    def mail(self, client: Any, params: Any) -> Verdict:
+        return self.said("MAIL", client.sender)
 
-    def rcpt(self, session: Any, address: str, params: Any = None) -> bytes | None:
-        return self.dialog.refusal("RCPT", address) or super().rcpt(session, address, params)
+    def rcpt(self, client: Any, recipient: str, params: Any) -> Verdict:
+        return self.said("RCPT", recipient)
 
-    def data(self, session: Any) -> bytes | None:
-        return self.dialog.refusal("DATA") or super().data(session)
+    def data(self, client: Any) -> Verdict:
+        return self.said("DATA")
 
-    def content(
-        self, session: Any, transaction: Any, body: bytes, flags: int, done: Any, ahead: int = 0
-    ) -> None:
-        refusal = self.dialog.refusal(".")
-        if refusal is None:
-            super().content(session, transaction, body, flags, done, ahead)
-        else:
-            asyncio.get_running_loop().call_soon(done, refusal)
+    async def message(self, arrival: Any) -> Verdict:
+        await asyncio.sleep(0)
+        return self.said(".")
+
+    def said(self, *what: str) -> Verdict:
+        refusal = self.dialog.refusal(*what)
+        return ACCEPTED if refusal is None else given(refusal)
 
 
 def rule(dialog: Dialog) -> Policy:
@@ -77,11 +78,12 @@ class Server:
         self.loop, clock = asyncio.get_running_loop(), FakeClock()
         self.bodies: list[bytes] = []
         self.rejections: list[bytes] = []
-        reception = DialogReception(
-            ReceptionOptions(HOST), rule(dialog), IdGenerator(0, clock), self.submit,
-            self.rejections.append, clock, Room(), records=RecordWriter("n1", 0, clock),
+        policy, room, asked = rule(dialog), Room(), ReceptionOptions(HOST)
+        members = admission(asked, policy, clock, room, login=[DialogMember(dialog)])
+        reception = Reception(
+            asked, policy, members, IdGenerator(0, clock), self.submit, self.rejections.append,
+            clock, room, records=RecordWriter("n1", 0, clock),
         )  # fmt: skip
-        reception.dialog = dialog
         options: dict[str, Any] = dialog.settings  # type: ignore[assignment]
         self.listener = Listener(
             ListenerOptions(ServerOptions(HOST, **options)),

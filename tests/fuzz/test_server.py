@@ -89,7 +89,7 @@ def flat(event: Event) -> tuple[Any, ...]:
             assert event.size == len(event.body)
             return "content", event.body, event.flags
         case Reset():
-            return "reset", summary(event.reply)[0] if event.reply else None
+            return "reset", summary(event.refusal.reply())[0] if event.refusal else None
         case Closed():
             return ("closed",)
 

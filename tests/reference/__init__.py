@@ -28,4 +28,5 @@ TWINS = {
     "sharedtable": ("sharedtable", "fuzz/test_table.py"),
     "stuff": ("client", "unit/smtp/test_client_kernels.py"),
     "values": ("values", "unit/speedups/test_values.py"),
+    "verdict": ("verdict", "unit/smtp/test_replies.py"),
 }

@@ -93,7 +93,7 @@ def test_files_and_what_is_wrong_with_them(tmp_path: Path) -> None:
         reasons = {p.stem: p.read_text() for p in bad.glob("*.reason")}
         assert sorted(reasons) == ["empty", "link", "no-domain", "some"]
         assert "no recipients" in reasons["empty"]
-        assert reasons["no-domain"] == "<c@>: the domain is missing\n"
+        assert reasons["no-domain"] == "554 5.6.0 <c@>: the domain is missing\n"
         assert "queued as" in reasons["some"] and "to all but: 501 5.5.4" in reasons["some"]
         assert (server.folder / "half.tmp").exists()
         assert by_recipient(server.wait_records(3, "Delivery")) == [

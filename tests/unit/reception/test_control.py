@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mta._speedups.verdict import Verdict
 from mta.model import Class
 from mta.reception.control import NOTHING, Control, ControlNames, read
 
@@ -46,5 +47,5 @@ def test_values(found, control):
 )
 def test_refusals_name_the_header(found, text):
     refusal = read(NAMES, found)
-    assert isinstance(refusal, bytes)
-    assert refusal.startswith(b"550 5.6.0 ") and text in refusal
+    assert isinstance(refusal, Verdict)
+    assert refusal.reply().startswith(b"550 5.6.0 ") and text in refusal.reply()

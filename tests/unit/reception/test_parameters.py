@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mta._speedups.verdict import Verdict
 from mta.model import Class, Notify, Wish
 from mta.reception.parameters import Asked, ParameterOptions, klass_of, of_mail, of_rcpt
 
@@ -68,7 +69,7 @@ def test_mail(params, asked):
 )
 def test_mail_refused(params):
     refusal = of_mail(params, OPTIONS, NOW, True)
-    assert isinstance(refusal, bytes) and refusal.startswith(b"501 5.5.4 ")
+    assert isinstance(refusal, Verdict) and refusal.reply().startswith(b"501 5.5.4 ")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_rcpt(params, wish):
 )
 def test_rcpt_refused(params):
     refusal = of_rcpt(params)
-    assert isinstance(refusal, bytes) and refusal.startswith(b"501 5.5.4 ")
+    assert isinstance(refusal, Verdict) and refusal.reply().startswith(b"501 5.5.4 ")
 
 
 @pytest.mark.parametrize(

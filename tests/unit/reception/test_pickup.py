@@ -10,8 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mta._speedups.verdict import UNKNOWN, Reason, Verdict, queued
 from mta.model import Flag
-from mta.reception.pickup import Drop, EnvelopePath, Folder, PickupError, parse
+from mta.reception.pickup import (
+    Drop,
+    EnvelopePath,
+    Folder,
+    PickupError,
+    Settled,
+    no_message,
+    parse,
+)
+from mta.smtp.replies import NO_STORAGE
 
 
 def parsed(data: bytes) -> tuple[str, list[str], bytes]:
@@ -109,7 +119,10 @@ GOOD = b"From: a@b\nTo: c@d\n\nx\n"
 
 def look(folder: Folder, most: int = 10, octets: int = 10_000) -> dict[str, Drop | str]:
     found = folder.look("h", most, octets, {"busy"})
-    return {one.name: one.drop or one.problem for one in found}
+    return {
+        one.name: one.content if isinstance(one.content, Drop) else one.content.text
+        for one in found
+    }
 
 
 def test_only_finished_files_are_taken(folder: Folder) -> None:
@@ -139,15 +152,38 @@ def test_links_and_other_things_are_not_read(folder: Folder, tmp_path: Path) -> 
     assert found["hard"] == found["fifo"] == found["folder"] == "it is no plain file of its own"
 
 
+STORED = Settled(queued(b"01"))
+DENIED = Verdict(554, "5.7.1", "<c@d>: relaying denied", Reason.RELAYING_DENIED)
+
+
 def test_settled_files_leave(folder: Folder) -> None:
     for name in ("sent", "odd"):
         (folder.path / name).write_bytes(GOOD)
-    assert folder.settle({"sent": "", "odd": "it is odd", "gone": ""}) == []
+    odd = Settled(no_message("it is odd"))
+    assert folder.settle({"sent": STORED, "odd": odd, "gone": STORED}) == []
     assert [p.name for p in folder.path.iterdir()] == ["bad"]
     assert (folder.bad / "odd").read_bytes() == GOOD
-    assert (folder.bad / "odd.reason").read_text() == "it is odd\n"
+    assert (folder.bad / "odd.reason").read_text() == "554 5.6.0 it is odd\n"
     (folder.path / "kept").mkdir()
-    assert folder.settle({"kept": ""}) == ["kept"]
+    assert folder.settle({"kept": STORED}) == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("settled", "stays", "reason"),
+    [
+        (Settled(NO_STORAGE), True, None),
+        (Settled(UNKNOWN), True, None),
+        (STORED, False, None),
+        (Settled(DENIED, (NO_STORAGE, DENIED)), False,
+         "452 4.3.1 Not enough storage now, try again later; 554 5.7.1 <c@d>: relaying denied"),
+        (Settled(queued(b"01"), (DENIED,)), False,
+         "250 2.0.0 Ok: queued as 01; to all but: 554 5.7.1 <c@d>: relaying denied"),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_a_file(settled: Settled, stays: bool, reason: str | None) -> None:
+    assert settled.stays is stays
+    assert stays or settled.bad is (reason is not None)
+    assert reason is None or settled.reason == reason
 
 
 @pytest.mark.parametrize("call", ["open", "fstat"])

@@ -6,10 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mta._speedups.verdict import Verdict
 from mta.smtp import replies
 from mta.smtp.replies import reply
+from tests.reference import verdict as twin
 
 LINES = re.compile(rb"(?:550-5\.1\.1 [ -~]*\r\n)*550 5\.1\.1 [ -~]*\r\n")
+
+
+@given(st.text(max_size=1500), st.sampled_from(["5.1.1", ""]))
+def test_a_reply_is_what_plain_python_makes(text: str, enhanced: str) -> None:
+    verdict = Verdict(550, enhanced, text)
+    assert verdict.reply() == reply(550, enhanced, text) == twin.rendered(550, enhanced, text)
 
 
 @given(st.text(max_size=2000))
@@ -37,5 +45,6 @@ def test_what_is_no_reply_is_refused(code: int, enhanced: str) -> None:
 
 
 def test_the_named_replies_carry_their_codes() -> None:
-    named = {name: value for name, value in vars(replies).items() if isinstance(value, bytes)}
-    assert named and all(re.match(rb"[45]\d\d [45]\.\d\.\d+ ", value) for value in named.values())
+    named = [value for value in vars(replies).values() if isinstance(value, Verdict)]
+    assert named and all(re.match(rb"[45]\d\d [45]\.\d\.\d+ ", one.reply()) for one in named)
+    assert all(one.refuses and one.reason for one in named)

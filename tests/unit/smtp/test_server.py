@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mta._speedups import server
+from mta._speedups.verdict import Reason
 from mta.model import Flag
 from mta.smtp.server import (
     STATES,
@@ -120,13 +121,15 @@ def test_refused_content_is_told_with_its_reply() -> None:
     core = session(max_size=3)
     events = run(core, b"EHLO c\r\n", ENVELOPE, b"too long\r\n.\r\n")
     assert kinds(events)[-1] is Reset and isinstance(events[-1], Reset)
-    assert events[-1].reply.startswith(b"552 5.3.4 The message is larger than 3 octets")
-    assert core.output().endswith(events[-1].reply)
+    refusal = events[-1].refusal
+    assert refusal is not None and (refusal.code, refusal.reason) == (552, Reason.TOO_LARGE)
+    assert refusal.text.startswith("The message is larger than 3 octets")
+    assert core.output().endswith(refusal.reply())
 
 
 def test_rset_is_told_without_a_reply() -> None:
     events = run(session(), b"RSET\r\n")
-    assert isinstance(events[0], Reset) and events[0].reply == b""
+    assert isinstance(events[0], Reset) and events[0].refusal is None
 
 
 def test_content_size_counts_what_is_passed_over() -> None:
@@ -379,7 +382,7 @@ def test_a_refused_content_is_the_shells_too() -> None:
     core.take_content(4, 0)
     core.feed(b"too large\r\n.\r\nDATA\r\n")
     refused = core.next_event()
-    assert isinstance(refused, Reset) and refused.reply.startswith(b"552 ")
+    assert isinstance(refused, Reset) and refused.refusal and refused.refusal.code == 552
     assert core.waiting and core.output() == b""
     core.proceed()
     assert isinstance(core.next_event(), Command)
@@ -419,7 +422,11 @@ def test_the_room_ahead_is_for_one_transaction():
         if kind == server.DATA and not bodies and core.errors == 0:
             core.ahead = 100
         if kind == server.RESET:
-            assert core.reset_by.startswith(b"552 ") and core.status() & server.IN_CONTENT == 0
+            assert (
+                core.reset_by
+                and core.reset_by.code == 552
+                and core.status() & server.IN_CONTENT == 0
+            )
         elif kind == server.CONTENT:
             bodies.append(core.body())
             core.verdict()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
+from mta._speedups.verdict import ACCEPTED
 from mta.maillog.records import RecordWriter, decode
 from mta.model import IdGenerator, Message
+from mta.reception.admit import Member
+from mta.reception.members import admission
 from mta.reception.policy import Policy
 from mta.reception.reception import Reception, ReceptionOptions
 from mta.smtp.server import ServerOptions
-from mta.smtpd.handled import HandledSession, commands, mail_parameters
+from mta.smtpd.aiosmtpd_compat.member import HandlerMember, LoginRequired
+from mta.smtpd.aiosmtpd_compat.session import HandledSession, commands, mail_parameters
 from mta.smtpd.limits import SessionLimits
 from mta.smtpd.listener import Listener, ListenerOptions
 from mta.smtpd.service import Service
@@ -89,6 +93,7 @@ class Desk:
         limits: SessionLimits | None = None,
         handler: Any = None,
         xclient: bool = False,
+        members: Sequence[Member] = (),
         **server: Any,
     ) -> None:
         self.loop = FakeLoop()
@@ -98,10 +103,14 @@ class Desk:
         self.log: list[dict[str, Any]] = []
         self.at_once, self.room = at_once, Room()
         clock = self.loop.clock
+        policy, asked = Policy(HOST, **(rule or {})), ReceptionOptions(HOST)
+        login, members = (
+            ([LoginRequired()], [HandlerMember()]) if handler is not None else ([], members)
+        )
+        judges = admission(asked, policy, clock, self.room, login=login, handler=members)
         self.reception = Reception(
-            ReceptionOptions(HOST), Policy(HOST, **(rule or {})), IdGenerator(0, clock),
-            self.submit, self.reject, clock, self.room,
-            records=RecordWriter("n1", 0, clock),
+            asked, policy, judges, IdGenerator(0, clock), self.submit, self.reject, clock,
+            self.room, records=RecordWriter("n1", 0, clock),
         )  # fmt: skip
         self.session: Callable[..., Session] = Session
         if handler is not None:
@@ -140,7 +149,7 @@ class Talk:
     def __init__(self, desk: Desk, address: str) -> None:
         self.transport = FakeTransport()
         network = desk.service.limits.network(address)
-        assert desk.service.limits.admit(network) is None
+        assert desk.service.limits.admit(network) is ACCEPTED
         relay = desk.reception.policy.may_relay(address)
         self.session = desk.session(desk.listener, address, network, relay)
         desk.listener.sessions.add(self.session)

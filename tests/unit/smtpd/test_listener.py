@@ -179,7 +179,7 @@ def test_strangers_are():
     listener = Desk(limits=SessionLimits(0, 1)).listener
     ours, theirs = socket.socketpair()
     counter = listener.service.limits
-    assert counter.admit(counter.network("192.0.2.1")) is None
+    assert not counter.admit(counter.network("192.0.2.1")).refuses
     listener.take(ours, "192.0.2.1")
     assert theirs.recv(512).startswith(b"421 4.7.0 ")
     assert theirs.recv(512) == b""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
 
+from mta._speedups.verdict import ACCEPTED, Verdict
 from mta.errors import SpoolBusyError, SpoolUnknownError
+from mta.reception.admit import Member
 from mta.smtpd.timeouts import Timeouts
 
 from .desk import Desk
@@ -518,3 +521,77 @@ def test_our_header_is_written_where_room_was_left_for_it(parameters):
     assert message.body is not None
     assert message.body.index(b"Subject: s\r\n") == room
     assert message.body[room:] == b"Subject: s\r\n\r\nHello\r\n"
+
+
+class Late(Member):
+    """Answers each step when it is told to."""
+
+    reads_content = True
+
+    def __init__(self) -> None:
+        self.said: list[asyncio.Future[Verdict]] = []
+
+    def mail(self, client: object, params: object) -> asyncio.Future[Verdict]:
+        self.said.append(asyncio.get_running_loop().create_future())
+        return self.said[-1]
+
+    def rcpt(self, client: object, recipient: str, params: object) -> asyncio.Future[Verdict]:
+        return self.mail(client, params)
+
+    def data(self, client: object) -> asyncio.Future[Verdict]:
+        return self.mail(client, None)
+
+    def message(self, arrival: object) -> asyncio.Future[Verdict]:
+        return self.mail(arrival, None)
+
+
+async def turns() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+def test_a_verdict_that_comes_later_is_waited_for_at_each_step() -> None:
+    async def test() -> None:
+        late = Late()
+        desk = Desk(members=[late])
+        talk = desk.open()
+        talk.say(b"EHLO c\r\n")
+        assert talk.say(ENVELOPE + BODY) == b""
+        for code in (b"250 2.1.0 ", b"250 2.1.5 ", b"354 ", b"250 2.0.0 Ok: queued as "):
+            assert talk.replies() == b"" and desk.messages == []
+            late.said[-1].set_result(ACCEPTED)
+            await turns()
+            assert talk.replies().startswith(code)
+        assert len(desk.messages) == 1 and len(late.said) == 4
+
+    asyncio.run(test())
+
+
+def test_a_client_that_goes_takes_the_late_verdict_on_its_envelope_with_it() -> None:
+    async def test() -> None:
+        late = Late()
+        desk = Desk(members=[late])
+        talk = desk.open()
+        talk.say(b"EHLO c\r\nMAIL FROM:<a@c.example>\r\n")
+        talk.lost()
+        await turns()
+        assert late.said[0].cancelled() and desk.log == []
+
+    asyncio.run(test())
+
+
+def test_a_late_refusal_is_a_rejection_and_the_next_mail_may_come() -> None:
+    async def test() -> None:
+        late = Late()
+        desk = Desk(members=[late])
+        talk = desk.open()
+        talk.say(b"EHLO c\r\nMAIL FROM:<a@c.example>\r\nMAIL FROM:<b@c.example>\r\n")
+        late.said[0].set_result(Verdict(550, "5.7.1", "No", "mine"))
+        await turns()
+        assert talk.replies() == b"550 5.7.1 No\r\n"
+        assert [(r["sender"], r["reason"]) for r in desk.log] == [("a@c.example", "mine")]
+        late.said[1].set_result(ACCEPTED)
+        await turns()
+        assert talk.replies() == b"250 2.1.0 Ok\r\n"
+
+    asyncio.run(test())

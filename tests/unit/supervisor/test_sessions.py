@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mta import sharedmem
+from mta._speedups.verdict import ACCEPTED
 from mta.config.load import load
 from mta.supervisor.wiring import NodeSessions, session_limits
 
@@ -17,9 +18,9 @@ def test_the_total_is_the_node_s_and_a_network_s_is_shared() -> None:
     one = session_limits(config, NodeSessions(table, 0))
     two = session_limits(config, NodeSessions(sharedmem.attach(fd), 1))
     os.close(fd)
-    assert [one.admit(b"a") for _ in range(5)].count(None) == 4
-    assert [two.admit(b"b") for _ in range(3)].count(None) == 2
+    assert [one.admit(b"a") for _ in range(5)].count(ACCEPTED) == 4
+    assert [two.admit(b"b") for _ in range(3)].count(ACCEPTED) == 2
     one.release(b"a")
-    assert two.admit(b"b") is None and one.admit(b"c") is not None
+    assert two.admit(b"b") is ACCEPTED and one.admit(b"c").refuses
     table.reclaim(1)  # the second worker dies
-    assert [one.admit(b"c") for _ in range(4)].count(None) == 3
+    assert [one.admit(b"c") for _ in range(4)].count(ACCEPTED) == 3

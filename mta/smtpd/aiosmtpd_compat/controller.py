@@ -10,7 +10,7 @@ from typing import Any
 import aiosmtpd.controller as theirs
 import uvloop
 
-from mta.smtpd.aio import SMTP
+from mta.smtpd.aiosmtpd_compat.protocol import SMTP
 
 
 def _loop(given: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mta.smtpd import addresses
+from mta.smtpd.aiosmtpd_compat import addresses
 
 piece = st.sampled_from(
     ["<", ">", "a", "b.c", "@", "example.com", " ", "SIZE=10", "(x)", '"q"', "=?utf-8?q?a?=", "."]

@@ -17,7 +17,7 @@ from aiosmtpd.proxy_protocol import get_proxy
 from aiosmtpd.smtp import MISSING, TLSSetupException
 
 from mta.smtp.server import Closed, Command, Event, ServerCore, ServerOptions
-from mta.smtpd.commands import Commands
+from mta.smtpd.aiosmtpd_compat.commands import Commands
 
 log = logging.getLogger("mail.log")
 

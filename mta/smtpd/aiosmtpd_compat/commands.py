@@ -31,9 +31,10 @@ from aiosmtpd.smtp import (
     syntax,
 )
 
+from mta._speedups.verdict import Reason
 from mta.smtp.server import Content, Event
-from mta.smtpd import addresses
-from mta.smtpd.auth import Auth, always_fail, mechanisms, settled
+from mta.smtpd.aiosmtpd_compat import addresses
+from mta.smtpd.aiosmtpd_compat.auth import Auth, always_fail, mechanisms, settled
 
 log = logging.getLogger("mail.log")  # aiosmtpd's
 
@@ -533,7 +534,8 @@ class Commands(Auth):
         if isinstance(event, Content):
             await self._deliver(event.body)
             return
-        large = getattr(event, "reply", b"").startswith(b"552")
+        refusal = getattr(event, "refusal", None)
+        large = refusal is not None and refusal.reason is Reason.TOO_LARGE
         self._set_post_data_state()
         await self.push(
             "552 Error: Too much mail data" if large
