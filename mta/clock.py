@@ -1,4 +1,4 @@
-"""Time as a thing that is passed in, so that tests can move it.
+"""Time as a thing that is passed in, so that tests can move it (compiled).
 
 Queues live by the wall clock, as mail does (its age, its next attempt, a release that was asked
 for), and the wall clock can be set. `SteadyClock` therefore goes on by the machine's own clock and
@@ -136,7 +136,7 @@ class Ages:
 
 
 class SteadyClock:
-    """The machine's clocks, a wall clock that is set followed late: see the module."""
+    """The machine's clocks; the wall clock is followed once it has stayed as set for `STABLE` s."""
 
     __slots__ = ("_ahead_ns", "_steps")
 

@@ -1,4 +1,4 @@
-"""What a message, a recipient and an outcome are, to every layer above.
+"""What a message, a recipient and an outcome are, to every layer above (compiled).
 
 A `Message` and its `Recipient`s are plain slotted objects: they are walked through by every stage
 and changed only by the queue manager (`mta.queues`), on the worker's loop.

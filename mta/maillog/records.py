@@ -1,4 +1,4 @@
-"""The log's records: one struct, and one constructor for each type of event.
+"""The log's records: one struct, and one constructor for each type of event (compiled).
 
 A line of the log is the struct as JSON, without the fields that have their default. All times are
 integers in microseconds, `time` and `next_attempt` since 1970 UTC. Which fields a type has:

@@ -1,1 +1,1 @@
-"""The one way in: policy, header checks, Received, id; the same for SMTP and HTTP."""
+"""The one way in: `admit` judges, then mail gets its Received, its id and its place."""

@@ -1,4 +1,4 @@
-"""Room for content in memory: one budget for all workers, in the shared table.
+"""Room for content in memory: one budget for all workers, in the shared table (compiled).
 
 A declared SIZE holds nothing, nor does a 354: DATA looks whether there is room for a read. What is
 held follows the octets that have come, of content that is not whole at the end of its first read;

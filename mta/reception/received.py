@@ -1,4 +1,4 @@
-"""The Received header and the date in it."""
+"""The Received header and the date in it (compiled)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions to DNS servers: UDP on a few shared sockets, TCP for long answers, several servers.
+"""Questions to DNS servers: UDP on shared sockets, TCP for long answers, retries (compiled).
 
 A socket is left after `QUERIES_PER_PORT` questions and a question takes one of `PORTS` at random,
 so that ports and ids stay hard to guess (RFC 5452 9.2) without a socket for each question.

@@ -1,4 +1,4 @@
-"""Domain names as they go into a question: lower-case A-labels without the final dot. Pure."""
+"""Domain names as questions have them: lower-case A-labels, no final dot; pure, compiled."""
 
 from __future__ import annotations
 

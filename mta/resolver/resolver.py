@@ -1,4 +1,4 @@
-"""Look-ups behind a cache: by TTL, negative answers too, identical ones under way shared.
+"""Look-ups behind a cache: by TTL, negative ones too, each asked once (compiled).
 
 Every DNS outcome is a value. `peek_*` answer from the cache, `find_*` give a callback the answer,
 at once if it is known; `mx`, `address_answer` and `addresses` are for those who can wait.

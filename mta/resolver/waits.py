@@ -1,4 +1,4 @@
-"""What waits for the same time each, and one timer for all of it."""
+"""What waits for the same time each, and one timer for all of it (compiled)."""
 
 from __future__ import annotations
 

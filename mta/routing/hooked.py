@@ -59,7 +59,7 @@ def read_choice(choice: RouteChoice, known: Known) -> Choice:
 
 
 class HookedPlanner(Planner):
-    """See the module. `learned` tells whether a queue's settings are known, `learn` asks."""
+    """Plans with hooks' answers; `learned` tells if a queue's settings are known, `learn` asks."""
 
     def __init__(
         self,

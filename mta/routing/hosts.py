@@ -1,4 +1,4 @@
-"""Hosts and their addresses: which to connect to, and which were dead a moment ago."""
+"""Hosts and their addresses: which to connect to, and which were dead a moment ago (compiled)."""
 
 from __future__ import annotations
 

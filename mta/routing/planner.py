@@ -1,4 +1,4 @@
-"""From a message and a recipient's domain to a site: at once if static or cached, else by DNS."""
+"""From message and domain to a site: at once if static or cached, else by DNS (compiled)."""
 
 from __future__ import annotations
 

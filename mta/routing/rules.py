@@ -1,4 +1,4 @@
-"""Route rules: which next hop, pool, class and retry schedule a message gets. Pure.
+"""Route rules: which next hop, pool, class and retry schedule a message gets; pure, compiled.
 
 The first rule that matches counts; without one, mail goes to the MX of the recipient's domain.
 """

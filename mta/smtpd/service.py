@@ -1,4 +1,4 @@
-"""What all sessions of a worker share."""
+"""What all sessions of a worker share (compiled)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Session deadlines on a coarse wheel: an assignment per command, one timer per worker.
+"""Session deadlines on a coarse wheel: an assignment per command, one timer per worker (compiled).
 
 An item sits in the bucket of some second not after its `deadline`. A deadline that moves later
 costs nothing: the item is put on when its old bucket comes up. Only one that moves before the

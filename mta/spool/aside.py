@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Aside:
-    """See the module."""
+    """One thread: jobs in the order of `work`, each followed by what it gives back, on the loop."""
 
     def __init__(self, name: str, wake: Callable[[Callable[[], None]], None]) -> None:
         """`wake` is `loop.call_soon_threadsafe`."""

@@ -1,4 +1,4 @@
-"""Where the contents of messages are kept: in segment files, or in RocksDB.
+"""Where the contents of messages are kept: in segment files, or in RocksDB (compiled).
 
 RocksDB has those that are small or larger than half a segment, those that came while no segment
 was ready, and those that were left in a segment when it was emptied (`reclaim`). So a body whose

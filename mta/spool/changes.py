@@ -1,4 +1,4 @@
-"""What is to be written: plain values, so that a batch can be built again after a failure.
+"""What is to be written: values, to build a batch again after a failure (compiled).
 
 RocksDB uses a batch up even when writing it fails. A `Changes` is applied in the order of its
 calls and may be applied twice: it only puts and deletes.

@@ -1,4 +1,4 @@
-"""The thread that syncs: bodies, spool, then the log frame, all without the GIL."""
+"""The thread that syncs: bodies, spool, then the log frame, all without the GIL (compiled)."""
 
 from __future__ import annotations
 

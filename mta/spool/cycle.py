@@ -1,4 +1,4 @@
-"""The two commits of a shard: one cycle at a time, driven from the loop.
+"""The two commits of a shard: one cycle at a time, driven from the loop (compiled).
 
 A cycle writes what is ready (loop, unsynced), then its job makes that durable and logs the frame
 that is due (thread), then the callbacks run (loop). A frame's changes are written in the cycle

@@ -1,4 +1,4 @@
-"""Every key of the spool's layout (docs/design.md), built and taken apart; all pure."""
+"""Every key of the spool's layout (docs/design.md), built and taken apart; all pure (compiled)."""
 
 from __future__ import annotations
 

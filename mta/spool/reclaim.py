@@ -44,7 +44,7 @@ LONGEST_REST = 1.0  # s
 
 
 class Reclaim:
-    """See the module."""
+    """Keeps the disk space of a shard's segments bounded, one step at a time, from `start` on."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Segment files: preallocated, appended to, used again once no body in them is needed.
+"""Segment files: preallocated, appended to, used again once no body in them is needed (compiled).
 
 A place is the segment's number (u32) and the body's first unit in it (u32), never 0. A number is
 used once: a file gets a new one with each use, so a place that is known nowhere else leads to

@@ -1,4 +1,4 @@
-"""Whether there is room for new mail, on every disk that its way to the end needs.
+"""Whether there is room for new mail, on every disk that its way to the end needs (compiled).
 
 Room is what is free without what is kept (`disk.min_free`) and without what the mail that is there
 will still take (`Uses`). The shards of a node share its disks: each takes the others for its like,

@@ -31,7 +31,7 @@ SMALL = 512 << 10  # octets in memory that are not worth a flush
 
 
 class Upkeep:
-    """See the module."""
+    """Keeps a shard's room in view, from `start` to its end; flushes and reclaims what is short."""
 
     def __init__(
         self,

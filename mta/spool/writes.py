@@ -1,4 +1,4 @@
-"""Accepting, outcomes and moves: what is called for every message.
+"""Accepting, outcomes and moves: what is called for every message (compiled).
 
 The fields `where` and `due_us` of a recipient always describe its last scheduled row. Changes are
 applied in the order of the calls; an outcome's only after its record is synced in the log.

@@ -1,4 +1,4 @@
-"""FRESH recipients that have no index rows yet: most end before they would need any.
+"""FRESH recipients that have no index rows yet: most end before they would need any (compiled).
 
 A recipient gets its rows f and e when it has been FRESH for `AGE` to twice that, when many are, or
 when somebody reads them. The row `listed` names a key: FRESH recipients below it have their rows;
@@ -31,7 +31,7 @@ SLICE = 1000  # records read at a time at a start
 
 
 class Young:
-    """See the module; keys of recipients rise in the order of their commits."""
+    """FRESH recipients of a shard by key; keys rise in the order of their commits."""
 
     def __init__(
         self,

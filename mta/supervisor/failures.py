@@ -33,7 +33,7 @@ UNREAD = "; its content could not be read"
 
 
 class Failures:
-    """See the module; one per worker."""
+    """Builds the DSN that an outcome calls for, or keeps its dead letter; one per worker."""
 
     def __init__(
         self,

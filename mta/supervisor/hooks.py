@@ -101,7 +101,7 @@ class Loader:
 
 
 class WorkerHooks:
-    """See the module; one per worker."""
+    """The hooks of one worker: `use` puts them in the place of those before, `close` ends them."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker

@@ -56,7 +56,7 @@ TABLE_SLOTS = 65_536  # destinations that have limits at the same time
 
 
 class Supervisor:
-    """See the module."""
+    """One node: `run` binds, starts the workers, and returns the exit code when they have ended."""
 
     def __init__(
         self, config: Config, path: Path | None, overrides: Sequence[tuple[str, str]]

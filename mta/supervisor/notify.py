@@ -14,7 +14,7 @@ VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Notifier:
-    """See the module; `watchdog` is how often `alive` is expected, seconds, or 0."""
+    """Tells systemd, if it asked; `watchdog` is how often `alive` is expected, seconds, or 0."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         """Takes the variables away: our children are not to speak for us."""

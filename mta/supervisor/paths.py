@@ -39,7 +39,7 @@ SLOW_HOSTS = 10_000  # servers remembered that cannot take what is sent ahead
 
 
 class Paths:
-    """See the module."""
+    """Plans, servers and connections by the routes in force; `reload` changes all or nothing."""
 
     def __init__(
         self, config: Config, gate: Gate, clock: Clock, loop: asyncio.AbstractEventLoop

@@ -1,4 +1,4 @@
-"""What the queues ask for every recipient: its plan, if that is known without a look-up."""
+"""What queues ask for each recipient: its plan, if it is known without a look-up (compiled)."""
 
 from __future__ import annotations
 

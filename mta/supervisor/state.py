@@ -68,7 +68,7 @@ class StateDoubtError(StateError):
 
 
 class NodeState:
-    """See the module; one object for the supervisor's life, `load` comes first."""
+    """Acts and crashes: in memory at once, on disk when a call returns; `load` comes first."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, threading.Lock()

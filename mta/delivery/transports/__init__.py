@@ -1,1 +1,1 @@
-"""Ways to hand a message over."""
+"""Ways to hand a message over: SMTP, LMTP, commands, HTTP, maildirs and files."""
