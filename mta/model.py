@@ -54,6 +54,23 @@ class Wish(NamedTuple):
     orcpt: str = ""  # as given: type, semicolon, xtext (RFC 3461 4.2)
 
 
+class Scope(enum.StrEnum):
+    """Whose limit it is, and what waits because of it."""
+
+    NODE = "node"
+    SITE = "site"
+    TENANT = "tenant"
+    QUEUE = "queue"  # one campaign of one tenant at one site
+    MESSAGE = "message"
+
+
+class Limit(enum.StrEnum):
+    """What is limited."""
+
+    CONNECTIONS = "connections"
+    RATE = "rate"
+
+
 class Where(enum.IntEnum):
     """Which index row holds a recipient (docs/design.md, spool layout)."""
 

@@ -8,9 +8,7 @@ cdef class ClientOptions:
     cdef readonly str ehlo_name
     cdef readonly bint pipelining
     cdef readonly bint overlap
-    cdef readonly str convert_8bit
     cdef readonly bint lmtp
-    cdef readonly str convert_binary
     cdef readonly str chunking
     cdef readonly frozenset disable
 

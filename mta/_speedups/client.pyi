@@ -20,13 +20,9 @@ class ClientOptions:
     """Group commands where the server offers PIPELINING."""
     overlap: bool
     """Send the next envelope with the final dot."""
-    convert_8bit: str
-    """8-bit content to a server without 8BITMIME: "bounce" it, or "convert" it (the caller does)."""
     lmtp: bool
     """Speak LMTP (RFC 2033): LHLO, and after the dot a reply for each recipient accepted."""
 
-    convert_binary: str
-    """The same for BINARYMIME content to a server without BINARYMIME."""
     chunking: str
     """When content leaves by BDAT: "never", "needed" for BINARYMIME, "always" where the server has
     CHUNKING, "eager" with its envelope, before any reply to it."""
@@ -39,8 +35,6 @@ class ClientOptions:
         *,
         pipelining: bool = True,
         overlap: bool = True,
-        convert_8bit: str = "bounce",
-        convert_binary: str = "bounce",
         chunking: str = "needed",
         disable: Iterable[str] = (),
         lmtp: bool = False,

@@ -83,15 +83,10 @@ class LocalProtocolError(Exception):
 cdef class ClientOptions:
     def __init__(
         self, str ehlo_name not None, *, bint pipelining=True, bint overlap=True,
-        str convert_8bit not None="bounce", str convert_binary not None="bounce",
         str chunking not None="needed", disable=(), bint lmtp=False,
     ):
         if not ehlo_name or safety(ehlo_name) != SAFE:
             raise ValueError(f"{ehlo_name!r} is no name for EHLO")
-        if convert_8bit not in ("bounce", "convert"):
-            raise ValueError(f"convert_8bit is 'bounce' or 'convert', not {convert_8bit!r}")
-        if convert_binary not in ("bounce", "convert"):
-            raise ValueError(f"convert_binary is 'bounce' or 'convert', not {convert_binary!r}")
         if chunking not in ("never", "needed", "always", "eager"):
             raise ValueError(f"chunking cannot be {chunking!r}")
         self.ehlo_name = ehlo_name
@@ -99,9 +94,7 @@ cdef class ClientOptions:
         self.disable = frozenset(disable)
         self.pipelining = pipelining
         self.overlap = overlap
-        self.convert_8bit = convert_8bit
         self.lmtp = lmtp
-        self.convert_binary = convert_binary
 
 
 cdef class Transaction:

@@ -2,19 +2,24 @@
 
 The dispatcher is the `Feeder` of every connection: at each message boundary the connection asks
 for its next attempt, and tells what became of the last one. A parcel leaves its lane only when the
-gate grants its tokens and its content is in memory; else it goes back to the front of its lane.
-Nothing here is a task, timer or lock per message.
+members of *choose* let it, the gate grants its tokens and its content is in memory; else it goes
+back to the front of its lane. The members of *prepare* make of its content what leaves; where one
+takes long, contents are prepared ahead in a thread (`mta.delivery.ahead`). The members of *settle*
+see each outcome before the queues do. Nothing here is a task, timer or lock per message.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mta._speedups.values import named
+from mta.delivery.ahead import Ahead
+from mta.delivery.decisions import Answer, Choose, Decisions, Ended, Settle, Skip, Wait
 from mta.delivery.feeder import Attempt, Feeder, Hand, NoHand
 from mta.delivery.pool import Dial, Pool
 from mta.delivery.sent import Sent
-from mta.model import Kind, Outcome, Stages
+from mta.model import Kind, Outcome, Peer, Scope, Stages
 from mta.shaping.gate import LONGEST, TURN, WORTH
 
 if TYPE_CHECKING:
@@ -23,18 +28,19 @@ if TYPE_CHECKING:
 
     from mta.clock import Clock
     from mta.delivery.feeder import Connection
-    from mta.model import Message, Peer
+    from mta.model import Message
     from mta.queues.lanes import Parcel, ReadyQueue
     from mta.queues.manager import QueueManager
     from mta.routing.hosts import HostBook, Target, Targets
     from mta.shaping.gate import Gate
     from mta.spool import Gone, Unreadable
 
-    Finish = Callable[[Parcel, list[Outcome], Peer, Stages], None]
     Missed = dict[bytes, Unreadable | Gone]  # by message id: contents that were not read
 
 _UNATTEMPTED = Kind.UNATTEMPTED
+NOBODY = Peer("", "", "")
 REST = 1.0  # seconds between dials of a site whose names lead nowhere
+NOT_YET = Outcome(Kind.UNATTEMPTED, 0, "", "", "choose")
 
 
 class Dispatcher(Feeder):
@@ -59,10 +65,8 @@ class Dispatcher(Feeder):
         self.gate, self.hosts = gate, hosts
         self.targets, self.connection = targets, connection
         self.read_bodies, self.no_overlap = read_bodies, no_overlap
-        # Hooks put their own here where there are any.
-        self.next_parcel: Callable[[Pool], Parcel | None] | None = None
-        self.new_attempt: Callable[..., Attempt] | None = None
-        self.finish: Finish = manager.finish
+        self.decisions = Decisions()
+        self.ahead = Ahead(self)
         self.pools: set[Pool] = set()
         self.denied: dict[Pool, None] = {}  # wait for a connection lease
         self.draining = self.held = False
@@ -75,6 +79,13 @@ class Dispatcher(Feeder):
         self._woken: list[Pool] = []
         self._turn = self._work  # a method that is bound once
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def decide_by(self, decisions: Decisions) -> None:
+        """Ask these members from now on; what was prepared by others is prepared anew."""
+        self.decisions = decisions
+        for pool in self.pools:
+            self.ahead.undo(pool)
+            self._wake_pool(pool)
 
     # ------------------------------------------------------------------ waking
 
@@ -157,14 +168,14 @@ class Dispatcher(Feeder):
 
     def open(self, pool: Pool) -> bool:
         """Begin to open a connection for `pool`; False where the gate denies it."""
-        denied = self.gate.connect(pool.ready.name)
+        denied = self.gate.connect(pool.limits)
         if denied is not None:
             if denied.retry:
                 self.look_again(pool, denied.retry)
             elif not pool.waits:
-                pool.waits, pool.starved = True, denied.of_node
+                pool.waits, pool.starved = True, denied.scope is Scope.NODE
                 self.denied[pool] = None
-                if denied.of_node:
+                if pool.starved:
                     self._make_room(pool)
             return False
         pool.dialling += 1
@@ -179,7 +190,7 @@ class Dispatcher(Feeder):
     def _make_room(self, wanting: Pool) -> None:
         """Close an idle connection of another site: it may hold the lease that is missing."""
         for pool in self.pools:
-            if pool is not wanting and pool.idle and not pool.ready.count:
+            if pool is not wanting and pool.idle and not pool.count():
                 oldest = next(iter(pool.idle))
                 del pool.idle[oldest]
                 oldest.close()
@@ -190,7 +201,7 @@ class Dispatcher(Feeder):
         for other in self.denied:
             if other is pool or not other.starved or other.connections or other.dialling:
                 continue
-            if other.ready.waiting():
+            if other.waiting():
                 return True
         return False
 
@@ -233,7 +244,7 @@ class Dispatcher(Feeder):
         self.loop.call_soon(self._released, pool)
 
     def _released(self, pool: Pool) -> None:
-        self.gate.disconnected(pool.ready.name)
+        self.gate.disconnected(pool.limits)
         if self.denied:
             self.released(pool.ready.name)
         self._wake_pool(pool)  # behind those who have waited for the lease
@@ -249,7 +260,7 @@ class Dispatcher(Feeder):
         pool.share(connection)
         dial.ready_at = now = self.loop.time()
         dial.turn = max(TURN, min(WORTH * (now - dial.began), LONGEST))
-        self.gate.connected(pool.ready.name)
+        self.gate.connected(pool.limits)
         target = dial.target
         assert target is not None
         self.hosts.worked(target.address, target.port, pool.ready.source)
@@ -258,7 +269,7 @@ class Dispatcher(Feeder):
     def connection_idle(self, connection: Connection) -> None:
         """Nothing to send now."""
         pool = connection.dial.pool
-        if self.draining or self.gate.should_yield(pool.ready.name) or self._others_starve(pool):
+        if self.draining or self.gate.should_yield(pool.limits) or self._others_starve(pool):
             connection.close()
         else:
             pool.idle[connection] = None
@@ -291,53 +302,159 @@ class Dispatcher(Feeder):
         """The next message for this connection, its tokens taken; None when there is none now."""
         dial: Dial = connection.dial
         pool = dial.pool
-        if self.halted or pool.paced is not None:
+        if self.halted or pool.rests():
             return None
-        ready, gate = pool.ready, self.gate
-        if gate.should_yield(ready.name) or (self.denied and self._has_had_its_turn(connection)):
+        if self.gate.should_yield(pool.limits) or (
+            self.denied and self._has_had_its_turn(connection)
+        ):
             connection.close()
             return None
+        if self.decisions.threaded:
+            return self.ahead.next_attempt(pool, connection.offers)
         while True:
-            next_parcel = self.next_parcel
-            parcel = pool.next_parcel() if next_parcel is None else next_parcel(pool)
+            parcel = self.next_parcel(pool)
             if parcel is None:
                 return None
-            message = parcel.message
-            wait = gate.message(ready.name, message.tenant)
-            if wait == 0.0:
-                return self._attempt(pool, parcel)
-            if not self._set_apart(ready, parcel, wait):
-                self.manager.give_back(parcel)
-                self.pace(pool, wait)
+            if self.may_leave(pool, parcel):
+                attempt = self.attempt(pool, parcel, connection.offers)
+                if not self.decisions.prepare or self.prepare(attempt):
+                    self.begin(pool, attempt)
+                    return attempt
+                self._refund(pool, parcel)
+                self.unprepared(pool, attempt)
+            elif pool.rests():
                 return None
 
-    def _set_apart(self, ready: ReadyQueue, parcel: Parcel, wait: float) -> bool:
-        """Park what a rate of its own denies; False if none of the site's may leave."""
-        denied, message = self.gate.denied, parcel.message
-        if denied is not None and denied.of_tenant:
+    # ------------------------------------------------------------------ choose
+
+    def next_parcel(self, pool: Pool) -> Parcel | None:
+        """The next parcel that may leave but for what is asked last."""
+        while True:
+            parcel = pool.next_parcel()
+            if parcel is None or not self.decisions.early:
+                return parcel
+            answer = self._ask(pool, parcel, self.decisions.early)
+            if answer is None:
+                return parcel
+            if not self._obey(pool, parcel, answer):
+                return None
+
+    def may_leave(self, pool: Pool, parcel: Parcel) -> bool:
+        """Take the tokens of a parcel; what is denied them is back in its lane."""
+        decisions = self.decisions
+        answer = self._ask(pool, parcel, decisions.last) if decisions.last else None
+        if answer is None:
+            wait = self.gate.message(pool.limits, parcel.message.tenant)
+            if wait == 0.0:
+                return True
+            for member in decisions.last:
+                member.undo(parcel)
+            denied = self.gate.denied
+            assert denied is not None
+            answer = Wait(denied.scope, wait)
+        for member in decisions.early:
+            member.undo(parcel)
+        self._obey(pool, parcel, answer)
+        return False
+
+    def _ask(self, pool: Pool, parcel: Parcel, members: list[Choose]) -> Answer:
+        """What the first says that does not agree; those before it have it undone."""
+        for place, member in enumerate(members):
+            if parcel.cleared and member in parcel.cleared:
+                continue
+            answer = member.choose(pool, parcel)
+            if answer is not None:
+                for before in members[:place]:
+                    before.undo(parcel)
+                return answer
+        return None
+
+    def _obey(self, pool: Pool, parcel: Parcel, answer: Answer) -> bool:
+        """Do what a member said of a parcel that is out of its lane; True: others may leave."""
+        if isinstance(answer, Wait):
+            if answer.scope is not Scope.MESSAGE:
+                return self._wait(pool, parcel, answer)
+            for recipient in parcel.recipients:
+                self.manager.postpone(recipient, answer.seconds)
+        elif isinstance(answer, Skip):
+            outcomes, stages = [answer.outcome] * len(parcel.recipients), Stages(dns=parcel.dns_us)
+            self.manager.finish(parcel, outcomes, Peer("", "", pool.ready.source), stages)
+        return True
+
+    def _wait(self, pool: Pool, parcel: Parcel, wait: Wait) -> bool:
+        """Put a parcel back to the front of its lane, and hold up what the scope covers."""
+        ready, message = pool.ready, parcel.message
+        for recipient in parcel.recipients:
+            recipient.flying = False
+        if wait.scope is Scope.TENANT:
             ready.park(parcel)
-            self.loop.call_later(wait, self._unpark, ready, message.tenant)
-        elif denied is not None and denied.of_queue:
+            self.loop.call_later(wait.seconds, self._unpark, ready, message.tenant)
+        elif wait.scope is Scope.QUEUE:
             ready.park_lane(parcel)
-            self.loop.call_later(wait, self._unpark_lane, ready, message)
+            self.loop.call_later(wait.seconds, self._unpark_lane, ready, message)
         else:
+            self.manager.give_back(parcel)
+            if wait.seconds < inf:
+                self.pace(pool, wait.seconds)
             return False
         return True
 
-    def _attempt(self, pool: Pool, parcel: Parcel) -> Attempt:
-        """A parcel leaves for a server."""
-        message, recipients = parcel.message, parcel.recipients
+    def chosen(
+        self, member: Choose, pool: Pool, parcel: Parcel, answer: Answer, said: Any = None
+    ) -> None:
+        """The answer of a member that had taken a parcel; `said` is kept in `parcel.cleared`."""
+        if answer is None:
+            parcel.cleared = {**(parcel.cleared or {}), member: said}
+            self.come_back(parcel)
+        else:
+            self._obey(pool, parcel, answer)
+        self.wake(pool.ready)
+
+    def come_back(self, parcel: Parcel) -> None:
+        """A parcel that was out of its lane returns to it without having left."""
+        self.manager.finish(parcel, [NOT_YET] * len(parcel.recipients), NOBODY, Stages())
+
+    def _refund(self, pool: Pool, parcel: Parcel) -> None:
+        """A parcel whose tokens were taken did not leave."""
+        self.gate.refund(pool.limits, parcel.message.tenant)
+        for member in self.decisions.choose:
+            member.undo(parcel)
+
+    # ------------------------------------------------------------------ prepare
+
+    def attempt(self, pool: Pool, parcel: Parcel, offers: int) -> Attempt:
+        """An attempt that is to be prepared for a server."""
+        body = parcel.message.body
+        assert body is not None
+        attempt = Attempt(parcel.message, parcel.recipients, body, parcel)
+        attempt.offers = offers
+        return attempt
+
+    def prepare(self, attempt: Attempt) -> bool:
+        """Make of the content what leaves; False where that fails (`attempt.tag`: the parcel)."""
+        try:
+            for member in self.decisions.prepare:
+                member.prepare(attempt, attempt.offers)
+        except Exception as error:  # noqa: BLE001 - one message must not end the connection
+            attempt.failure = f"{type(error).__name__}: {error}"
+            return False
+        return True
+
+    def unprepared(self, pool: Pool, attempt: Attempt) -> None:
+        """Put off what could not be prepared: nothing leaves unsigned, or half made."""
+        outcome = Outcome(Kind.DEFERRED, 451, "4.3.0", attempt.failure, "prepare")
+        parcel: Parcel = attempt.tag
+        self._obey(pool, parcel, Skip(outcome))
+
+    def begin(self, pool: Pool, attempt: Attempt) -> None:
+        """An attempt leaves for a server."""
+        recipients = attempt.recipients
         for recipient in recipients:
             recipient.flying = True
         self.in_flight += 1
         pool.in_flight += 1
         self.flying += len(recipients)
         pool.moved_at = self.loop.time()
-        body = message.body
-        assert body is not None
-        if self.new_attempt is None:
-            return Attempt(message, recipients, body, parcel)
-        return self.new_attempt(message, recipients, body, parcel)
 
     def content_sent(self, connection: Connection) -> None:
         """Look in a second whether its reply takes long."""
@@ -378,14 +495,34 @@ class Dispatcher(Feeder):
         parcel, pool = attempt.tag, dial.pool
         pool.in_flight -= 1
         if outcomes[0].kind is _UNATTEMPTED and _came_back(outcomes):
-            self.gate.refund(pool.ready.name, attempt.message.tenant)
+            self._refund(pool, parcel)
         transfer = attempt.transfer_us
         pool.growth.messages += 1
         pool.growth.spent_us += transfer
         waited = self.clock.wall_us() - parcel.queued_us - transfer
         stages = named(Stages, (max(0, waited), parcel.dns_us, attempt.connect_us, transfer))
         # point: a receiver has replied, there is no record
-        self.finish(parcel, outcomes, connection.peer, stages)
+        if self.decisions.settle:
+            self.settle(Ended(parcel, outcomes, connection.peer, stages))
+        else:
+            self.manager.finish(parcel, outcomes, connection.peer, stages)
+
+    def settle(self, ended: Ended, after: Settle | None = None) -> None:
+        """Record what became of an attempt, once all members have had their say."""
+        members = self.decisions.settle
+        start = members.index(after) + 1 if after in members else 0
+        for member in members[start:]:
+            left = member.settle(ended)
+            if left is None:
+                return
+            ended = left
+        self.manager.finish(*ended)
+
+    def settled(self, member: Settle, ended: Ended) -> None:
+        """The answer of a member that had kept what ended."""
+        self.settle(ended, member)
+        if ended.parcel.ready is not None:
+            self.wake(ended.parcel.ready)
 
     # ------------------------------------------------------------------ the end
 
@@ -400,6 +537,7 @@ class Dispatcher(Feeder):
         """Start nothing more; connections close at their next boundary."""
         self.draining = self.halted = True
         for pool in self.pools:
+            self.ahead.undo(pool)
             for connection in list(pool.connections):
                 connection.close()
 
@@ -428,8 +566,9 @@ class Dispatcher(Feeder):
     def sweep(self) -> None:
         """Drop the pools that have nothing left (called now and then)."""
         for pool in list(self.pools):
-            if not (pool.connections or pool.dialling or pool.reading or pool.ready.count):
+            if not (pool.connections or pool.dialling or pool.reading or pool.count()):
                 self.pools.discard(pool)
+                pool.limits.users -= 1
                 pool.ready.pool = None
                 self.manager.forget_idle(pool.ready)
 

@@ -7,12 +7,14 @@ cdef class Attempt:
     cdef public bytes body
     cdef public object tag
     cdef public double mail_at
-    cdef public long long flags, connect_us, transfer_us
+    cdef public str failure
+    cdef public long long flags, offers, connect_us, transfer_us
 
 
 cdef class Connection(Timed):
     cdef public object dial, peer, local
     cdef public bint overlap_failed
+    cdef public long long offers
 
     cpdef kick(self)
     cpdef close(self)

@@ -36,7 +36,8 @@ class Attempt:
     """One message on its way to some of its recipients over one connection."""
 
     __slots__ = (
-        "message", "recipients", "body", "flags", "tag", "mail_at", "connect_us", "transfer_us",
+        "message", "recipients", "body", "flags", "tag", "offers", "mail_at", "connect_us",
+        "transfer_us", "failure",
     )  # fmt: skip
 
     message: Message
@@ -44,16 +45,19 @@ class Attempt:
     body: bytes  # what is sent, rendered and signed
     flags: int  # mta.model.Flag bits of `body`; DOT_LINES must be right, sending trusts it
     tag: Any  # the dispatcher's own
+    offers: int  # what the server takes that `body` was prepared for
     mail_at: float  # loop time at which MAIL left, 0 before
     connect_us: int  # from connecting to the greeting; 0 on a connection that was open
     transfer_us: int  # from MAIL to the last reply
+    failure: str  # why it could not be prepared
 
     def __init__(
         self, message: Message, recipients: list[Recipient], body: bytes, tag: Any = None
     ) -> None:
         self.message, self.recipients, self.body = message, recipients, body
         self.flags, self.tag = message.flags, tag
-        self.mail_at, self.connect_us, self.transfer_us = 0.0, 0, 0
+        self.offers, self.mail_at, self.connect_us, self.transfer_us = 0, 0.0, 0, 0
+        self.failure = ""
 
     def __repr__(self) -> str:
         return f"<Attempt of {self.message!r} to {len(self.recipients)} recipients>"
@@ -62,11 +66,12 @@ class Attempt:
 class Connection(Timed):
     """What carries attempts, one after the other: an SMTP session, or what stands for one."""
 
-    __slots__ = ("dial", "peer", "local", "overlap_failed")
+    __slots__ = ("dial", "peer", "local", "overlap_failed", "offers")
 
     dial: Any  # the dispatcher's own
     peer: Peer  # the remote, for the record
     local: tuple[str, int] | None  # address to connect from
+    offers: int  # what its server takes, `smtp.client.Capability` bits; known once it is ready
     overlap_failed: bool  # its server cannot take what is sent ahead: never again for this host
 
     async def connect(

@@ -1,90 +1,77 @@
-"""Hooks around an attempt, between the lanes and the connections of one worker.
+"""The hooks of a user around an attempt, as members of the decisions.
 
-*Before*: a parcel that leaves its lane is in flight while its hook runs, and comes back to the
-front of its lane as a `Cleared` one, which is not asked for again. So tokens are taken when it
-really leaves, and connections meanwhile take what is cleared.
+*Before* (choose): a parcel that leaves its lane is in flight while its hook runs, and comes back to
+the front of its lane cleared, so it is not asked for again. Tokens are taken when it really leaves,
+and connections meanwhile take what is cleared. What the hook wants of the header is done by
+*prepare*.
 
-*After*: what was delivered is recorded at once and told to the hook afterwards: nothing that a
-hook does may have a message sent twice. Deferrals and bounces wait for the hook's answer.
+*After* (settle): what was delivered is recorded at once and told to the hook afterwards: nothing
+that a hook does may have a message sent twice. Deferrals and bounces wait for the hook's answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from mta.delivery.feeder import Attempt
-from mta.delivery.pool import Pool
+from mta.delivery.decisions import TAKEN, Choose, Ended, Prepare, Settle, Skip, Wait
 from mta.errors import HookError
-from mta.hooks import Bounce, Class, Defer, EndedAttempt, Go, NextAttempt, Skip
+from mta.hooks import Bounce, Class, Defer, EndedAttempt, Go, NextAttempt
+from mta.hooks import Skip as SkipForNow
 from mta.hooks.headers import alter
-from mta.model import Flag, Kind, Outcome, Peer, Stages, id_text
+from mta.model import Flag, Kind, Outcome, Peer, Scope, id_text
 from mta.queues.lanes import Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from mta.delivery.decisions import Answer
     from mta.delivery.dispatcher import Dispatcher
+    from mta.delivery.feeder import Attempt
+    from mta.delivery.pool import Pool
     from mta.hooks.runner import Hooks
     from mta.model import Recipient
 
 ASKED_AT_ONCE = 64  # parcels of one pool whose hook runs
-NOT_YET = Outcome(Kind.UNATTEMPTED, 0, "", "", "hook")
+FULL = Wait(Scope.SITE, inf)
 COMMAND = "hook"  # what a hook's outcome answers
 
 
-class Cleared(Parcel):
-    """A parcel that a hook has let go."""
+class Tasks:
+    """Calls of hooks that are under way."""
 
-    __slots__ = ("go",)
-
-    def __init__(self, parcel: Parcel, go: Go | None) -> None:
-        super().__init__(parcel.message, parcel.recipients, parcel.queued_us)
-        self.dns_us, self.ready = parcel.dns_us, parcel.ready
-        self.go = go
-
-
-class AttemptHooks:
-    """See the module; `install` and `remove` change what the dispatcher calls."""
-
-    def __init__(self, dispatcher: Dispatcher, hooks: Hooks) -> None:
-        self._dispatcher, self._manager = dispatcher, dispatcher.manager
-        self._hooks, self._loop = hooks, dispatcher.loop
-        self._asked: dict[Pool, int] = {}
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def install(self) -> None:
-        """Have the dispatcher call us where there is a hook, and nobody where there is none."""
-        dispatcher = self._dispatcher
-        before, after = "before_attempt" in self._hooks, "after_attempt" in self._hooks
-        dispatcher.next_parcel = self.next_parcel if before else None
-        dispatcher.new_attempt = self.new_attempt if before else None
-        dispatcher.finish = self.finish if after else self._manager.finish
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a call."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
         """The end: what waits for a hook stays in the spool as it is."""
         for task in self._tasks:
             task.cancel()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    # ------------------------------------------------------------------ before
+class AskBefore(Choose):
+    """The hook `before_attempt`."""
 
-    def next_parcel(self, pool: Pool) -> Parcel | None:
-        """The next parcel that its hook has let go; those before it are asked for."""
-        while (parcel := pool.next_parcel()) is not None:
-            if isinstance(parcel, Cleared):
-                return parcel
-            if self._asked.get(pool, 0) >= ASKED_AT_ONCE:
-                self._manager.give_back(parcel)
-                return None
-            self._asked[pool] = self._asked.get(pool, 0) + 1
-            _set_flying(parcel.recipients)
-            self._spawn(self._before(pool, parcel))
-        return None
+    def __init__(self, dispatcher: Dispatcher, hooks: Hooks, tasks: Tasks) -> None:
+        self._dispatcher, self._hooks, self._tasks = dispatcher, hooks, tasks
+        self._asked: dict[Pool, int] = {}
+
+    def choose(self, pool: Pool, parcel: Parcel) -> Answer:
+        """TAKEN until the hook has answered."""
+        if self._asked.get(pool, 0) >= ASKED_AT_ONCE:
+            return FULL
+        self._asked[pool] = self._asked.get(pool, 0) + 1
+        _set_flying(parcel.recipients)
+        self._tasks.spawn(self._before(pool, parcel))
+        return TAKEN
 
     async def _before(self, pool: Pool, parcel: Parcel) -> None:
         try:
@@ -95,36 +82,42 @@ class AttemptHooks:
             self._asked[pool] -= 1
             if not self._asked[pool]:
                 del self._asked[pool]
-        self._follow(pool, parcel, answer)
-        self._dispatcher.wake(pool.ready)
-
-    def _follow(self, pool: Pool, parcel: Parcel, answer: Any) -> None:
-        """Do what the hook says with a parcel in flight."""
-        manager, count = self._manager, len(parcel.recipients)
-        if isinstance(answer, Skip):
-            for recipient in parcel.recipients:
-                manager.postpone(recipient, answer.seconds)
+        if isinstance(answer, SkipForNow):
+            said: Answer = Wait(Scope.MESSAGE, answer.seconds)
         elif isinstance(answer, Defer | Bounce | HookError):
-            peer = Peer("", "", pool.ready.source)
-            manager.finish(parcel, [_outcome(answer)] * count, peer, Stages(dns=parcel.dns_us))
+            said = Skip(_outcome(answer))
         else:
-            cleared = Cleared(parcel, answer)
-            manager.finish(cleared, [NOT_YET] * count, Peer("", "", ""), Stages())
+            said = None
+        self._dispatcher.chosen(self, pool, parcel, said, answer)
 
-    def new_attempt(self, *args: Any, **named: Any) -> Attempt:
-        """An attempt, its header altered as the hook wants it."""
-        attempt = Attempt(*args, **named)
-        go: Go | None = attempt.tag.go
+
+class AlterHeader(Prepare):
+    """What `before_attempt` wants of the header."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, before: AskBefore) -> None:
+        self._before = before
+
+    def prepare(self, attempt: Attempt, offers: int) -> None:
+        """Set and remove its fields."""
+        cleared: dict[Any, Any] = attempt.tag.cleared or {}
+        go: Go | None = cleared.get(self._before)
         if go is not None and (go.set_headers or go.remove_headers):
             attempt.body = alter(attempt.body, go.set_headers, go.remove_headers)
             if any(name.startswith(".") for name in go.set_headers):
                 attempt.flags |= Flag.DOT_LINES
-        return attempt
 
-    # ------------------------------------------------------------------ after
 
-    def finish(self, parcel: Parcel, outcomes: list[Outcome], peer: Peer, stages: Stages) -> None:
-        """Record what cannot be changed, ask the hook about the rest."""
+class AskAfter(Settle):
+    """The hook `after_attempt`."""
+
+    def __init__(self, dispatcher: Dispatcher, hooks: Hooks, tasks: Tasks) -> None:
+        self._dispatcher, self._hooks, self._tasks = dispatcher, hooks, tasks
+
+    def settle(self, ended: Ended) -> Ended | None:
+        """What cannot be changed goes on at once; the hook is asked about the rest."""
+        parcel, outcomes, peer, stages = ended
         open_ = [n for n, o in enumerate(outcomes) if o.kind in (Kind.DEFERRED, Kind.BOUNCED)]
         decided = [n for n in range(len(outcomes)) if n not in open_]
         delivered = [
@@ -132,18 +125,19 @@ class AttemptHooks:
             for n in decided
             if outcomes[n].kind == Kind.DELIVERED
         ]
-        if decided and open_:
-            rest, parcel = _part(parcel, open_), _part(parcel, decided)
-        else:
-            rest = parcel
-        if open_:
-            _set_flying(rest.recipients)
-            asked = [outcomes[n] for n in open_]
-            self._spawn(self._after(rest, asked, peer, stages))
-        if decided:
-            self._manager.finish(parcel, [outcomes[n] for n in decided], peer, stages)
-            if delivered:
-                self._spawn(self._tell(delivered))
+        if delivered:
+            self._tasks.spawn(self._tell(delivered))
+        if not open_:
+            return ended
+        rest = _part(parcel, open_) if decided else parcel
+        _set_flying(rest.recipients)
+        asked = ended._replace(parcel=rest, outcomes=[outcomes[n] for n in open_])
+        self._tasks.spawn(self._after(asked))
+        if not decided:
+            return None
+        return ended._replace(
+            parcel=_part(parcel, decided), outcomes=[outcomes[n] for n in decided]
+        )
 
     async def _tell(self, ended: list[EndedAttempt]) -> None:
         """Deliveries, which are recorded."""
@@ -155,17 +149,13 @@ class AttemptHooks:
             if answer is not None:
                 self._hooks.failed("after_attempt", "a delivery cannot be changed")
 
-    async def _after(
-        self, parcel: Parcel, outcomes: list[Outcome], peer: Peer, stages: Stages
-    ) -> None:
-        ended = [
-            _ended_attempt(parcel, recipient, outcome, peer)
-            for recipient, outcome in zip(parcel.recipients, outcomes, strict=True)
+    async def _after(self, ended: Ended) -> None:
+        told = [
+            _ended_attempt(ended.parcel, recipient, outcome, ended.peer)
+            for recipient, outcome in zip(ended.parcel.recipients, ended.outcomes, strict=True)
         ]
-        changed = await asyncio.gather(*map(self._changed, ended, outcomes))
-        self._manager.finish(parcel, list(changed), peer, stages)
-        if parcel.ready is not None:
-            self._dispatcher.wake(parcel.ready)
+        changed = await asyncio.gather(*map(self._changed, told, ended.outcomes))
+        self._dispatcher.settled(self, ended._replace(outcomes=list(changed)))
 
     async def _changed(self, ended: EndedAttempt, outcome: Outcome) -> Outcome:
         try:

@@ -3,6 +3,7 @@ cimport cython
 from mta.delivery.feeder cimport Connection
 from mta.delivery.growth cimport Growth
 from mta.model cimport Message
+from mta.shaping.gate cimport SiteLimits
 
 cdef int _READ_AHEAD, _READ_OCTETS, _READS_AT_ONCE
 
@@ -15,7 +16,8 @@ cdef class Dial:
 
 
 cdef class Pool:
-    cdef public object dispatcher, ready, paced, again, target, peer
+    cdef public object dispatcher, ready, paced, again, target, peer, prepared
+    cdef readonly SiteLimits limits
     cdef public dict connections, idle
     cdef public Growth growth
     cdef public long long dialling, reading, in_flight
@@ -23,6 +25,9 @@ cdef class Pool:
     cdef public double rested_until, again_at, moved_at
 
     cpdef work(self)
+    cpdef bint rests(self)
+    cpdef bint waiting(self) except -1
+    cpdef long long count(self) except -1
     cdef _grow(self)
 
     @cython.locals(message=Message, cold=list, octets=cython.longlong)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mta.delivery.decisions import Ended
 from mta.delivery.growth import STUCK, Growth
 from mta.model import Kind, Outcome, Peer, Stages
 from mta.queues.unread import settle
@@ -21,6 +22,7 @@ from mta.queues.unread import settle
 if TYPE_CHECKING:
     import asyncio
 
+    from mta.delivery.ahead import Ready
     from mta.delivery.dispatcher import Dispatcher, Missed
     from mta.delivery.feeder import Connection
     from mta.queues.lanes import Parcel, ReadyQueue
@@ -53,13 +55,16 @@ class Pool:
     __slots__ = (
         "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
         "starved", "rested_until", "paced", "again", "again_at", "moved_at", "growth",
-        "in_flight", "target", "peer",
+        "in_flight", "target", "peer", "limits", "prepared",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, ready: ReadyQueue) -> None:
         self.dispatcher, self.ready = dispatcher, ready
         self.connections: dict[Connection, None] = {}  # a third of a set's memory
         self.idle: dict[Connection, None] = {}  # the one used last at the end
+        self.limits = dispatcher.gate.site(ready.name)
+        self.limits.users += 1
+        self.prepared: Ready | None = None  # contents that were prepared ahead
         self.growth = Growth()
         self.dialling = 0  # connections being opened
         self.in_flight = 0  # attempts
@@ -77,13 +82,13 @@ class Pool:
 
     def work(self) -> None:
         """Give idle connections something to do, and open more where that is not enough."""
-        ready, idle = self.ready, self.idle
-        if self.paced or not ready.waiting():
+        idle = self.idle
+        if self.paced or not self.waiting():
             return
-        for _ in range(min(len(idle), ready.count)):
+        for _ in range(min(len(idle), self.count())):
             connection = idle.popitem()[0]
             connection.kick()
-            if self.paced or not ready.waiting() or connection in idle:
+            if self.paced or not self.waiting() or connection in idle:
                 return  # what is left waits for a rate, a hook or its content
         if idle:
             return
@@ -91,6 +96,20 @@ class Pool:
             self._grow()
         if self.connections:
             self.dispatcher.look_again(self, STUCK)
+
+    def rests(self) -> bool:
+        """True while a rate lets nothing leave."""
+        return self.paced is not None
+
+    def waiting(self) -> bool:
+        """True when something may be sent, as far as its lanes and what is prepared know."""
+        prepared = self.prepared
+        return self.ready.waiting() > 0 or prepared is not None and len(prepared.attempts) > 0
+
+    def count(self) -> int:
+        """Parcels that wait in its lanes, or are being prepared."""
+        prepared = self.prepared
+        return self.ready.count if prepared is None else self.ready.count + len(prepared)
 
     def _grow(self) -> None:
         """Open connections for what waits, unless the site rests."""
@@ -101,7 +120,7 @@ class Pool:
             return
         now = dispatcher.loop.time()
         growth.learn(now)
-        waiting, still = self.ready.count, now - self.moved_at
+        waiting, still = self.count(), now - self.moved_at
         while growth.wanted(waiting, len(self.connections), self.dialling, still):
             if not dispatcher.open(self):
                 return
@@ -178,8 +197,10 @@ class Pool:
     def defer_all(self, outcome: Outcome) -> None:
         """Everything that waits in memory gets this outcome."""
         manager, peer = self.dispatcher.manager, Peer(self.ready.name, "", self.ready.source)
+        self.dispatcher.ahead.undo(self)
         while (parcel := manager.take(self.ready)) is not None:
-            self.dispatcher.finish(parcel, [outcome] * len(parcel.recipients), peer, Stages())
+            outcomes = [outcome] * len(parcel.recipients)
+            self.dispatcher.settle(Ended(parcel, outcomes, peer, Stages()))
 
     def __repr__(self) -> str:
         return (

@@ -1,51 +1,47 @@
-"""Rates of single queues, which a hook asks for: between the lanes and the gate of one worker.
+"""Rates of single queues, which a hook asks for.
 
-The gate takes a queue's token together with those of tenant, site and node, when a message really
-leaves. A queue without one left holds its lane: its tenant's campaign at that site.
+A queue without a token left holds its lane: its tenant's campaign at that site.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mta.delivery.pool import Pool
-from mta.model import Kind
+from mta.delivery.decisions import Choose, Wait
+from mta.model import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mta._speedups.sharedtable import Bucket
-    from mta.delivery.dispatcher import Dispatcher
-    from mta.model import Outcome, Peer, Recipient, Stages
+    from mta.delivery.decisions import Answer
+    from mta.delivery.pool import Pool
+    from mta.model import Recipient
     from mta.queues.lanes import Parcel
+    from mta.shaping.gate import Gate
     from mta.shaping.limits import RateLike
 
     RateOf = Callable[[Recipient], tuple[str, RateLike] | None]
 
 
-class QueueRates:
-    """See the module; `rate_of` gives a recipient's queue and its rate, None for no rate."""
+class QueueRates(Choose):
+    """Takes a token of each queue that a parcel's recipients belong to."""
 
-    def __init__(self, dispatcher: Dispatcher, rate_of: RateOf) -> None:
-        self._dispatcher, self._gate, self._rate_of = dispatcher, dispatcher.gate, rate_of
-        self._next = dispatcher.next_parcel or Pool.next_parcel
-        self._finish = dispatcher.finish
+    last = True
 
-    def install(self) -> None:
-        """Stand before what the dispatcher calls now."""
-        self._dispatcher.next_parcel, self._dispatcher.finish = self.next_parcel, self.finish
+    def __init__(self, gate: Gate, rate_of: RateOf) -> None:
+        """`rate_of` gives a recipient's queue and its rate, None for no rate."""
+        self._gate, self._rate_of = gate, rate_of
 
-    def next_parcel(self, pool: Pool) -> Parcel | None:
-        """The next parcel; the gate is told the buckets of its queues."""
-        parcel = self._next(pool)
-        self._gate.extra = () if parcel is None else self._buckets(parcel)
-        return parcel
+    def choose(self, pool: Pool, parcel: Parcel) -> Answer:
+        """All tokens, or none and a wait."""
+        buckets = self._buckets(parcel)
+        wait = self._gate.take(buckets) if buckets else 0.0
+        return Wait(Scope.QUEUE, wait) if wait else None
 
-    def finish(self, parcel: Parcel, outcomes: list[Outcome], peer: Peer, stages: Stages) -> None:
-        """As before; what did not leave gives its tokens back."""
-        if all(outcome.kind == Kind.UNATTEMPTED for outcome in outcomes):
-            self._gate.give_back(self._buckets(parcel))
-        self._finish(parcel, outcomes, peer, stages)
+    def undo(self, parcel: Parcel) -> None:
+        """Give the tokens back."""
+        self._gate.give_back(self._buckets(parcel))
 
     def _buckets(self, parcel: Parcel) -> tuple[Bucket, ...]:
         rates = dict(filter(None, map(self._rate_of, parcel.recipients)))

@@ -32,15 +32,16 @@ class StuckPools:
             still = now - max(since, pool.moved_at)
             if still >= AFTER:
                 text = f"mail for {pool.ready.name} has room in its limits and was not sent"
-                yield Trouble("not_sent", f"{text} for {still:.0f} s: {pool!r}", pool.ready.count)
+                yield Trouble("not_sent", f"{text} for {still:.0f} s: {pool!r}", pool.count())
 
     def _could_send(self, pool: Pool) -> bool:
         """True when mail waits in a pool and none of what may keep it is there."""
         dispatcher = self._dispatcher
-        if dispatcher.draining or not pool.ready.waiting():
+        if dispatcher.draining or not pool.waiting():
             return False
         manager = dispatcher.manager
         short = manager.body_bytes > KEPT_BODIES * manager.settings.body_memory
-        busy = pool.in_flight or pool.dialling or pool.reading
+        preparing = pool.prepared is not None and pool.prepared.working > 0
+        busy = pool.in_flight or pool.dialling or pool.reading or preparing
         held_up = pool.paced is not None or pool.waits or short
         return not (busy or held_up or pool.rested_until > dispatcher.clock.monotonic())

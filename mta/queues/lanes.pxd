@@ -11,6 +11,7 @@ cdef class Parcel:
     cdef public list recipients
     cdef public ReadyQueue ready
     cdef public long long queued_us, dns_us
+    cdef public dict cleared
 
 
 cdef class Lane:

@@ -30,13 +30,15 @@ _QUANTUM, _OVERHEAD = QUANTUM, OVERHEAD  # as C integers (lanes.pxd)
 class Parcel:
     """One message and its recipients that go to one destination together."""
 
-    __slots__ = ("message", "recipients", "ready", "queued_us", "dns_us")
+    __slots__ = ("message", "recipients", "ready", "queued_us", "dns_us", "cleared")
 
     def __init__(self, message: Message, recipients: list[Recipient], queued_us: int) -> None:
         self.message, self.recipients = message, recipients
         self.queued_us = queued_us  # wall clock from which waiting is counted
         self.dns_us = 0
         self.ready: ReadyQueue | None = None
+        # Members of `choose` that took their time and need not be asked again, and what each said.
+        self.cleared: dict[Any, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<Parcel {self.message!r} to {len(self.recipients)} recipients>"

@@ -82,7 +82,7 @@ cdef class QueueManager:
     @cython.locals(message=Message, held=Recipient)
     cdef _leave(self, Recipient recipient, long long was)
     @cython.locals(recipient=Recipient)
-    cdef bint _obey(self, Parcel parcel) except -1
+    cpdef bint obey(self, Parcel parcel) except -1
     @cython.locals(recipient=Recipient, now=cython.longlong, gone=cython.bint)
     cpdef bint still_open(self, Parcel parcel) except -1
     cpdef bint missed(self, long long expires_us)

@@ -369,7 +369,7 @@ class QueueManager:
     def place(self, parcel: Parcel, plan: Plan | Refusal | None = None) -> None:
         """Put a parcel into the lane of its site, or let it wait for its route."""
         if self.acts.active:
-            if not self._obey(parcel):
+            if not self.obey(parcel):
                 return
             plan = None  # that may have given it another route
         recipient = parcel.recipients[0]
@@ -419,7 +419,7 @@ class QueueManager:
         for recipient in self.memory.values():
             self.waiting[recipient.where] -= 1
 
-    def _obey(self, parcel: Parcel) -> bool:
+    def obey(self, parcel: Parcel) -> bool:
         """Apply operators' acts to a parcel; True when something of it is left to send."""
         for recipient in list(parcel.recipients):
             if recipient.loaded:  # one that was moved may have been read from its row again
@@ -450,8 +450,6 @@ class QueueManager:
             parcel = ready.pop()
             if parcel is None:
                 return None
-            if self.acts.active and not self._obey(parcel):
-                continue
             if self.still_open(parcel):
                 return parcel
 

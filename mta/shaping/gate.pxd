@@ -6,14 +6,16 @@ cdef long long _UNLIMITED
 
 
 cdef class _Places:
-    cdef readonly str whom, rule
+    cdef readonly object scope
+    cdef readonly str name, rule
     cdef readonly unsigned long long slot
     cdef readonly long long limit, mine, leaving
     cdef readonly double taken_at, turn, turn_until
 
 
-cdef class _Site(_Places):
+cdef class SiteLimits(_Places):
     cdef readonly tuple names
+    cdef public long long users
     cdef Bucket rate
     cdef dict chains
 
@@ -26,35 +28,34 @@ cdef class Gate:
     cdef dict _waiting, _queues
     cdef _Places _total
     cdef Bucket _total_rate
-    cdef public object denied
-    cdef public tuple extra
+    cdef readonly object denied
 
     cdef _apply_total(self)
-    cdef _apply(self, _Site site)
-    cdef Bucket _site_bucket(self, _Site site, found)
+    cdef _apply(self, SiteLimits site)
+    cdef Bucket _site_bucket(self, SiteLimits site, found)
 
-    @cython.locals(site=_Site)
-    cdef _Site _site(self, str name)
+    @cython.locals(site=SiteLimits)
+    cpdef SiteLimits site(self, str name)
 
-    @cython.locals(state=_Site, now=cython.double)
-    cpdef connect(self, str site)
+    @cython.locals(now=cython.double)
+    cpdef connect(self, SiteLimits site)
 
     @cython.locals(places=_Places, now=cython.double)
-    cpdef connected(self, str site)
+    cpdef connected(self, SiteLimits site)
 
+    cpdef disconnected(self, SiteLimits site)
     cdef bint _take(self, _Places places, double now) except -1
     cdef _give(self, _Places places)
-    cdef _refuse(self, str site, _Places places, double now)
-
-    @cython.locals(state=_Site)
-    cpdef bint should_yield(self, str site) except -1
-
+    cdef _refuse(self, SiteLimits site, _Places places, double now)
+    cpdef bint should_yield(self, SiteLimits site) except -1
     cdef bint _yields(self, _Places places) except -1
 
-    @cython.locals(state=_Site, chain=tuple, wait=cython.double)
-    cpdef double message(self, str site, str tenant=*, long long n=*) except -1.0
+    @cython.locals(chain=tuple)
+    cpdef double message(self, SiteLimits site, str tenant=*, long long n=*) except -1.0
 
-    cdef tuple _chain(self, _Site site, str tenant)
+    @cython.locals(wait=cython.double)
+    cpdef double take(self, tuple buckets, long long n=*) except -1.0
+
+    cdef tuple _chain(self, SiteLimits site, str tenant)
     cdef Bucket _tenant_bucket(self, str tenant)
-    cdef _over(self, Bucket bucket, double wait)
     cdef _places_report(self, _Places places)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from mta._speedups.sharedtable import Bucket, SharedTable
 from mta.clock import Clock
+from mta.model import Limit, Scope
 from mta.shaping.limits import UNLIMITED, Limits, RateLike, Resolved
 
 TURN = 0.2  # seconds that a place given up is left to the others, and used at least
@@ -32,46 +33,23 @@ MAX_CHAINS = 1024  # tenants remembered for a site
 class Denied(NamedTuple):
     """Why something may not go now."""
 
-    what: str  # "connections" or "rate"
-    whom: str  # "site example.com", "tenant acme", "all sites"
+    scope: Scope  # of whom the limit is
+    name: str  # which one of them; "" for the node
+    limit: Limit
     rule: str  # key of the setting
-    limit: str  # its value
-    current: int  # connections over all workers; 0 for a rate
+    value: str  # what it says
+    use: int  # connections over all workers; 0 for a rate
     retry: float  # seconds until it is worth another try; 0.0 = wait to be woken
-
-    @property
-    def of_tenant(self) -> bool:
-        """True when only this tenant's messages have to wait."""
-        return self.whom.startswith("tenant ")
-
-    @property
-    def of_queue(self) -> bool:
-        """True when only messages of this queue have to wait."""
-        return self.whom.startswith("queue ")
-
-    @property
-    def of_node(self) -> bool:
-        """True when the limit is the node's: any site's connection holds what is missing."""
-        return self.whom == "all sites"
-
-    def __str__(self) -> str:
-        """One sentence for people."""
-        if self.what == "rate":
-            text = f"{self.whom} has used its rate of {self.limit}"
-        else:
-            text = f"{self.current} of {self.limit} connections to {self.whom} are in use"
-        wait = f", next in {self.retry:.3g} s" if self.retry else ""
-        return f"{text} ({self.rule}){wait}"
 
 
 class _Places:
     """Connections of one site, or of the node, as this worker sees them."""
 
-    __slots__ = ("whom", "slot", "limit", "rule", "mine", "taken_at", "turn", "turn_until",
-                 "leaving")  # fmt: skip
+    __slots__ = ("scope", "name", "slot", "limit", "rule", "mine", "taken_at", "turn",
+                 "turn_until", "leaving")  # fmt: skip
 
-    def __init__(self, whom: str, slot: int) -> None:
-        self.whom, self.slot = whom, slot
+    def __init__(self, scope: Scope, name: str, slot: int) -> None:
+        self.scope, self.name, self.slot = scope, name, slot
         self.limit, self.rule = UNLIMITED, ""
         self.mine = 0
         self.taken_at = 0.0  # when this worker last got a place, or could use it
@@ -80,28 +58,30 @@ class _Places:
         self.turn_until = 0.0  # the others' turn lasts until then
 
 
-class _Site(_Places):
-    """A site: its places, and the buckets that each tenant's messages to it pass."""
+class SiteLimits(_Places):
+    """The limits of a site as a pool holds them: resolved once, changed in place by a reload."""
 
-    __slots__ = ("names", "rate", "chains")
+    __slots__ = ("names", "rate", "chains", "users")
 
     def __init__(self, name: str, slot: int) -> None:
-        super().__init__(f"site {name}", slot)
+        super().__init__(Scope.SITE, name, slot)
+        self.users = 0  # pools that hold it
         self.names: tuple[str, ...] = (name,)
         self.rate: Bucket | None = None
         self.chains: dict[str, tuple[Bucket, ...]] = {}
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """What a bucket says of itself."""
 
-    whom: str
+    scope: Scope
+    name: str
     rule: str
-    limit: str
+    value: str
 
 
 class Gate:
-    """Limits of the node, asked by one worker's loop; `denied` tells why the last answer was no."""
+    """Limits of the node, asked by one worker's loop."""
 
     def __init__(
         self,
@@ -115,12 +95,11 @@ class Gate:
         self._table, self._worker, self._clock = table, worker, clock
         self._eventfds = eventfds
         self._limits = specs
-        self._sites: dict[str, _Site] = {}
+        self._sites: dict[str, SiteLimits] = {}
         self._waiting: dict[str, None] = {}
-        self._total = _Places("all sites", table.slot(b"total"))
+        self._total = _Places(Scope.NODE, "", table.slot(b"total"))
         self._total_rate: Bucket | None = None
-        self.denied: Denied | None = None
-        self.extra: tuple[Bucket, ...] = ()  # which the next message must pass, too
+        self.denied: Denied | None = None  # why the last answer that was a no was one
         self._queues: dict[tuple[str, RateLike], Bucket] = {}
         self._apply_total()
 
@@ -139,7 +118,7 @@ class Gate:
 
         A name that makes no limit stricter is not kept: tell it again after a `reload`.
         """
-        state = self._site(site)
+        state = self.site(site)
         known = self._limits.site(state.names)
         for name in names:
             found = self._limits.site((*state.names, name))
@@ -154,28 +133,29 @@ class Gate:
             self._total.limit, self._total.rule = spec.connections, self._limits.total_rule
         self._total_rate = None
         if spec.rate is not None:
-            rule = _Rule("the node", self._limits.total_rule, str(spec.rate))
+            rule = Rule(Scope.NODE, "", self._limits.total_rule, str(spec.rate))
             rate = spec.rate
             self._total_rate = Bucket(self._total.slot, rate.interval_ns, rate.burst, rule)
 
-    def _apply(self, site: _Site) -> None:
+    def _apply(self, site: SiteLimits) -> None:
         found = self._limits.site(site.names)
         site.limit, site.rule = found.connections, found.connections_rule
         site.rate = self._site_bucket(site, found)
         site.chains.clear()
 
-    def _site_bucket(self, site: _Site, found: Resolved) -> Bucket | None:
+    def _site_bucket(self, site: SiteLimits, found: Resolved) -> Bucket | None:
         if found.rate is None:
             return None
-        rule = _Rule(site.whom, found.rate_rule, str(found.rate))
+        rule = Rule(Scope.SITE, site.name, found.rate_rule, str(found.rate))
         return Bucket(site.slot, found.rate.interval_ns, found.rate.burst, rule)
 
-    def _site(self, name: str) -> _Site:
+    def site(self, name: str) -> SiteLimits:
+        """The limits of a site, which the methods below are asked with."""
         site = self._sites.get(name)
         if site is None:
             if len(self._sites) >= MAX_SITES:
                 self._drop_idle()
-            site = _Site(name, self._table.slot(b"site:" + name.encode()))
+            site = SiteLimits(name, self._table.slot(b"site:" + name.encode()))
             self._sites[name] = site
             self._apply(site)
         return site
@@ -186,35 +166,34 @@ class Gate:
         idle = [
             name
             for name, site in self._sites.items()
-            if not site.mine and name not in waiting and len(site.names) == 1
+            if not (site.mine or site.users or name in waiting) and len(site.names) == 1
         ]
         for name in idle[: MAX_SITES // 4]:
             del self._sites[name]
 
     # connections
 
-    def connect(self, site: str) -> Denied | None:
+    def connect(self, site: SiteLimits) -> Denied | None:
         """Take a place for a connection; if refused, `on_wake` will name the site again."""
-        state = self._sites.get(site) or self._site(site)
         now = self._clock.monotonic()  # once: who is told no time to try again must be woken
-        if not self._take(state, now):
-            return self._refuse(site, state, now)
+        if not self._take(site, now):
+            return self._refuse(site, site, now)
         if not self._take(self._total, now):
-            self._give(state)
+            self._give(site)
             return self._refuse(site, self._total, now)
-        self._waiting.pop(site, None)
+        self._waiting.pop(site.name, None)
         return None
 
-    def connected(self, site: str) -> None:
+    def connected(self, site: SiteLimits) -> None:
         """The connection can be used now: its turn begins."""
         now = self._clock.monotonic()
-        for places in (self._sites[site], self._total):
+        for places in (site, self._total):
             places.turn = min(max(TURN, WORTH * (now - places.taken_at)), LONGEST)
             places.taken_at = now
 
-    def disconnected(self, site: str) -> None:
+    def disconnected(self, site: SiteLimits) -> None:
         """Give the place of a connection back and wake who waits for it."""
-        self._give(self._sites[site])
+        self._give(site)
         self._give(self._total)
 
     def _take(self, places: _Places, now: float) -> bool:
@@ -233,12 +212,13 @@ class Gate:
             places.leaving -= 1
         self._wake(self._table.release(places.slot, self._worker))
 
-    def _refuse(self, site: str, places: _Places, now: float) -> Denied:
-        self._waiting[site] = None
+    def _refuse(self, site: SiteLimits, places: _Places, now: float) -> Denied:
+        self._waiting[site.name] = None
         retry = max(0.0, places.turn_until - now)
         current = self._table.counts(places.slot)[0]
+        limit = str(places.limit)
         self.denied = Denied(
-            "connections", places.whom, places.rule, str(places.limit), current, retry
+            places.scope, places.name, Limit.CONNECTIONS, places.rule, limit, current, retry
         )
         return self.denied
 
@@ -256,12 +236,12 @@ class Gate:
         self._waiting.clear()
         return sites
 
-    def should_yield(self, site: str) -> bool:
+    def should_yield(self, site: SiteLimits) -> bool:
         """At a message boundary: True = close this connection, as another worker waits for it."""
-        state, total = self._sites[site], self._total
-        if not (self._yields(state) or self._yields(total)):
+        total = self._total
+        if not (self._yields(site) or self._yields(total)):
             return False
-        state.leaving += 1
+        site.leaving += 1
         total.leaving += 1
         return True
 
@@ -282,28 +262,29 @@ class Gate:
 
     # messages
 
-    def message(self, site: str, tenant: str = "", n: int = 1) -> float:
+    def message(self, site: SiteLimits, tenant: str = "", n: int = 1) -> float:
         """Take `n` tokens of each rate that applies: 0.0, or seconds to wait (`denied`: why)."""
-        state = self._sites.get(site) or self._site(site)
-        chain = state.chains.get(tenant)
+        chain = site.chains.get(tenant)
         if chain is None:
-            chain = self._chain(state, tenant)
-        if self.extra:
-            chain = self.extra + chain
+            chain = self._chain(site, tenant)
         if not chain:
             return 0.0
-        wait = self._table.take_rates(chain, self._clock.monotonic(), n)
+        return self.take(chain, n)
+
+    def refund(self, site: SiteLimits, tenant: str = "", n: int = 1) -> None:
+        """Give back the tokens of a message that did not leave."""
+        self._table.give_back_rates(self._chain(site, tenant), n)
+
+    def take(self, buckets: tuple[Bucket, ...], n: int = 1) -> float:
+        """Take `n` tokens of each of these, or none: 0.0, or seconds to wait (`denied`: why)."""
+        wait = self._table.take_rates(buckets, self._clock.monotonic(), n)
         if wait:
-            self._over(chain[self._table.denied], wait)
+            rule: Rule = buckets[self._table.denied].rule
+            self.denied = Denied(rule.scope, rule.name, Limit.RATE, rule.rule, rule.value, 0, wait)
         return wait
 
-    def refund(self, site: str, tenant: str = "", n: int = 1) -> None:
-        """Give back the tokens of a message that did not leave."""
-        state = self._site(site)
-        self._table.give_back_rates(self._chain(state, tenant), n)
-
     def give_back(self, buckets: tuple[Bucket, ...], n: int = 1) -> None:
-        """Give back tokens that were taken of `extra` buckets."""
+        """Undo a `take`."""
         self._table.give_back_rates(buckets, n)
 
     def queue_bucket(self, queue: str, rate: RateLike) -> Bucket:
@@ -313,12 +294,12 @@ class Gate:
             if len(self._queues) >= MAX_SITES:
                 self._queues.clear()
             slot = self._table.slot(b"queue:" + queue.encode())
-            rule = _Rule(f"queue {queue}", "hook queue_settings", str(rate))
+            rule = Rule(Scope.QUEUE, queue, "hook queue_settings", str(rate))
             bucket = Bucket(slot, rate.interval_ns, rate.burst, rule)
             self._queues[queue, rate] = bucket
         return bucket
 
-    def _chain(self, site: _Site, tenant: str) -> tuple[Bucket, ...]:
+    def _chain(self, site: SiteLimits, tenant: str) -> tuple[Bucket, ...]:
         chain = site.chains.get(tenant)
         if chain is None:
             if len(site.chains) >= MAX_CHAINS:
@@ -332,19 +313,15 @@ class Gate:
         rate, key = self._limits.tenant(tenant)
         if rate is None:
             return None
-        rule = _Rule(f"tenant {tenant}", key, str(rate))
+        rule = Rule(Scope.TENANT, tenant, key, str(rate))
         slot = self._table.slot(b"tenant:" + tenant.encode())
         return Bucket(slot, rate.interval_ns, rate.burst, rule)
-
-    def _over(self, bucket: Bucket, wait: float) -> None:
-        rule: _Rule = bucket.rule
-        self.denied = Denied("rate", rule.whom, rule.rule, rule.limit, 0, wait)
 
     # telling
 
     def explain(self, site: str, tenant: str = "") -> dict[str, object]:
         """The limits that this tenant's messages to this site meet, and how far they are used."""
-        state = self._site(site)
+        state = self.site(site)
         now_ns = int(self._clock.monotonic() * 1e9)
         rates = [self._rate_report(bucket, now_ns) for bucket in self._chain(state, tenant)]
         return {
@@ -367,12 +344,13 @@ class Gate:
         }
 
     def _rate_report(self, bucket: Bucket, now_ns: int) -> dict[str, object]:
-        rule: _Rule = bucket.rule
+        rule: Rule = bucket.rule
         ahead = max(0, self._table.counts(bucket.slot)[3] - now_ns)
         left = (bucket.burst * bucket.interval_ns - ahead) // bucket.interval_ns
         return {
-            "of": rule.whom,
-            "limit": rule.limit,
+            "scope": rule.scope,
+            "name": rule.name,
+            "limit": rule.value,
             "rule": rule.rule,
             "left_now": max(0, left),
             "shared_slot": self._table.is_overflow(bucket.slot),

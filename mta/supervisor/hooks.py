@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from mta.config.values import Rate
-from mta.delivery.hooked import AttemptHooks
+from mta.delivery.conversion import Conversion
+from mta.delivery.decisions import Choose, Decisions, Prepare, Settle
+from mta.delivery.hooked import AlterHeader, AskAfter, AskBefore, Tasks
+from mta.delivery.orders import ObeyActs
 from mta.delivery.rates import QueueRates
 from mta.hooks import Accept, Destination, NewMessage, Queue, QueueSettings, Refuse, script
 from mta.hooks.answers import Answers
@@ -107,7 +110,10 @@ class WorkerHooks:
         self._worker = worker
         self.hooks: Hooks | None = None
         self.before: Before | None = None  # who is asked before a message is stored
-        self._attempts: AttemptHooks | None = None
+        self._tasks = Tasks(worker.loop)
+        self._choose: list[Choose] = []
+        self._prepare: list[Prepare] = []
+        self._settle: list[Settle] = []
         self._planner: HookedPlanner | None = None
         self._queues: Answers[Queue, QueuePolicy | None] | None = None
         self._pumps: list[EventPump] = []
@@ -115,17 +121,37 @@ class WorkerHooks:
     def use(self, hooks: Hooks | None, config: Config) -> None:
         """These hooks from now on; what `before` is asked by is to be composed anew."""
         self.hooks, self._planner, self._queues = hooks, None, None
-        manager, dispatcher = self._worker.manager, self._worker.dispatcher
+        manager = self._worker.manager
         empty = Hooks({}) if hooks is None else hooks
-        self._attempts = AttemptHooks(dispatcher, empty)
-        self._attempts.install()
-        self._worker.gate.extra = ()
+        self._use_members(empty)
         self._use_planner(empty, config)
+        self.compose()
         asks = any(name in empty for name in AT_ARRIVAL)
         self.before = self._before if asks else None
         manager.policy_hook = None if self._planner is None else self._policy_of
         manager.plans += 1
         self._use_pumps(hooks if "event" in empty else None, Path(config.home) / "hooks")
+
+    def _use_members(self, hooks: Hooks) -> None:
+        """The members of the decisions that hooks ask for."""
+        dispatcher = self._worker.dispatcher
+        self._choose, self._prepare, self._settle = [], [], []
+        if "before_attempt" in hooks:
+            before = AskBefore(dispatcher, hooks, self._tasks)
+            self._choose.append(before)
+            self._prepare.append(AlterHeader(before))
+        if "after_attempt" in hooks:
+            self._settle.append(AskAfter(dispatcher, hooks, self._tasks))
+
+    def compose(self) -> None:
+        """Say who decides about mail that leaves: again when acts, hooks or settings change."""
+        worker = self._worker
+        acts: list[Choose] = [ObeyActs(worker.manager)] if worker.acts.active else []
+        prepare, delivery = list(self._prepare), worker.config.delivery
+        eight_bit, binary = delivery.convert_8bit == "convert", delivery.convert_binary == "convert"
+        if eight_bit or binary:
+            prepare.append(Conversion(eight_bit=eight_bit, binary=binary))
+        worker.dispatcher.decide_by(Decisions(acts + self._choose, prepare, self._settle))
 
     # ------------------------------------------------------------------ arrival
 
@@ -166,7 +192,7 @@ class WorkerHooks:
             settings = self._worker.manager.settings
             ask = partial(_queue_settings, hooks, lambda: settings.retries[""])
             self._queues = Answers(ask, refresh, clock)
-            QueueRates(self._worker.dispatcher, self._rate_of).install()
+            self._choose.append(QueueRates(self._worker.gate, self._rate_of))
         planner = partial(
             HookedPlanner,
             choices=choices,
@@ -235,8 +261,7 @@ class WorkerHooks:
 
     async def close(self) -> None:
         """The end: what waits for a hook stays as it is in the spool."""
-        if self._attempts is not None:
-            self._attempts.close()
+        self._tasks.close()
         await asyncio.gather(*(pump.stop() for pump in self._pumps))
         if self.hooks is not None:
             self.hooks.close()

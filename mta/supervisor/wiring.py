@@ -300,8 +300,6 @@ def client_options(
         ehlo or config.hostname,
         overlap=overlap,
         lmtp=lmtp,
-        convert_8bit=config.delivery.convert_8bit,
-        convert_binary=config.delivery.convert_binary,
         chunking=config.delivery.chunking,
         disable=[name.upper() for name in config.delivery.disable],
     )

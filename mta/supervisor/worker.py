@@ -403,6 +403,7 @@ class Worker:
         """Take over the node's acts; those that are new."""
         new = self.acts.replace(acts)
         self.acts.cover(self.manager.shards.values())
+        self.hooks.compose()
         return new
 
     def _swept(self, sequence: int) -> None:

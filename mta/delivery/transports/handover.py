@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HandoverConnection", "Handler"]
 
+EVERYTHING = -1  # every bit of `smtp.client.Capability`: any content can be handed over
+
 
 class Handler(Protocol):
     """A way to hand messages over; many connections share it."""
@@ -49,7 +51,7 @@ class HandoverConnection(Connection):
         idle_timeout: float,
     ) -> None:
         super().__init__()
-        self.local, self.overlap_failed = None, False
+        self.local, self.overlap_failed, self.offers = None, False, EVERYTHING
         self._feeder, self._loop, self._handler, self.peer = feeder, loop, handler, peer
         self._deadlines, self._idle_timeout = deadlines, idle_timeout
         self._max_messages, self._taken = max_messages, 0

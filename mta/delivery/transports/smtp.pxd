@@ -6,7 +6,7 @@ from mta.delivery.feeder cimport Attempt, Connection, Feeder
 from mta.delivery.outcome cimport outcome, outcomes
 from mta.model cimport Message, Recipient
 
-cdef int _READY, _CONTENT_WANTED, _DONE, _UTF8_FLAG, _CONTENT_KINDS, _DSN, _SMTPUTF8
+cdef int _READY, _CONTENT_WANTED, _DONE, _UTF8_FLAG, _BINARY, _DSN, _SMTPUTF8
 cdef int _KIND_AHEAD, _MAX_LOCAL
 
 
@@ -51,8 +51,6 @@ cdef class SmtpConnection(Connection):
     cdef Transaction _transaction(self, Attempt attempt)
 
     cdef _share(self, list recipients)
-    cdef tuple _suited(self, bytes body, int flags)
-    cdef bint _needs_seven_bit(self) except -1
 
     @cython.locals(attempt=Attempt, found=list, left=cython.long)
     cdef _on_done(self, Transaction transaction)

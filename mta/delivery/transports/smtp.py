@@ -12,11 +12,9 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from mta._speedups.client import ClientCore, Transaction
-from mta._speedups.stuff import needs_stuffing
 from mta.delivery.feeder import Attempt, Connection
 from mta.delivery.outcome import outcome, outcomes
 from mta.delivery.parameters import DSN, SMTPUTF8, ascii_address, of_mail, of_rcpt
-from mta.delivery.sevenbit import to_seven_bit, to_text
 from mta.model import Flag, Kind, Outcome, Peer
 from mta.smtp.client import KIND_NAMES, Capability, Event
 
@@ -30,7 +28,7 @@ __all__ = ["SmtpConnection", "Timeouts"]
 
 _READY, _CONTENT_WANTED, _DONE = int(Event.READY), int(Event.CONTENT_WANTED), int(Event.DONE)
 _UTF8_FLAG = Flag.SMTPUTF8
-_CONTENT_KINDS = Flag.EIGHT_BIT | Flag.BINARYMIME
+_BINARY = int(Capability.BINARYMIME)
 _DSN, _SMTPUTF8 = DSN, SMTPUTF8
 _KIND_AHEAD = KIND_NAMES.index("ahead")
 _MAX_LOCAL = 100  # transactions decided without the server before other connections have a turn
@@ -114,7 +112,7 @@ class SmtpConnection(Connection):
         self.peer = Peer(host_name, address, source, success)
         self.local = None
         self.ready, self.idle_since, self.connect_us = False, 0.0, 0
-        self.overlap_failed = False
+        self.overlap_failed, self.offers = False, 0
         self._feeder, self._loop, self._timeouts = feeder, loop, timeouts
         self._deadlines, self._buffer = deadlines, buffer
         self._max_messages, self._idle_timeout = max_messages, idle_timeout
@@ -393,6 +391,9 @@ class SmtpConnection(Connection):
 
     def _learn(self) -> None:
         """Heed what the server's greeting says of itself."""
+        self.offers = self.core.capabilities
+        if not self.core.takes_binary:
+            self.offers &= ~_BINARY
         if self.core.capabilities & Capability.DSN:
             self.peer = self.peer._replace(success="")
         most = self.core.limits.get("MAILMAX", 0)  # RFC 9422 4.1
@@ -410,8 +411,6 @@ class SmtpConnection(Connection):
         body, flags, recipients = attempt.body, attempt.flags, attempt.recipients
         if core.limits:
             recipients = recipients[: self._share(recipients)]
-        if flags & _CONTENT_KINDS:
-            body, flags = self._suited(body, flags)
         sender, addresses = message.sender, [recipient.address for recipient in recipients]
         if flags & _UTF8_FLAG and not core.capabilities & _SMTPUTF8:
             sender, addresses = ascii_address(sender), [*map(ascii_address, addresses)]
@@ -435,25 +434,6 @@ class SmtpConnection(Connection):
             if len(domains) > limits["RCPTDOMAINMAX"]:
                 return place
         return most
-
-    def _suited(self, body: bytes, flags: int) -> tuple[bytes, int]:
-        """Content as this server takes it, where it is to be converted (RFC 6152 3, RFC 3030 3)."""
-        core = self.core
-        converted = None
-        if flags & Flag.BINARYMIME:
-            if core.options.convert_binary == "convert" and not core.takes_binary:
-                converted = to_text(body)
-        elif self._needs_seven_bit():
-            converted = to_seven_bit(body)
-        if converted is None:
-            return body, flags
-        dots = Flag.DOT_LINES if needs_stuffing(converted) else 0
-        return converted, flags & Flag.SMTPUTF8 | dots
-
-    def _needs_seven_bit(self) -> bool:
-        core = self.core
-        offered = core.capabilities & Capability.EIGHT_BIT
-        return core.options.convert_8bit == "convert" and not offered
 
     def _on_done(self, transaction: Transaction) -> None:
         attempt: Attempt = transaction.tag

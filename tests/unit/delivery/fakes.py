@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mta import sharedmem
+from mta.clock import SystemClock
 from mta.delivery.feeder import Attempt, Feeder, NoHand
 from mta.model import Message, Recipient
+from mta.shaping.gate import Gate
+from mta.shaping.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mta.clock import Clock
+    from mta.delivery.decisions import Prepare
     from mta.model import Outcome
+
+
+def make_gate(limits: Limits | None = None, clock: Clock | None = None) -> Gate:
+    """The gate of a node's only worker."""
+    fd, table = sharedmem.create(64, 1)
+    os.close(fd)
+    return Gate(table, 0, limits or Limits(), clock or SystemClock())
 
 
 class FakeHandle:
@@ -95,9 +109,10 @@ class FakeTransport:
 
 
 class FakeFeeder(Feeder):
-    """Gives what is in `waiting`; keeps what it is told."""
+    """Gives what is in `waiting`, prepared; keeps what it is told."""
 
-    def __init__(self, *attempts: Attempt) -> None:
+    def __init__(self, *attempts: Attempt, prepare: Prepare | None = None) -> None:
+        self.prepare = prepare
         self.hand = NoHand()
         self.waiting = deque(attempts)
         self.done: list[tuple[Attempt, list[Outcome]]] = []
@@ -113,7 +128,12 @@ class FakeFeeder(Feeder):
     def next_attempt(self, conn: Any) -> Attempt | None:
         if "next" in self.on:
             self.on["next"](conn)
-        return self.waiting.popleft() if self.waiting else None
+        if not self.waiting:
+            return None
+        attempt = self.waiting.popleft()
+        if self.prepare is not None:
+            self.prepare.prepare(attempt, conn.offers)
+        return attempt
 
     def attempt_done(self, conn: Any, attempt: Attempt, outcomes: list[Outcome]) -> None:
         self.done.append((attempt, outcomes))

@@ -13,6 +13,7 @@ from mta.delivery.dispatcher import Dispatcher
 from mta.delivery.feeder import Connection
 from mta.delivery.pool import Dial, Pool
 from mta.model import Message
+from tests.unit.delivery.fakes import make_gate
 
 
 class Ready:
@@ -32,7 +33,7 @@ def make(loop: asyncio.AbstractEventLoop) -> tuple[Dispatcher, Pool, Ready]:
         loop,
         SystemClock(),
         cast("Any", SimpleNamespace(finish=nothing)),
-        gate=nothing,
+        gate=make_gate(),
         hosts=nothing,
         targets=nothing,
         connection=nothing,

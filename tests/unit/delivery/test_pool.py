@@ -13,6 +13,7 @@ from mta.delivery.pool import Dial, Pool
 from mta.model import Message, Peer, Recipient
 from mta.queues.lanes import Parcel, ReadyQueue
 from mta.routing.hosts import Target, Targets
+from mta.shaping.gate import SiteLimits
 from mta.spool import Gone, Unreadable
 
 
@@ -43,6 +44,7 @@ class Dispatcher:
         self.loop = SimpleNamespace(time=lambda: self.now)
         self.clock = SimpleNamespace(monotonic=lambda: self.now)
         self.may_exceed = True
+        self.gate = SimpleNamespace(site=lambda name: SiteLimits(name, 0))
 
     def open(self, pool: Pool) -> bool:
         if self.opened >= self.room:

@@ -14,10 +14,11 @@ def make(**pool: Any) -> tuple[Any, Any]:
     """A dispatcher with one pool, and its loop."""
     loop = SimpleNamespace(now=1000.0)
     loop.time = lambda: loop.now
-    ready = SimpleNamespace(count=3, name="b.example", waiting=lambda: 1)
+    ready = SimpleNamespace(name="b.example")
     fields = {
         "ready": ready, "in_flight": 0, "dialling": 0, "reading": 0, "paced": None, "waits": False,
-        "rested_until": 0.0, "moved_at": 0.0,
+        "rested_until": 0.0, "moved_at": 0.0, "prepared": None, "waiting": lambda: True,
+        "count": lambda: 3,
     }  # fmt: skip
 
     class Pool(SimpleNamespace):
@@ -48,7 +49,7 @@ def test_ready_and_not_sent() -> None:
     [
         {"in_flight": 1}, {"dialling": 1}, {"reading": 1}, {"paced": object()}, {"waits": True},
         {"rested_until": 1e9}, {"moved_at": 1050.0},
-        {"ready": SimpleNamespace(count=3, name="parked", waiting=lambda: 0)},
+        {"waiting": lambda: False}, {"prepared": SimpleNamespace(working=1)},
     ],
     ids=lambda pool: next(iter(pool)),
 )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from aiosmtpd.smtp import SMTP
 
+from mta.delivery.conversion import Conversion
 from mta.delivery.deadlines import Deadlines
 from mta.delivery.transports.smtp import SmtpConnection, Timeouts
 from mta.model import Flag, Kind, Notify, Outcome
@@ -20,6 +21,7 @@ from tests.waiting import PATIENCE
 
 EHLO = b"250-mx\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 1000\r\n"
 ENVELOPE = b"MAIL FROM:<a@x> SIZE=3\r\nRCPT TO:<b@y>\r\nDATA\r\n"
+CONVERSION = Conversion(eight_bit=True, binary=True)
 TAKEN = b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n"
 
 
@@ -296,7 +298,7 @@ def test_what_is_decided_here_lets_others_have_a_turn() -> None:
 def test_eight_bit_is_converted_where_that_is_wished() -> None:
     body = b"Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n.caf\xc3\xa9\r\n"
     ehlo = b"250-mx\r\n250 PIPELINING\r\n"
-    rig = Rig(FakeFeeder(attempt(body=body, flags=Flag.EIGHT_BIT)), convert_8bit="convert")
+    rig = Rig(FakeFeeder(attempt(body=body, flags=Flag.EIGHT_BIT), prepare=CONVERSION))
     rig.open(ehlo)
     assert b"BODY" not in rig.transport.writes[0]
     sent = rig.read(TAKEN)[0]
@@ -538,10 +540,10 @@ def test_nothing_is_passed_on_where_it_is_not_offered() -> None:
 
 def test_binary_content_is_sent_as_it_is_or_converted() -> None:
     odd = {"body": b"Subject: x\r\n\r\n\0\n", "flags": Flag.BINARYMIME | Flag.EIGHT_BIT}
-    rig = Rig(FakeFeeder(attempt(**odd)), convert_binary="convert")
+    rig = Rig(FakeFeeder(attempt(**odd), prepare=CONVERSION))
     rig.open(b"250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n")
     assert rig.read(b"250 ok\r\n250 ok\r\n") == [b"BDAT 16 LAST\r\n" + odd["body"]]
-    rig = Rig(FakeFeeder(attempt(**odd)), convert_binary="convert").open()
+    rig = Rig(FakeFeeder(attempt(**odd), prepare=CONVERSION)).open()
     [out] = rig.read(TAKEN)
     assert b"Content-Transfer-Encoding: base64\r\n\r\nAAo=\r\n.\r\n" in out
     rig = Rig(FakeFeeder(attempt(**odd))).open()

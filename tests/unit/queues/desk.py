@@ -168,8 +168,10 @@ class Desk:
         return self.manager.ready_queue(self.plan(domain), Message(b"", ""))
 
     def take(self, domain: str = "b.example") -> Parcel | None:
-        """Begin an attempt."""
+        """Begin an attempt, as far as acts let it."""
         parcel = self.manager.take(self.ready(domain))
+        while parcel is not None and self.manager.acts.active and not self.manager.obey(parcel):
+            parcel = self.manager.take(self.ready(domain))
         for recipient in parcel.recipients if parcel else ():
             recipient.flying = True
         return parcel

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from mta import sharedmem
-from mta.shaping.gate import Gate
+from mta.model import Limit, Scope
+from mta.shaping.gate import Denied, Gate
 from mta.shaping.limits import Limits, LimitSpec, Rate
 from mta.testing.clock import FakeClock
 
@@ -49,34 +50,33 @@ def connections(limit: int, total: int | None = None) -> Limits:
 
 def test_connections_are_counted_over_the_workers(node: Node) -> None:
     a, b = node.gates(connections(2))
-    assert a.connect("x.example") is None and b.connect("x.example") is None
-    denied = b.connect("x.example")
+    assert a.connect(a.site("x.example")) is None and b.connect(b.site("x.example")) is None
+    denied = b.connect(b.site("x.example"))
     assert denied is not None and denied == b.denied
-    assert (denied.current, denied.limit, denied.retry) == (2, "2", 0.0)
-    assert str(denied) == (
-        "2 of 2 connections to site x.example are in use (limits.site.default.connections)"
+    assert denied == Denied(
+        Scope.SITE, "x.example", Limit.CONNECTIONS, "limits.site.default.connections", "2", 2, 0.0
     )
-    assert b.connect("y.example") is None, "another site has its own"
+    assert b.connect(b.site("y.example")) is None, "another site has its own"
 
 
 def test_a_release_wakes_who_was_refused(node: Node) -> None:
     a, b = node.gates(connections(1))
-    a.connect("x.example")
-    b.connect("x.example")
+    a.connect(a.site("x.example"))
+    b.connect(b.site("x.example"))
     assert node.woken() == []
-    a.disconnected("x.example")
+    a.disconnected(a.site("x.example"))
     assert node.woken() == [1]
     assert (a.on_wake(), b.on_wake(), b.on_wake()) == ([], ["x.example"], [])
-    assert b.connect("x.example") is None
+    assert b.connect(b.site("x.example")) is None
 
 
 def test_the_total_is_a_limit_over_sites_and_gives_the_sites_place_back(node: Node) -> None:
     a, b = node.gates(connections(5, total=2))
-    a.connect("x.example")
-    a.connect("y.example")
-    denied = b.connect("z.example")
+    a.connect(a.site("x.example"))
+    a.connect(a.site("y.example"))
+    denied = b.connect(b.site("z.example"))
     assert denied is not None and denied.rule == "delivery.max_connections"
-    assert "2 of 2 connections to all sites" in str(denied)
+    assert (denied.scope, denied.name, denied.use) == (Scope.NODE, "", 2)
     assert b.explain("z.example")["connections"] == {
         "limit": 5,
         "rule": "limits.site.default.connections",
@@ -85,74 +85,74 @@ def test_the_total_is_a_limit_over_sites_and_gives_the_sites_place_back(node: No
         "waiting_workers": [],
         "shared_slot": False,
     }
-    a.disconnected("y.example")
+    a.disconnected(a.site("y.example"))
     assert node.woken() == [1] and b.on_wake() == ["z.example"]
-    assert b.connect("z.example") is None
+    assert b.connect(b.site("z.example")) is None
 
 
 def test_excess_over_the_share_is_given_up_at_each_boundary(node: Node) -> None:
     a, b = node.gates(connections(10))
-    assert all(a.connect("x.example") is None for _ in range(10))
-    assert not a.should_yield("x.example")
+    assert all(a.connect(a.site("x.example")) is None for _ in range(10))
+    assert not a.should_yield(a.site("x.example"))
     for mine in range(10, 5, -1):
-        assert b.connect("x.example") is not None
-        assert a.should_yield("x.example"), mine
-        a.disconnected("x.example")
-        assert not a.should_yield("x.example"), "one for each that waits"
-        assert b.connect("x.example") is None
-    b.connect("x.example")
-    assert not a.should_yield("x.example"), "five and five are fair"
+        assert b.connect(b.site("x.example")) is not None
+        assert a.should_yield(a.site("x.example")), mine
+        a.disconnected(a.site("x.example"))
+        assert not a.should_yield(a.site("x.example")), "one for each that waits"
+        assert b.connect(b.site("x.example")) is None
+    b.connect(b.site("x.example"))
+    assert not a.should_yield(a.site("x.example")), "five and five are fair"
 
 
 def test_a_connection_that_is_closing_counts_as_given_up(node: Node) -> None:
     a, b = node.gates(connections(10))
-    assert all(a.connect("x.example") is None for _ in range(7))
-    assert all(b.connect("x.example") is None for _ in range(3))
-    assert b.connect("x.example") is not None
-    assert [a.should_yield("x.example") for _ in range(4)] == [True, True, False, False]
-    a.disconnected("x.example")
-    assert b.connect("x.example") is None and b.connect("x.example") is not None
-    assert not a.should_yield("x.example"), "the second one closes yet"
-    a.disconnected("x.example")
-    assert b.connect("x.example") is None and b.connect("x.example") is not None
-    assert not a.should_yield("x.example")
+    assert all(a.connect(a.site("x.example")) is None for _ in range(7))
+    assert all(b.connect(b.site("x.example")) is None for _ in range(3))
+    assert b.connect(b.site("x.example")) is not None
+    assert [a.should_yield(a.site("x.example")) for _ in range(4)] == [True, True, False, False]
+    a.disconnected(a.site("x.example"))
+    assert b.connect(b.site("x.example")) is None and b.connect(b.site("x.example")) is not None
+    assert not a.should_yield(a.site("x.example")), "the second one closes yet"
+    a.disconnected(a.site("x.example"))
+    assert b.connect(b.site("x.example")) is None and b.connect(b.site("x.example")) is not None
+    assert not a.should_yield(a.site("x.example"))
 
 
 def test_an_odd_place_is_used_for_longer_where_it_took_long_to_get_ready(node: Node) -> None:
     a, b = node.gates(connections(1))
-    a.connect("x.example")
-    b.connect("x.example")
+    a.connect(a.site("x.example"))
+    b.connect(b.site("x.example"))
     node.clock.advance(0.5)
-    a.connected("x.example")
-    assert not a.should_yield("x.example"), "it has sent nothing yet"
+    a.connected(a.site("x.example"))
+    assert not a.should_yield(a.site("x.example")), "it has sent nothing yet"
     node.clock.advance(1.9)
-    assert not a.should_yield("x.example")
+    assert not a.should_yield(a.site("x.example"))
     node.clock.advance(0.2)
-    assert a.should_yield("x.example")
-    a.disconnected("x.example")
-    assert b.connect("x.example") is None
+    assert a.should_yield(a.site("x.example"))
+    a.disconnected(a.site("x.example"))
+    assert b.connect(b.site("x.example")) is None
     node.clock.advance(60)
-    a.connect("x.example")
-    b.connected("x.example")
+    a.connect(a.site("x.example"))
+    b.connected(b.site("x.example"))
     node.clock.advance(5.1)
-    assert b.should_yield("x.example"), "not for ever"
+    assert b.should_yield(b.site("x.example")), "not for ever"
 
 
 def test_an_odd_place_is_passed_on_in_turns(node: Node) -> None:
     a, b = node.gates(connections(1))
-    assert a.connect("x.example") is None and b.connect("x.example") is not None
-    assert not a.should_yield("x.example"), "it has only just got it"
+    assert a.connect(a.site("x.example")) is None and b.connect(b.site("x.example")) is not None
+    assert not a.should_yield(a.site("x.example")), "it has only just got it"
     node.clock.advance(0.2)
-    assert a.should_yield("x.example")
-    a.disconnected("x.example")
-    denied = a.connect("x.example")
+    assert a.should_yield(a.site("x.example"))
+    a.disconnected(a.site("x.example"))
+    denied = a.connect(a.site("x.example"))
     assert denied is not None and denied.retry == pytest.approx(0.2)
-    assert b.connect("x.example") is None
+    assert b.connect(b.site("x.example")) is None
     node.clock.advance(0.2)
-    assert a.connect("x.example") is not None and b.should_yield("x.example")
-    b.disconnected("x.example")
+    assert a.connect(a.site("x.example")) is not None and b.should_yield(b.site("x.example"))
+    b.disconnected(b.site("x.example"))
     assert 0 in node.woken() and a.on_wake() == ["x.example"]
-    assert a.connect("x.example") is None
+    assert a.connect(a.site("x.example")) is None
 
 
 class Ticking(FakeClock):
@@ -166,23 +166,23 @@ class Ticking(FakeClock):
 def yielded(node: Node) -> tuple[Gate, Gate]:
     """The first has left the only place of a site to the second."""
     a, b = node.gates(connections(1))
-    a.connect("x.example")
-    b.connect("x.example")
+    a.connect(a.site("x.example"))
+    b.connect(b.site("x.example"))
     node.clock.advance(1)
-    assert a.should_yield("x.example")
-    a.disconnected("x.example")
+    assert a.should_yield(a.site("x.example"))
+    a.disconnected(a.site("x.example"))
     return a, b
 
 
 def test_who_asks_when_the_others_turn_ends_is_told_when_or_woken(node: Node) -> None:
     node.clock = Ticking()
     a, b = yielded(node)
-    assert b.connect("x.example") is None
+    assert b.connect(b.site("x.example")) is None
     until = a._sites["x.example"].turn_until
     node.clock.advance(until - node.clock.monotonic() - 0.0015)
     waits = []
     for _ in range(3):
-        denied = a.connect("x.example")
+        denied = a.connect(a.site("x.example"))
         assert denied is not None
         waits.append(denied.retry)
         asked = bool(node.table.counts(node.table.slot(b"site:x.example"))[2] & 1)
@@ -192,32 +192,36 @@ def test_who_asks_when_the_others_turn_ends_is_told_when_or_woken(node: Node) ->
 
 def test_a_place_left_to_others_comes_back_if_nobody_takes_it(node: Node) -> None:
     a, _ = yielded(node)
-    assert a.connect("x.example") is not None
+    assert a.connect(a.site("x.example")) is not None
     node.clock.advance(0.21)
-    assert a.connect("x.example") is None
+    assert a.connect(a.site("x.example")) is None
 
 
 def test_messages_leave_at_the_rate_over_both_workers(node: Node) -> None:
     a, b = node.gates(Limits(default=LimitSpec(rate=Rate(10, burst=3))))
-    assert [a.message("x.example"), b.message("x.example"), a.message("x.example")] == [0.0] * 3
-    assert b.message("x.example") == pytest.approx(0.1)
-    assert str(b.denied) == (
-        "site x.example has used its rate of 10/s, burst=3"
-        " (limits.site.default.rate), next in 0.1 s"
-    )
-    assert b.message("y.example") == 0.0
+    assert [
+        a.message(a.site("x.example")),
+        b.message(b.site("x.example")),
+        a.message(a.site("x.example")),
+    ] == [0.0] * 3
+    assert b.message(b.site("x.example")) == pytest.approx(0.1)
+    assert b.denied is not None and b.denied[:6] == (
+        Scope.SITE, "x.example", Limit.RATE, "limits.site.default.rate", "10/s, burst=3", 0
+    )  # fmt: skip
+    assert b.denied.retry == pytest.approx(0.1)
+    assert b.message(b.site("y.example")) == 0.0
     node.clock.advance(0.1001)
-    assert b.message("x.example") == 0.0
-    assert a.message("x.example") > 0
+    assert b.message(b.site("x.example")) == 0.0
+    assert a.message(a.site("x.example")) > 0
 
 
 def test_a_tenants_rate_holds_over_all_sites(node: Node) -> None:
     a, b = node.gates(Limits(tenants={"acme": Rate(5, burst=1)}))
-    assert a.message("x.example", "acme") == 0.0
-    assert b.message("y.example", "acme") == pytest.approx(0.2)
+    assert a.message(a.site("x.example"), "acme") == 0.0
+    assert b.message(b.site("y.example"), "acme") == pytest.approx(0.2)
     assert b.denied is not None and b.denied.rule == "tenant.acme.rate"
-    assert b.denied.of_tenant
-    assert b.message("y.example", "other") == 0.0
+    assert (b.denied.scope, b.denied.name) == (Scope.TENANT, "acme")
+    assert b.message(b.site("y.example"), "other") == 0.0
 
 
 def test_a_refused_message_uses_up_nothing_and_a_refund_restores(node: Node) -> None:
@@ -227,14 +231,14 @@ def test_a_refused_message_uses_up_nothing_and_a_refund_restores(node: Node) -> 
         tenants={"acme": Rate(1, burst=2)},
     )
     a, _ = node.gates(limits)
-    assert a.message("x.example", "acme") == 0.0
-    assert a.message("x.example", "acme") == pytest.approx(1.0)
+    assert a.message(a.site("x.example"), "acme") == 0.0
+    assert a.message(a.site("x.example"), "acme") == pytest.approx(1.0)
     assert a.denied is not None and a.denied.rule == "limits.site.default.rate"
-    assert not a.denied.of_tenant
-    assert a.message("y.example", "acme") == 0.0, "the refused one left the tenant's token"
-    assert a.message("z.example", "acme") == pytest.approx(1.0)
-    a.refund("y.example", "acme")
-    assert a.message("y.example", "acme") == 0.0
+    assert a.denied.scope is Scope.SITE
+    assert a.message(a.site("y.example"), "acme") == 0.0, "the refused one left the tenant's token"
+    assert a.message(a.site("z.example"), "acme") == pytest.approx(1.0)
+    a.refund(a.site("y.example"), "acme")
+    assert a.message(a.site("y.example"), "acme") == 0.0
     rates = a.explain("y.example", "acme")["rates"]
     assert isinstance(rates, list)
     assert [(rate["rule"], rate["left_now"]) for rate in rates] == [
@@ -247,10 +251,10 @@ def test_a_refused_message_uses_up_nothing_and_a_refund_restores(node: Node) -> 
 def test_a_sites_further_names_find_its_limits(node: Node) -> None:
     limits = Limits(sites={"example.com": LimitSpec(1)})
     a, _ = node.gates(limits)
-    assert a.connect("5f3a") is None and a.connect("5f3a") is None
+    assert a.connect(a.site("5f3a")) is None and a.connect(a.site("5f3a")) is None
     a.define("5f3a", ["mx.example.net", "example.com"])
-    denied = a.connect("5f3a")
-    assert denied is not None and denied.current == 2
+    denied = a.connect(a.site("5f3a"))
+    assert denied is not None and denied.use == 2
 
 
 def test_names_that_change_no_limit_are_not_kept(node: Node) -> None:
@@ -268,29 +272,29 @@ def test_idle_sites_are_forgotten_but_not_those_in_use(
 ) -> None:
     monkeypatch.setattr("mta.shaping.gate.MAX_SITES", 8)
     a, _ = node.gates(Limits(LimitSpec(1), {"named": LimitSpec(rate=Rate(1))}))
-    a.connect("used")
-    a.connect("waits"), a.connect("waits")
+    a.connect(a.site("used"))
+    a.connect(a.site("waits")), a.connect(a.site("waits"))
     a.define("by-name", ("named",))
     for i in range(20):
-        assert a.message(f"site{i}") == 0.0
+        assert a.message(a.site(f"site{i}")) == 0.0
     assert len(a._sites) <= 8
-    a.disconnected("used")
-    assert a.message("by-name") == 0.0 and a.message("by-name") > 0
+    a.disconnected(a.site("used"))
+    assert a.message(a.site("by-name")) == 0.0 and a.message(a.site("by-name")) > 0
 
 
 def test_a_reload_counts_what_is_open(node: Node) -> None:
     a, b = node.gates(Limits())
-    assert all(a.connect("x.example") is None for _ in range(3))
+    assert all(a.connect(a.site("x.example")) is None for _ in range(3))
     for gate in (a, b):
         assert gate.reload(connections(4)) == []
-    assert b.connect("x.example") is None and b.connect("x.example") is not None
+    assert b.connect(b.site("x.example")) is None and b.connect(b.site("x.example")) is not None
     assert b.reload(Limits()) == ["x.example"]
-    assert b.connect("x.example") is None
+    assert b.connect(b.site("x.example")) is None
 
 
 def test_a_dead_workers_connections_come_back(node: Node) -> None:
     a, b = node.gates(connections(1))
-    a.connect("x.example")
-    b.connect("x.example")
+    a.connect(a.site("x.example"))
+    b.connect(b.site("x.example"))
     assert node.table.reclaim(0) == 0b10
-    assert b.connect("x.example") is None
+    assert b.connect(b.site("x.example")) is None

@@ -216,12 +216,6 @@ def test_options_refuse_what_cannot_be_said(name: str) -> None:
         ClientOptions(name)
 
 
-def test_options_know_two_ways_with_8bit() -> None:
-    assert ClientOptions("me", convert_8bit="convert").convert_8bit == "convert"
-    with pytest.raises(ValueError, match="convert_8bit"):
-        ClientOptions("me", convert_8bit="maybe")
-
-
 def test_a_transaction_needs_a_recipient() -> None:
     with pytest.raises(ValueError, match="recipient"):
         Transaction("a@x", [], b"")
