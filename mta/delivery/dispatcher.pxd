@@ -69,5 +69,6 @@ cdef class Dispatcher(Feeder):
     @cython.locals(message=Message)
     cpdef content_over(self, Attempt attempt)
 
-    @cython.locals(dial=Dial, pool=Pool, parcel=Parcel, waited=cython.longlong, transfer=cython.longlong)
+    @cython.locals(dial=Dial, pool=Pool, parcel=Parcel,
+                   waited=cython.longlong, transfer=cython.longlong)
     cpdef attempt_done(self, Connection connection, Attempt attempt, list outcomes)
