@@ -1,4 +1,4 @@
-"""What becomes of a file by the reply that its message got."""
+"""What becomes of a file by the verdict on its message."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from mta._speedups.verdict import ACCEPTED, UNKNOWN, Reason, Verdict
+from mta.reception.pickup import Drop, EnvelopePath, Settled
+from mta.smtp.replies import NO_STORAGE
 from mta.supervisor.pickup import Pickup
 
-TO = SimpleNamespace(address="a@x", params=None)
-DROP = SimpleNamespace(sender=TO, recipients=[TO], body=b"x", flags=0, size=1)
+TO = EnvelopePath("a@x", {})
+LOOP = Verdict(554, "5.4.6", "Mail loop", Reason.LOOP)
 
 
 class Reception:
@@ -20,35 +23,39 @@ class Reception:
     options = SimpleNamespace(hostname="h")
     room = SimpleNamespace(reserve=lambda *_: True, release=lambda *_: None)
 
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
+    def __init__(self, verdict: Verdict) -> None:
+        self._verdict = verdict
 
-    def mail(self, client: Any, sender: str, params: Any) -> None:
+    def mail(self, client: Any, sender: str, params: Any) -> Verdict:
         client.recipients = [sender]
+        return ACCEPTED
 
-    def rcpt(self, *_: object) -> None:
-        return None
+    def rcpt(self, *_: object) -> Verdict:
+        return ACCEPTED
 
     data = rcpt
 
     def content(self, client: Any, transaction: Any, body: bytes, flags: int, done: Any) -> None:
-        done(self._answer)
+        done(self._verdict)
 
 
 @pytest.mark.parametrize(
-    ("answer", "becomes"),
+    ("verdict", "stays", "bad"),
     [
-        (b"250 2.0.0 Ok\r\n", ""),
-        (b"452 4.3.1 Not enough storage now\r\n", None),
-        (b"", None),  # nobody knows: it stays, and a later look takes it
-        (b"554 5.4.6 Mail loop\r\n", "554 5.4.6 Mail loop"),
+        (ACCEPTED, False, False),
+        (NO_STORAGE, True, False),
+        (UNKNOWN, True, False),  # nobody knows: it stays, and a later look takes it
+        (LOOP, False, True),
     ],
 )
-def test_a_file_goes_when_its_message_is_stored(answer: bytes, becomes: str | None) -> None:
-    async def stored() -> str | None:
+def test_a_file_goes_when_its_message_is_stored(verdict: Verdict, stays: bool, bad: bool) -> None:
+    async def stored() -> Settled:
         loop = asyncio.get_running_loop()
-        folder, reception = SimpleNamespace(), Reception(answer)
+        folder, reception = SimpleNamespace(), Reception(verdict)
         pickup = Pickup(folder, 1.0, reception, 100, loop)  # type: ignore[arg-type]
-        return await pickup._store(SimpleNamespace(name="f", drop=DROP))  # type: ignore[arg-type]
+        content = Drop(TO, [TO], b"x", 0)
+        return await pickup._store(SimpleNamespace(name="f", content=content))  # type: ignore[arg-type]
 
-    assert asyncio.run(stored()) == becomes
+    settled = asyncio.run(stored())
+    assert settled.stays is stays
+    assert stays or settled.bad is bad
