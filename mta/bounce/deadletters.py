@@ -17,7 +17,7 @@ import msgspec
 
 from mta.clock import Clock, SystemClock
 from mta.errors import ControlError
-from mta.model import Message, Outcome, Recipient, id_text
+from mta.model import Class, Message, Outcome, Recipient, id_text
 
 SUFFIX = ".letter"
 DAY_US = 86_400_000_000
@@ -47,6 +47,14 @@ class Letter(msgspec.Struct, kw_only=True):
     enhanced: str = ""
     text: str = ""
     command: str = ""
+
+
+def shown(letter: Letter) -> dict[str, Any]:
+    """A letter in the words of the log: its class as text, a reply that there is not left out."""
+    found: dict[str, Any] = msgspec.to_builtins(letter)
+    found["class"] = Class(found.pop("klass")).name.lower()
+    reply = ("code", "enhanced", "text", "command")
+    return {key: value for key, value in found.items() if value or key not in reply}
 
 
 class FullLetter(Letter, kw_only=True):
@@ -89,12 +97,10 @@ class DeadLetters:
     def show(self, id: str) -> dict[str, Any]:
         """What is known of a letter and the beginning of its header."""
         letter = self.load(id)
-        shown: dict[str, Any] = msgspec.to_builtins(letter)
-        del shown["content"]
-        shown["header"] = letter.content.partition(b"\r\n\r\n")[0][:SHOWN].decode(
-            "utf-8", "replace"
-        )
-        return shown
+        found = shown(letter)
+        del found["content"]
+        header = letter.content.partition(b"\r\n\r\n")[0][:SHOWN]
+        return found | {"header": header.decode("utf-8", "replace")}
 
     def load(self, id: str) -> FullLetter:
         """A letter with its content; ControlError if there is none or it cannot be read."""

@@ -9,11 +9,14 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from mta.cli import people, tables
+from mta.cli.people import moment as moment
+from mta.cli.people import plain as plain
 
 Home = Annotated[
     Path | None,
@@ -31,13 +34,13 @@ Override = Annotated[
     list[str] | None,
     typer.Option("-o", metavar="KEY=VALUE", help="Set any setting; may be repeated."),
 ]
+Wide = Annotated[
+    bool, typer.Option("--wide", "-w", help="Show every column in full, however wide the table.")
+]
 LogDir = Annotated[
     Path | None, typer.Option("--log-dir", help="The folder of the log, if not in its home.")
 ]
 
-TIMES = {"time", "received", "due", "expires", "oldest", "created_us", "next_attempt"}
-LONG_AGO = 10**15  # microseconds, 2001: smaller numbers under these names are counts
-WORDS = {"class": ("transactional", "normal", "bulk"), "klass": ("transactional", "normal", "bulk")}
 SLOW = 1.0  # seconds after which waiting is shown
 
 
@@ -76,44 +79,69 @@ def print_line(value: Any) -> None:
     sys.stdout.flush()
 
 
-def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Rows as a table: these columns as far as any row has them; all there are if none is named."""
-    from rich import box
-    from rich.table import Table
+def print_table(
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[str],
+    *,
+    first: Sequence[str] = (),
+    wide: bool = False,
+) -> None:
+    """Rows as a table: these columns as far as any row has them; all there are if none is named.
 
+    Where a terminal is narrow, the columns `first` are kept before the others.
+    """
     present = {key for row in rows for key, value in row.items() if value not in ("", None)}
     all_names = dict.fromkeys(key for row in rows for key in row)
     names = [key for key in (columns or all_names) if key in present]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    found = []
     for name in names:
-        numeric = all(isinstance(row.get(name, 0), int | float) for row in rows)
-        right = numeric and name not in TIMES and name not in WORDS
-        table.add_column(heading(name), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*[cell(name, row.get(name)) for name in names])
-    console().print(table)
+        values = [row.get(name) for row in rows]
+        right = all(isinstance(v, int | float) for v in values if v is not None)
+        cells = [people.cell(name, value) for value in values]
+        found.append(tables.Column(name, heading(name), cells, right))
+    write(tables.lines(found, 0 if wide else tables.screen(), first))
 
 
-def print_facts(facts: dict[str, Any], columns: Sequence[str] = ()) -> None:
+def write(lines: Iterable[str]) -> None:
+    """Lines on standard output, at once."""
+    typer.echo("\n".join(lines))
+
+
+def print_facts(
+    facts: dict[str, Any],
+    columns: Sequence[str] = (),
+    *,
+    first: Sequence[str] = (),
+    wide: bool = False,
+) -> None:
     """A dictionary for people: values by name, then each list of rows as a table."""
-    tables = {key: value for key, value in facts.items() if is_rows(value)}
-    plain = flat({key: value for key, value in facts.items() if key not in tables})
-    width = max((len(heading(key)) for key in plain), default=0)
-    for key, value in plain.items():
-        typer.echo(f"{heading(key):{width}}  {cell(key, value)}".rstrip())
-    for key, rows in tables.items():
+    lists = {key: value for key, value in facts.items() if is_rows(value)}
+    single = flat({key: value for key, value in facts.items() if key not in lists})
+    width = max((len(heading(key)) for key in single), default=0)
+    for key, value in single.items():
+        typer.echo(f"{heading(key):{width}}  {fact(key, value)}".rstrip())
+    for key, rows in lists.items():
         typer.echo(f"\n{heading(key)}")
-        print_table(rows, columns)
+        print_table(rows, columns, first=first, wide=wide)
 
 
-def print_figures(totals: dict[str, Any], parts: list[dict[str, Any]], names: list[str]) -> None:
+def fact(name: str, value: Any) -> str:
+    """A value that stands alone: a time as moment and from now."""
+    text = people.cell(name, value)
+    if name in people.NEAR and isinstance(value, int) and value > people.LONG_AGO:
+        return f"{people.moment(value)} ({text})"
+    return text
+
+
+def print_figures(
+    totals: dict[str, Any], parts: list[dict[str, Any]], names: list[str], *, wide: bool = False
+) -> None:
     """Figures below each other, with a column for the total and one for each part."""
-    rows = [
-        {"figure": heading(key), "total": value}
-        | {name: part.get(key) for name, part in zip(names, parts, strict=True)}
-        for key, value in totals.items()
-    ]
-    print_table(rows, ("figure", "total", *names))
+    columns = [tables.Column("figure", "figure", [heading(key) for key in totals])]
+    for name, values in (("total", totals), *zip(names, parts, strict=True)):
+        cells = [people.cell(key, values.get(key)) for key in totals]
+        columns.append(tables.Column(name, name, cells, True))
+    write(tables.lines(columns, 0 if wide else tables.screen()))
 
 
 def is_rows(value: Any) -> bool:
@@ -135,34 +163,6 @@ def flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def heading(name: str) -> str:
     """A key as people read it."""
     return name.removesuffix("_us").replace("_", " ")
-
-
-def cell(name: str, value: Any) -> str:
-    """A value as people read it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        if name in WORDS and 0 <= value < len(WORDS[name]):
-            return WORDS[name][value]
-        return moment(value) if name in TIMES and value > LONG_AGO else str(value)
-    if isinstance(value, list):
-        return ", ".join(cell("", item) for item in value)
-    if isinstance(value, dict):
-        return " ".join(f"{key}={cell(key, item)}" for key, item in value.items() if item)
-    return plain(str(value))
-
-
-def plain(text: str) -> str:
-    """Text of strangers with its control characters made visible, against terminal tricks."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def moment(microseconds: int) -> str:
-    """A time of the wall clock in UTC, to the millisecond."""
-    when = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
-    return f"{when:%Y-%m-%d %H:%M:%S}.{microseconds % 1_000_000 // 1000:03d}Z"
 
 
 def live(text: str) -> str:

@@ -52,7 +52,7 @@ def listing(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
         yield f"{id + mark:<33} {first['size']:>9} {arrived:<24} {sender}"
         octets, recipients = octets + first["size"], recipients + len(group)
         for row in group:
-            if row["text"]:
+            if row.get("text"):
                 yield f"{'':>44} ({common.plain(' '.join(reason(row)))})"
             yield f"{'':>68} {common.plain(row['recipient'])}"
         yield ""
@@ -63,7 +63,7 @@ def listing(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 def reason(row: dict[str, Any]) -> Iterator[str]:
     """The last reply."""
     for key in ("code", "enhanced", "text"):
-        if row[key]:
+        if row.get(key):
             yield str(row[key])
 
 

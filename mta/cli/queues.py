@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mta.cli import common, control
-from mta.cli.common import Home, Json, Socket
+from mta.cli.common import Home, Json, Socket, Wide
 
 Domain = Annotated[str, typer.Option(help="Recipient domain; * and ? stand for anything.")]
 Site = Annotated[str, typer.Option(help="Destination site.")]
@@ -21,11 +21,13 @@ Id = Annotated[str, typer.Option(help="Message id.")]
 All = Annotated[bool, typer.Option("--all", help="Everything.")]
 Reason = Annotated[str, typer.Option(help="Why; goes to the log, and into bounces.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most N.", metavar="N")]
 MessageId = Annotated[str, typer.Argument(metavar="ID", help="Message id.")]
 
 COLUMNS = ("id", "recipient", "state", "site", "tenant", "campaign", "attempts", "due", "code",
            "enhanced", "text")  # fmt: skip
+FIRST = ("id", "recipient", "state", "due", "text", "code")  # kept where the terminal is narrow
+EMPTY = "The queue is empty"
 VERBS = {
     "hold": "Keep mail back, what comes later too, until it is released.",
     "release": "Let mail go on that is held.",
@@ -59,38 +61,59 @@ def list_(
     recipient: Recipient = "",
     id: Id = "",
     limit: Limit = 100,
+    wide: Wide = False,
     home: Home = None,
     socket: Socket = None,
     as_json: Json = False,
 ) -> None:
-    """List recipients that wait; as JSON, one a line."""
+    """List queued recipients, the oldest first; as JSON, one per line."""
     select = selection(
         domain=domain, site=site, tenant=tenant, campaign=campaign, sender=sender,
         recipient=recipient, id=id,
     )  # fmt: skip
     path = common.control_socket(home, socket)
-    show_rows(control.stream(path, "queue.list", {"select": select, "limit": limit}), as_json)
+    stream = control.stream(path, "queue.list", {"select": select, "limit": limit})
+    count = show_rows(stream, as_json, wide=wide, none="No matching mail" if select else EMPTY)
+    tell_limit(count, limit, as_json)
     control.tell_refused(path)
+    raise typer.Exit(0 if count or not select else 1)
+
+
+def tell_limit(count: int, limit: int, as_json: bool) -> None:
+    """Say on standard error that there may be more."""
+    if count >= limit and not as_json:
+        typer.echo(f"These are the first {count:,}; --limit shows more.", err=True)
 
 
 def show_rows(
-    stream: Generator[Any, None, Any], as_json: bool, columns: tuple[str, ...] = COLUMNS
-) -> None:
-    """Print the rows of an answer: its parts, or the rows that are its result."""
+    stream: Generator[Any, None, Any],
+    as_json: bool,
+    columns: tuple[str, ...] = COLUMNS,
+    *,
+    first: tuple[str, ...] = FIRST,
+    wide: bool = False,
+    none: str = EMPTY,
+) -> int:
+    """Print the rows of an answer: its parts, or the rows that are its result; their count."""
     rows: list[dict[str, Any]] = []
-    show: Callable[[Any], None] = common.print_line if as_json else rows.append
+    count = 0
+
+    def take(row: dict[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        common.print_line(row) if as_json else rows.append(row)
+
     with common.waiting("reading the queues"):
-        result = drain(stream, show)
+        result = drain(stream, take)
     if isinstance(result, dict) and isinstance(result.get("rows"), list):
         result = result["rows"]
     for row in result if isinstance(result, list) else ():
-        show(row)
-    if as_json:
-        return
+        take(row)
     if rows:
-        common.print_table(rows, columns)
-    else:
-        typer.echo("nothing")
+        common.print_table(rows, columns, first=first, wide=wide)
+    elif not as_json:
+        typer.echo(none)
+    return count
 
 
 def drain(stream: Generator[Any, None, Any], take: Callable[[Any], None]) -> Any:
@@ -103,10 +126,19 @@ def drain(stream: Generator[Any, None, Any], take: Callable[[Any], None]) -> Any
 
 
 @queue.command()
-def show(id: MessageId, home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
+def show(
+    id: MessageId,
+    wide: Wide = False,
+    home: Home = None,
+    socket: Socket = None,
+    as_json: Json = False,
+) -> None:
     """Show a message and its recipients."""
     found = control.ask(common.control_socket(home, socket), "queue.show", id=id)
-    common.print_json(found) if as_json else common.print_facts(found, COLUMNS[1:])
+    if as_json:
+        common.print_json(found)
+    else:
+        common.print_facts(found, COLUMNS[1:], first=FIRST[1:], wide=wide)
 
 
 @queue.command()
@@ -218,11 +250,20 @@ def act(
 
 
 @dead.command("list")
-def dead_list(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
-    """List the dead letters; as JSON, one a line."""
+def dead_list(
+    limit: Limit = 100,
+    wide: Wide = False,
+    home: Home = None,
+    socket: Socket = None,
+    as_json: Json = False,
+) -> None:
+    """List the dead letters, the oldest first; as JSON, one per line."""
     path = common.control_socket(home, socket)
     columns = ("id", "time", "sender", "recipient", "code", "enhanced", "text")
-    show_rows(control.stream(path, "dead.list", {}), as_json, columns)
+    first, none = ("id", "recipient", "time", "text"), "There are no dead letters"
+    stream = control.stream(path, "dead.list", {"limit": limit})
+    count = show_rows(stream, as_json, columns, first=first, wide=wide, none=none)
+    tell_limit(count, limit, as_json)
 
 
 @dead.command("show")

@@ -43,8 +43,16 @@ NEEDED = {
 COMMANDS = """\
 ## Commands
 
-`mta COMMAND --help` tells the same. Exit codes: 0 fine, 1 failed, 2 not understood. `--json` prints
-one document, or one line for each row where rows are many. Lists end at `--limit`.
+`mta COMMAND --help` says the same. Exit codes: 0 done, 1 nothing found or failed, 2 wrong use (an
+option, or a value given by one, is not understood). `mta send --wait` adds 3: time ran out.
+
+`--json` prints one document, or one line for each row where rows are many, in the words of the
+[log](#log-records): `class` is a text; `code`, `enhanced` and `text` are absent where there was no
+reply. Points in time (`time`, `received`, `due`, `expires`, `oldest`, `next_attempt`, `created_us`)
+are microseconds since 1970 UTC; durations are microseconds where the log has them or the name ends
+in `_us`, else seconds; sizes are octets. Without `--json`, sizes, ages and counts are written for
+people, and a table on a terminal shows the columns that fit: `--wide` shows all of them. Lists end
+at `--limit`.
 """
 
 RECORDS = """\

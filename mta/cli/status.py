@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from mta.cli import common
-from mta.cli.common import Home, Json, Socket
+from mta.cli.common import Home, Json, Socket, Wide
 from mta.metrics import COMMIT_TIMES
 
 
@@ -16,8 +16,10 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
-    """Tell how the running server does: the figures of `/metrics`, by worker."""
+def status(
+    wide: Wide = False, home: Home = None, socket: Socket = None, as_json: Json = False
+) -> None:
+    """Show the state and figures of the running server, those of `/metrics`, by worker."""
     from mta.cli import control
 
     path = common.control_socket(home, socket)
@@ -33,13 +35,12 @@ def status(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
     problems = reasons + [worker["problem"] for worker in workers if worker.get("problem")]
     found["alarms"] = raised(found.get("alarms", []))
     common.print_facts(found | ({"problems": problems} if problems else {}))
-    sums = {name: rounded(value) for name, value in totals.items() if ":" not in name}
-    workers = [{name: rounded(value) for name, value in one.items()} for one in workers]
+    sums = {name: value for name, value in totals.items() if ":" not in name}
     times = [sums.pop(f"commit_time_{at}", 0) for at in range(len(COMMIT_TIMES) + 1)]
     names = [f"worker {n}" for n in range(len(workers))]
     if any(ended.values()):  # without them the columns do not add up to the total
         names, workers = [*names, "ended workers"], [*workers, ended]
-    common.print_figures(sums, workers, names)
+    common.print_figures(sums, workers, names, wide=wide)
     if sum(times):
         common.print_facts({"commits by time": commits(times)})
     if rows := parts(totals):
@@ -53,11 +54,6 @@ def raised(alarms: list[dict[str, Any]]) -> list[dict[str, Any]] | str:
     return [
         row | {"reason": one["reason"]} for row, one in zip(rows, alarms, strict=True)
     ] or "none"
-
-
-def rounded(value: Any) -> Any:
-    """Seconds to the microsecond."""
-    return round(value, 6) if isinstance(value, float) else value
 
 
 def commits(times: list[float]) -> list[dict[str, Any]]:

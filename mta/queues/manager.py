@@ -602,7 +602,7 @@ class QueueManager:
             self.on_record(message.id, line)
         if due is None:
             self.shard_of(message).log(line)
-            self.expire(recipient, outcome, peer)
+            self.expire(recipient, outcome, peer, site)
             return
         if recipient.notify or self.settings.delay_unasked:
             tell_delay(self, recipient, outcome, peer, now)
@@ -619,7 +619,11 @@ class QueueManager:
     # ------------------------------------------------------------------ ends without an attempt
 
     def expire(
-        self, recipient: Recipient, last: Outcome | None = None, peer: Peer | None = None
+        self,
+        recipient: Recipient,
+        last: Outcome | None = None,
+        peer: Peer | None = None,
+        site: str = "",
     ) -> None:
         """Close a recipient whose time is over: Expiration, and a DSN with status 4.4.7."""
         if recipient.where == Where.CLOSED:
@@ -631,7 +635,9 @@ class QueueManager:
         )
         outcome = Outcome(Kind.BOUNCED, 0, "4.4.7", text, "expire")
         queue = _queue_name(recipient)
-        line = self.lines(recipient.message).expiration(recipient, last, peer, queue=queue)
+        line = self.lines(recipient.message).expiration(
+            recipient, last, peer, queue=queue, site=site
+        )
         close_failed(self, recipient, line, outcome, peer)
 
     def remove(self, recipient: Recipient, reason: str, act: int = 0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mta.model import Where, id_bytes, id_text
+from mta.model import Class, Where, id_bytes, id_text
 from mta.queues.acts import Judge, Select
 from mta.queues.names import format_name
 from mta.queues.pace import Pace
@@ -22,6 +22,12 @@ STATES = ("fresh", "deferred", "backlog", "held", "closed")
 def _queue(recipient: Recipient) -> str:
     message = recipient.message
     return format_name(message.campaign, message.tenant, recipient.domain, recipient.route)
+
+
+def _reply(recipient: Recipient) -> dict[str, Any]:
+    """The last reply as far as there is one, as in the log."""
+    reply = {"code": recipient.code, "enhanced": recipient.enhanced, "text": recipient.text}
+    return {name: value for name, value in reply.items() if value}
 
 
 class Views:
@@ -75,7 +81,7 @@ class Views:
                     "tenant": message.tenant,
                     "campaign": message.campaign,
                     "pool": message.pool,
-                    "class": message.klass,
+                    "class": Class(message.klass).name.lower(),
                     "received": message.received_us,
                     "size": message.size,
                     "message_id": message.message_id,
@@ -115,14 +121,11 @@ class Views:
             "tenant": message.tenant,
             "campaign": message.campaign,
             "queue": _queue(recipient),
-            "class": message.klass,
+            "class": Class(message.klass).name.lower(),
             "state": state or STATES[recipient.where],
             "attempts": recipient.attempts,
             "received": message.received_us,
             "due": recipient.due_us,
             "expires": recipient.expires_us,
             "size": message.size,
-            "code": recipient.code,
-            "enhanced": recipient.enhanced,
-            "text": recipient.text,
-        }
+        } | _reply(recipient)

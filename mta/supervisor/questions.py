@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mta.bounce.deadletters import DeadLetters
+from mta.bounce.deadletters import DeadLetters, shown
 from mta.errors import ControlError
 from mta.model import id_bytes, id_shard
 from mta.queues.acts import Select, Verb
@@ -200,10 +200,11 @@ class Questions:
     # ------------------------------------------------------------------ dead letters
 
     async def _dead_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
-        return msgspec.to_builtins(await asyncio.to_thread(self.dead.list))
+        letters = await asyncio.to_thread(self.dead.list)
+        return [shown(letter) for letter in letters[: _limit(args, len(letters) or 1)]]
 
     async def _dead_show(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
-        return msgspec.to_builtins(await asyncio.to_thread(self.dead.show, str(args["id"])))
+        return await asyncio.to_thread(self.dead.show, str(args["id"]))
 
     async def _dead_export(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         return (await asyncio.to_thread(self.dead.export, str(args["id"]))).decode("latin-1")

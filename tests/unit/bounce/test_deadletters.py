@@ -83,6 +83,7 @@ def test_a_letter_is_synced_before_it_gets_its_name_and_its_folder_after(
 
 def test_what_is_shown_has_the_header_but_not_the_content(dead: DeadLetters) -> None:
     shown = dead.show(put(dead))
+    assert shown["class"] == "bulk" and "klass" not in shown
     assert shown["header"] == "Subject: Grüße\r\nTo: a@example.com" and "content" not in shown
     assert (shown["code"], shown["command"], shown["message_id"]) == (
         550,

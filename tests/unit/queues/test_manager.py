@@ -11,6 +11,7 @@ from mta.errors import SpoolBusyError
 from mta.model import Class, Where
 from mta.queues import loader
 from mta.queues.acts import Verb
+from mta.queues.views import Views
 from tests.unit.queues.desk import AGAIN, LATER, NEVER, OK, Desk
 
 Make = Callable[..., Desk]
@@ -226,6 +227,27 @@ def test_unattempted_mail_that_got_too_old_in_flight_expires(desk: Desk) -> None
     desk.clock.advance(4000)
     desk.end(parcel, AGAIN)
     assert desk.ends() == {"Expiration": 1} and desk.take() is None
+
+
+def test_an_expiration_after_an_attempt_names_its_site(desk: Desk) -> None:
+    desk.accept("r@b.example")
+    parcel = desk.take()
+    desk.clock.advance(4000)
+    desk.end(parcel, LATER)
+    [record] = [r for r in desk.records() if r["type"] == "Expiration"]
+    assert record["site"] == parcel.ready.name != ""
+
+
+def test_rows_for_programs_speak_as_the_log_does(desk: Desk) -> None:
+    desk.accept("r@b.example")
+    views = Views(desk.manager, lambda recipient: "site")
+    [recipient] = desk.queued()
+    row = views.row(recipient)
+    assert row["class"] == "normal" and not {"code", "enhanced", "text"} & row.keys()
+    desk.end(desk.take(), LATER)
+    [recipient] = desk.queued()
+    row = views.row(recipient)
+    assert (row["code"], row["text"]) == (recipient.code, recipient.text) != (0, "")
 
 
 def test_mail_that_waits_for_its_commit_is_left_alone_by_expiry(make: Make) -> None:
