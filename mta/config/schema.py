@@ -16,6 +16,7 @@ DEFAULT_LISTEN = "127.0.0.1:2525"
 LOOPBACK = ("127.0.0.0/8", "::1/128", "unix")
 
 ClassName = Literal["transactional", "normal", "bulk"]
+Lifted = Literal["none"]  # an explicit "no limit", which counts before what is more general
 
 
 class Kind:
@@ -217,8 +218,17 @@ class Delivery(Section, frozen=True):
         bool, doc("send the next envelope with the final dot (RFC 2920): one round trip a message")
     ] = True
     recipients_per_transaction: Annotated[
-        int, doc("recipients of one message and destination sent together", ge=1, le=1000)
+        int, doc("recipients of one message sent together", ge=1, le=1000)
     ] = 100
+    group_by: Annotated[
+        Literal["domain", "site"],
+        doc(
+            "which recipients of one message share a transaction on an MX route: those of one"
+            " domain, or of all domains with the same servers (some servers refuse that, Google"
+            " with 451 4.3.0); a static next hop takes all of its recipients together",
+            static=True,
+        ),
+    ] = "domain"
     convert_8bit: Annotated[
         Literal["bounce", "convert"],
         doc("8-bit content for a server without 8BITMIME: bounce with 5.6.3, or convert it"),
@@ -487,10 +497,22 @@ class Tenant(Section, frozen=True):
 
 
 class Limit(Section, frozen=True):
-    """Limits of one destination over all workers of the node."""
+    """Limits of one destination, counted over all workers of the node.
 
-    connections: Annotated[int | None, doc('connections; "none" is no limit', ge=1)] = None
-    rate: Annotated[Rated | None, doc('messages; "none" is no limit')] = None
+    NAME is `default`, a site's name as `mta queue top` shows it, the recipient domain or MX host
+    `"example.com"`, all names below a domain `"*.example.com"`, every name `"*"`, the address of a
+    static next hop `"192.0.2.1:25"`, or the name of a transport. The most particular NAME counts
+    for each limit, and of several names that a site goes by, the strictest; `default` counts where
+    none of them says anything.
+    """
+
+    connections: Annotated[
+        int | Lifted | None, doc('connections; "none" lifts the limit of `default`', ge=1)
+    ] = None
+    rate: Annotated[
+        Rated | Lifted | None,
+        doc('messages, counted as transactions; "none" lifts the limit of `default`'),
+    ] = None
 
 
 class Limits(Section, frozen=True):
@@ -498,7 +520,7 @@ class Limits(Section, frozen=True):
 
     site: Annotated[
         dict[str, Limit],
-        doc("of one site, by its name or a domain; `default` is for all and fills the gaps"),
+        doc("of one site, by its name or a domain; `default` counts where nothing else is set"),
     ] = field(default_factory=lambda: {"default": Limit(connections=20)})
 
 

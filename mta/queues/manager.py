@@ -350,12 +350,15 @@ class QueueManager:
         self.memory[recipient.message.id, recipient.number] = recipient
 
     def _parcels(self, recipients: list[Recipient], queued_us: int) -> list[Parcel]:
-        """Group by domain; domains that share a site are put together by `place`."""
+        """Those that may share a transaction, together."""
         groups: dict[object, list[Recipient]] = {}
+        by_domain = self.settings.by_domain
         for recipient in recipients:
             plan = self.ports.peek(recipient.message, recipient)
             if plan is None or isinstance(plan, Refusal):
                 key = question(recipient)
+            elif by_domain and plan.site.mx:
+                key = (plan.site.key, recipient.domain)
             else:
                 key = plan.site.key
             groups.setdefault(key, []).append(recipient)
@@ -482,7 +485,15 @@ class QueueManager:
             del self.ready[ready.key]
         for parcel in ready.drain():
             if self.still_open(parcel):
-                self.place(parcel)
+                self._place_anew(parcel)
+
+    def _place_anew(self, parcel: Parcel) -> None:
+        """Route a parcel again: its recipients may have no way in common any more."""
+        if len(parcel.recipients) == 1:
+            self.place(parcel)
+            return
+        for part in self._parcels(parcel.recipients, parcel.queued_us):
+            self.place(part)
 
     def give_back(self, parcel: Parcel) -> None:
         """A parcel that left its lane and was not attempted returns to its front."""
@@ -492,7 +503,7 @@ class QueueManager:
         if not self.still_open(parcel):
             return
         if ready is None or self.ready.get(ready.key) is not ready:
-            self.place(parcel)
+            self._place_anew(parcel)
         else:
             ready.put_back(parcel)
 

@@ -4,7 +4,7 @@ cdef class Settings:
     cdef public long long lane_items, memory_items, body_memory, per_transaction
     cdef public dict retries
     cdef public double delay_after
-    cdef public bint delay_unasked
+    cdef public bint delay_unasked, by_domain
 
 
 cdef class Ports:

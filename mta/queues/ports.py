@@ -23,6 +23,8 @@ class Site(Protocol):
     def key(self) -> str: ...
     @property
     def name(self) -> str: ...
+    @property
+    def mx(self) -> bool: ...
 
 
 class Route(Protocol):
@@ -78,7 +80,7 @@ class Settings:
 
     __slots__ = (
         "lane_items", "memory_items", "body_memory", "per_transaction", "retries", "delay_after",
-        "delay_unasked",
+        "delay_unasked", "by_domain",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +93,7 @@ class Settings:
         retries: dict[str, RetryPolicy] | None = None,
         delay_after: float = 0,
         delay_unasked: bool = False,
+        by_domain: bool = True,
     ) -> None:
         self.lane_items = lane_items  # parcels a lane holds in memory
         self.memory_items = memory_items  # recipients in memory
@@ -99,6 +102,7 @@ class Settings:
         self.retries: dict[str, RetryPolicy] = retries or {}  # "" is the default
         self.delay_after = delay_after  # seconds after which a sender is told of it; 0: never
         self.delay_unasked = delay_unasked  # also where nothing was said of notifications
+        self.by_domain = by_domain  # no transaction to MX hosts has recipients of two domains
 
 
 class Ports:

@@ -68,6 +68,7 @@ def queue_settings(config: Config) -> Settings:
         retries={"": retry_policy(config.retry), **retries},
         delay_after=config.dsn.delay_after,
         delay_unasked=config.dsn.delay_unasked,
+        by_domain=config.delivery.group_by == "domain",
     )
 
 

@@ -31,12 +31,13 @@ POLICY = RetryPolicy((60.0,), 0.0, 3600.0)
 
 
 class Desk:
-    """Every domain is a site of its own name; `unknown` ones wait for `answer`."""
+    """Every domain is a site of its own name, or of `sites`; `unknown` ones wait for `answer`."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.settings = Settings(**{"retries": {"": POLICY}, **settings})
         self.unknown: dict[str, list[Any]] = {}
+        self.sites: dict[str, str] = {}  # by domain; a name that ends in a port is no MX site
         self.log = MemoryLog()
         self.swept: list[int] = []
         self.acts: list[Act] = []
@@ -114,7 +115,9 @@ class Desk:
 
     def plan(self, domain: str) -> Plan:
         """The plan of a domain."""
-        site, route = SimpleNamespace(key=domain, name=domain), SimpleNamespace()
+        name = self.sites.get(domain, domain)
+        site = SimpleNamespace(key=name, name=name, mx=":" not in name)
+        route = SimpleNamespace()
         route.retry, route.pool, route.klass, route.transport = "", "", None, ""
         return SimpleNamespace(site=site, route=route)  # type: ignore[return-value]
 

@@ -34,7 +34,7 @@ class Node:
     def __init__(self, folder: Path, lane_items: int = 4) -> None:
         self.bench = bench = SpoolBench(folder)
         plan: Any = SimpleNamespace(
-            site=SimpleNamespace(key="s", name="s"),
+            site=SimpleNamespace(key="s", name="s", mx=True),
             route=SimpleNamespace(retry="", pool="", klass=None),
         )
         settings = Settings(lane_items=lane_items, retries={"": RetryPolicy((60.0,), 0.0, 3600.0)})

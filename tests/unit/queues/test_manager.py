@@ -321,6 +321,69 @@ def test_recipients_of_one_site_leave_together_and_end_apart(desk: Desk) -> None
     assert desk.ends() == {"Delivery": 3, "Bounce": 1}
 
 
+SHARED = {"b.example": "mx.example", "c.example": "mx.example"}
+THREE = ("a@b.example", "b@c.example", "c@b.example")
+
+
+def together(desk: Desk, site: str = "b.example") -> list[list[str]]:
+    """The addresses of each transaction to a domain's site, each put off for a minute."""
+    found = []
+    while (parcel := desk.take(site)) is not None:
+        found.append([recipient.address for recipient in parcel.recipients])
+        desk.end(parcel, LATER)
+    return found
+
+
+def test_domains_of_one_mx_site_share_its_queue_but_no_transaction(desk: Desk) -> None:
+    desk.sites = SHARED
+    apart = [["a@b.example", "c@b.example"], ["b@c.example"]]
+    desk.accept(*THREE)
+    assert list(desk.manager.ready) == ["mx.example"]
+    assert together(desk) == apart
+    desk.run(61)
+    assert sorted(together(desk)) == apart  # retried
+    desk.restart()
+    desk.run(61)
+    assert sorted(together(desk)) == apart
+    assert list(desk.manager.ready) == ["mx.example"]
+
+
+def test_domains_of_one_site_share_transactions_where_that_is_allowed(make: Make) -> None:
+    desk = make(by_domain=False)
+    desk.sites = SHARED
+    desk.accept(*THREE)
+    assert together(desk) == [list(THREE)]
+
+
+def test_a_static_next_hop_takes_all_domains_together(desk: Desk) -> None:
+    desk.sites = dict.fromkeys(SHARED, "192.0.2.1:25")
+    desk.accept(*THREE)
+    assert together(desk) == [list(THREE)]
+
+
+def test_a_parcel_whose_path_is_gone_is_divided_by_the_new_routes(desk: Desk) -> None:
+    desk.sites = dict.fromkeys(SHARED, "192.0.2.1:25")
+    desk.accept(*THREE)
+    desk.accept(*THREE)
+    flying = desk.take()
+    assert flying is not None
+    ready = desk.ready()
+    desk.sites = {"b.example": "mx.example", "c.example": "mx2.example"}
+    desk.manager.place_again(ready)
+    desk.end(flying, AGAIN)
+    assert together(desk) == [["a@b.example", "c@b.example"]] * 2
+    assert together(desk, "c.example") == [["b@c.example"]] * 2
+
+
+def test_domains_that_wait_for_their_site_share_no_transaction(desk: Desk) -> None:
+    desk.sites = SHARED
+    desk.unknown = {"b.example": [], "c.example": []}
+    desk.accept(*THREE)
+    desk.answer("c.example")
+    desk.answer("b.example")
+    assert sorted(together(desk)) == [["a@b.example", "c@b.example"], ["b@c.example"]]
+
+
 def test_too_many_recipients_at_once_leave_the_rest_at_the_front(desk: Desk) -> None:
     desk.accept(*addresses(3))
     desk.accept("later@b.example")
