@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -95,7 +96,7 @@ def sections(cls: Any, path: fields.Path) -> Iterator[str]:
     plain = [f for f in fields.fields(cls).values() if f.shape in VALUES]
     if plain:
         title = f"`{header(path)}`" if path else "Top of the file"
-        summary = (cls.__doc__ or "").strip()
+        summary = inspect.cleandoc(cls.__doc__ or "")
         rows = [setting(path, field) for field in plain]
         head = ["| setting | meaning | takes | default | |", "|---|---|---|---|---|"]
         yield "\n".join([f"### {title}", "", summary, "", *head, *rows])
@@ -253,7 +254,8 @@ def table(cls: Any, path: fields.Path) -> list[str]:
     lines: list[str] = []
     optional = bool({"N", "NAME"} & set(path))
     if path:
-        lines += [f"# {(cls.__doc__ or '').strip()}", f"{'# ' if optional else ''}{header(path)}"]
+        lines += [f"# {line}".rstrip() for line in inspect.cleandoc(cls.__doc__ or "").split("\n")]
+        lines.append(f"{'# ' if optional else ''}{header(path)}")
     for field in fields.fields(cls).values():
         if field.shape in VALUES:
             lines += entry(field)

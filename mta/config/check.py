@@ -318,7 +318,7 @@ def delivery(config: Config) -> Iterator[ConfigError]:
 
 def site(name: str, limit: Limit, most: int) -> Iterator[ConfigError]:
     """A site's limit that is under the node's."""
-    if limit.connections is not None and limit.connections > most and name != "default":
+    if isinstance(limit.connections, int) and limit.connections > most and name != "default":
         yield fault(f"is more than delivery.max_connections, {most}", "limits", "site", name,
                     "connections")  # fmt: skip
 

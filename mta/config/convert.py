@@ -100,7 +100,7 @@ class Converter:
         if shape == "map":
             return self._map(field, raw, path)
         if field.optional and isinstance(raw, str) and raw.lower() == "none":
-            return None
+            return "none" if field.lifts else None
         value = self._scalar(field.type, field.kind, raw, path)
         if isinstance(value, int | float) and not isinstance(value, bool):
             self._bounds(field, value, path)
@@ -120,21 +120,18 @@ class Converter:
         if not isinstance(raw, dict):
             self._fault(path, f"needs tables [{fields.join(path)}.NAME], not {described(raw)}")
             return {}
-        base: dict[str, Any] = {}
         defaults = field.default if isinstance(field.default, dict) else {}
-        if "default" in defaults:
+        given = raw.get("default", {})
+        if "default" in defaults and isinstance(given, dict):
             built_in = {
                 f.name: getattr(defaults["default"], f.attribute)
                 for f in fields.fields(field.item).values()
             }
-            given = raw.get("default", {})
             base = {k: v for k, v in built_in.items() if v is not None}
-            base |= given if isinstance(given, dict) else {}
-            raw = {"default": base} | {k: v for k, v in raw.items() if k != "default"}
+            raw = {**raw, "default": base | given}
         found = {}
         for name, table in raw.items():
-            merged = base | table if isinstance(table, dict) else table
-            found[name] = self._section(field.item, merged, (*path, name))
+            found[name] = self._section(field.item, table, (*path, name))
         return found
 
     def _map(self, field: Field, raw: Any, path: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Field(NamedTuple):
     type: Any  # without Annotated and None
     kind: str  # "duration", "size", "path", "rate" or ""
     optional: bool  # "none" may be written
+    lifts: bool  # and is a value of its own, not the same as to write nothing
     meaning: str
     unit: str
     static: bool  # needs a restart
@@ -73,6 +74,12 @@ def strip(annotation: Any) -> tuple[Any, str, bool, msgspec.Meta | None, str]:
             return annotation, kind, optional, meta, unit
 
 
+def lifts(annotation: Any) -> bool:
+    """Whether "none" is a value of its own here."""
+    inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return schema.Lifted in get_args(inner)
+
+
 @functools.cache
 def fields(section: Any) -> dict[str, Field]:
     """The keys of a table, in order."""
@@ -91,6 +98,7 @@ def fields(section: Any) -> dict[str, Field]:
             kind,
             name,
             optional,
+            lifts(hints[info.name]),
             (meta.description or "") if meta else "",
             extra.get("unit") or unit or (item[4] if item else ""),
             not extra.get("reload", True),
@@ -153,7 +161,10 @@ def scalar_text(kind: str, value: Any) -> str:
 
 
 def walk(section: schema.Section, path: Path = ()) -> Iterator[tuple[Path, Field, Any]]:
-    """(path, field, value) of every value of a configuration, in the order of the schema."""
+    """(path, field, value) of every value of a configuration, in the order of the schema.
+
+    Limits that are not set have none of their own: what is more general counts.
+    """
     for field in fields(type(section)).values():
         value, shape = getattr(section, field.attribute), field.shape
         here = path if field.attribute == "named" else (*path, field.name)
@@ -165,7 +176,7 @@ def walk(section: schema.Section, path: Path = ()) -> Iterator[tuple[Path, Field
         elif shape == "array":
             for number, item in enumerate(value):
                 yield from walk(item, (*here, str(number)))
-        else:
+        elif value is not None or not field.lifts:
             yield here, field, value
 
 

@@ -129,10 +129,10 @@ class Gate:
     def _apply_total(self) -> None:
         spec = self._limits.total
         self._total.limit, self._total.rule = UNLIMITED, ""
-        if spec.connections is not None:
+        if isinstance(spec.connections, int):
             self._total.limit, self._total.rule = spec.connections, self._limits.total_rule
         self._total_rate = None
-        if spec.rate is not None:
+        if spec.rate is not None and spec.rate != "none":
             rule = Rule(Scope.NODE, "", self._limits.total_rule, str(spec.rate))
             rate = spec.rate
             self._total_rate = Bucket(self._total.slot, rate.interval_ns, rate.burst, rule)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 UNLIMITED = 0xFFFF_FFFF  # more connections than a node can have
+Lifted = Literal["none"]  # a site is to have no limit, whatever the default says
 
 
 class RateLike(Protocol):
@@ -46,11 +47,11 @@ class Rate:
 class LimitSpec:
     """Connections at once and messages per time; None = what the default says, or no limit."""
 
-    connections: int | None = None
-    rate: RateLike | None = None
+    connections: int | Lifted | None = None
+    rate: RateLike | Lifted | None = None
 
     def __post_init__(self) -> None:
-        if self.connections is not None and not 1 <= self.connections < UNLIMITED:
+        if isinstance(self.connections, int) and not 1 <= self.connections < UNLIMITED:
             raise ValueError(f"connections = {self.connections}: 1 or more are needed")
 
 
@@ -76,34 +77,35 @@ class Limits:
     total_rule: str = "delivery.max_connections"  # the setting that `total` comes from
     tenants: Mapping[str, RateLike] = field(default_factory=dict)
 
-    def site(self, names: Iterable[str]) -> Resolved:
-        """The limits of a site that goes by these names; of several that fit, the strictest."""
+    def site(self, names: Sequence[str]) -> Resolved:
+        """The limits of a site that goes by these names: of several that fit, the strictest.
+
+        The default counts only where no name has a setting of its own.
+        """
         connections, connections_rule = UNLIMITED, ""
         rate: RateLike | None = None
         rate_rule = ""
-        for name in names:
-            count, rule = self._connections(name)
-            if count < connections:
-                connections, connections_rule = count, rule
-            found, rule = self._rate(name)
-            if found is not None and (rate is None or found.interval_ns > rate.interval_ns):
-                rate, rate_rule = found, rule
+        for key, spec in self._first(names, "connections"):
+            if isinstance(spec.connections, int) and spec.connections < connections:
+                connections, connections_rule = spec.connections, f"limits.site.{key}.connections"
+        for key, spec in self._first(names, "rate"):
+            found = spec.rate
+            if found is None or found == "none":
+                continue
+            if rate is None or found.interval_ns > rate.interval_ns:
+                rate, rate_rule = found, f"limits.site.{key}.rate"
         return Resolved(connections, connections_rule, rate, rate_rule)
 
-    def _connections(self, name: str) -> tuple[int, str]:
-        for key, spec in self._specs(name):
-            if spec.connections is not None:
-                return spec.connections, f"limits.site.{key}.connections"
-        return UNLIMITED, ""
-
-    def _rate(self, name: str) -> tuple[RateLike | None, str]:
-        for key, spec in self._specs(name):
-            if spec.rate is not None:
-                return spec.rate, f"limits.site.{key}.rate"
-        return None, ""
+    def _first(self, names: Iterable[str], what: str) -> list[tuple[str, LimitSpec]]:
+        """Of each name the most particular setting of this limit; of none, the default."""
+        found = []
+        for name in names:
+            of_name = (one for one in self._specs(name) if getattr(one[1], what) is not None)
+            found += [one for one in (next(of_name, None),) if one is not None]
+        return found or [("default", self.default)]
 
     def _specs(self, name: str) -> Iterator[tuple[str, LimitSpec]]:
-        """What applies to one name, the most particular first."""
+        """What is set for one name, the most particular first."""
         labels = name.lower().split(".")
         patterns = [".".join(labels)]
         patterns += ["*." + ".".join(labels[i:]) for i in range(1, len(labels))]
@@ -111,7 +113,6 @@ class Limits:
             spec = self.sites.get(pattern)
             if spec is not None:
                 yield f'"{pattern}"', spec
-        yield "default", self.default
 
     def tenant(self, name: str) -> tuple[RateLike | None, str]:
         """A tenant's rate and the key of its setting."""

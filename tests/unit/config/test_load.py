@@ -236,7 +236,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         ("retry.schedule", '["1m", "5m"]', (60, 300)),
         ("limits.site.default.rate", "7/s", Rate(7, 1, 1)),
         ('limits.site."example.com".rate', "7/s", Rate(7, 1, 1)),
-        ("limits.site.default.connections", "none", None),
+        ("limits.site.default.connections", "none", "none"),
         ("listener.0.listen", "h:9", "h:9"),
         ("listener.0.add_headers", "true", True),
         ("tenant.7.dsn", "off", "off"),
@@ -315,7 +315,7 @@ def test_an_override_below_a_plain_value(tmp_path: Path) -> None:
     assert found == ['command line: workers.x: "workers" has no settings below it']
 
 
-def test_site_limits_fill_their_gaps_from_default() -> None:
+def test_what_a_site_does_not_set_is_left_to_what_is_more_general() -> None:
     config = load(
         None,
         [("limits.site.default.rate", "9/s"), ('limits.site."a.b".connections', "3"),
@@ -323,8 +323,11 @@ def test_site_limits_fill_their_gaps_from_default() -> None:
     )  # fmt: skip
     sites = config.limits.site
     assert sites["default"] == Limit(connections=20, rate=Rate(9, 1, 1))
-    assert sites["a.b"] == Limit(connections=3, rate=Rate(9, 1, 1))
-    assert sites["c"] == Limit(connections=20, rate=None)
+    assert sites["a.b"] == Limit(connections=3)
+    assert sites["c"] == Limit(rate="none")
+    assert from_json(to_json(config)).limits == config.limits
+    keys = {fields.join(path) for path, *_ in fields.walk(config)}
+    assert 'limits.site."a.b".rate' not in keys and "limits.site.c.rate" in keys
 
 
 def test_retry_variants_start_from_the_table() -> None:

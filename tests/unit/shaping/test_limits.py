@@ -30,10 +30,29 @@ COM, ANY = 'limits.site."example.com".connections', 'limits.site."*".connections
         (["example.org"], Resolved(15, ANY, FAST, DEFAULT + ".rate")),
         (["x.mail.example.org"], Resolved(5, ORG + ".connections", Rate(50), MAIL)),
         (["google", "example.com", "x.example.org"], Resolved(2, COM, SLOW, ORG + ".rate")),
+        (["google", "y.mail.example.org"], Resolved(5, ORG + ".connections", Rate(50), MAIL)),
     ],
 )
 def test_the_most_particular_name_gives_each_limit(names: list[str], found: Resolved) -> None:
     assert LIMITS.site(names) == found
+
+
+def test_none_lifts_a_limit_that_is_more_general() -> None:
+    limits = Limits(
+        default=LimitSpec(20, FAST),
+        sites={
+            "fast.example": LimitSpec("none", "none"),
+            "*.slow.example": LimitSpec(2, SLOW),
+            "mx.slow.example": LimitSpec(rate="none"),
+        },
+    )
+    free = Resolved(UNLIMITED, "", None, "")
+    slow = 'limits.site."*.slow.example".connections'
+    assert limits.site(["fast.example"]) == free
+    assert limits.site(["mx.fast.example", "fast.example"]) == free  # a site that has a domain
+    assert limits.site(["mx.slow.example"]) == Resolved(2, slow, None, "")
+    assert limits.site(["mx.slow.example", "y.slow.example"]).rate == SLOW
+    assert limits.site(["other.example"]).rate == FAST
 
 
 def test_without_settings_nothing_is_limited() -> None:

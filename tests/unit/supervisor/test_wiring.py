@@ -10,6 +10,7 @@ import pytest
 
 from mta.config.load import load
 from mta.queues.manager import KEPT_BODIES
+from mta.shaping.limits import UNLIMITED
 from mta.supervisor import wiring
 
 
@@ -67,3 +68,18 @@ def test_segments_and_ballast_are_small_on_a_small_disk(
     options = wiring.shard_options(config, shards)
     assert (options.ballast_bytes, options.segment_bytes) == (part << 20, part << 20)
     assert set(asked) == {tmp_path}
+
+
+def test_a_site_without_a_limit_is_not_held_to_the_defaults() -> None:
+    given = [
+        ("limits.site.default.rate", "1/s"),
+        ('limits.site."fast.example".rate', "none"),
+        ('limits.site."fast.example".connections', "none"),
+        ('limits.site."*.slow.example".connections', "5"),
+        ('limits.site."mx.slow.example".rate', "3/s"),
+    ]
+    limits = wiring.limits(load(None, given))
+    free, slow = limits.site(["mx.fast.example", "fast.example"]), limits.site(["mx.slow.example"])
+    assert (free.connections, free.rate) == (UNLIMITED, None)
+    assert (slow.connections, str(slow.rate)) == (5, "3/s, burst=1")
+    assert limits.site(["other.example"]).connections == 20
