@@ -24,10 +24,13 @@ def register(app: typer.Typer) -> None:
 def bench(
     context: typer.Context,
     scenario: Annotated[
-        str, typer.Argument(help="relay, sessions, queue, kernels, aiosmtpd, compare or chart.")
+        str,
+        typer.Argument(
+            help="relay, sessions, queue, kernels, aiosmtpd, compare or chart; default: all"
+        ),
     ] = "all",
 ) -> None:
-    """Run a scenario of bench/, all of them without a name; `mta bench relay --help` has more."""
+    """Run the benchmarks of the source tree. `mta bench relay --help` shows the options of one."""
     if not (ROOT / "bench" / "__main__.py").exists():
         raise MailraceError(f"the scenarios come with the source, and {ROOT} has no bench folder")
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -87,19 +87,19 @@ class Probe:
             answer = relaying.attempt(one, self.timeout)
         except OSError as error:
             text = f"{listener.listen}: not tried for {who}: {error.strerror or error}"
-            return Finding("relay", "warn", text, "start the server, then run mta doctor again")
+            return Finding("relay", "warn", text, "start the server, then run `mta doctor` again")
         named = relaying.expected(listener, one)
         if answer[:1] == "2" and (one.by or not named):
             text = f"{listener.listen} relays for {who}"
             text += ": an open relay" if one.by else f", whom {rule} does not name"
-            advice = f"see {rule}, relay_domains and handler there; reload what runs by old ones"
+            advice = f"check {rule}, relay_domains and handler; reload a server with older ones"
             return Finding("relay", "fail", text, advice)
         if answer[:1] == "2":
             return Finding("relay", "ok", f"{listener.listen} relays for {who}, as {rule} says")
         if answer[:1] == "5" and not named:
             return Finding("relay", "ok", f"{listener.listen} does not relay for {who}: {answer}")
         text = f"{listener.listen} says to {who}: {answer}"
-        advice = "see why: its handler, its limits, or a server that runs by old settings"
+        advice = "check its handler and limits, and that the server runs with these settings"
         return Finding("relay", "warn", text, advice)
 
     def user(self) -> Iterator[Finding]:
@@ -108,7 +108,7 @@ class Probe:
             name = self.config.user or pwd.getpwuid(os.geteuid()).pw_name
             yield Finding("user", "ok", f"the server runs as {name}")
             return
-        advice = 'set `user = "mailrace"`: it is become once the addresses are bound'
+        advice = 'set `user = "mailrace"`: the server switches to it after binding'
         yield Finding("user", "warn", "the server would run as root", advice)
 
     def descriptors(self) -> Iterator[Finding]:
@@ -117,7 +117,7 @@ class Probe:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         per_worker = (config.smtpd.max_sessions + config.delivery.max_connections) // config.workers
         needed = per_worker + SPARE_DESCRIPTORS
-        text = f"{hard} files may be open per process, {needed} are needed at most"
+        text = f"{hard} open files allowed per process, at most {needed} needed"
         if hard in (-1, resource.RLIM_INFINITY) or hard >= needed:
             yield Finding("descriptors", "ok", text)
             return
@@ -133,7 +133,7 @@ class Probe:
             text = (PROC / "sys/net/ipv4/ip_local_port_range").read_text()
             low, high = map(int, text.split())
         except (OSError, ValueError):
-            yield Finding("ports", "warn", "the range of local ports cannot be read")
+            yield Finding("ports", "warn", "cannot read the range of local ports")
             return
         count, wanted = high - low + 1, min(self.config.delivery.max_connections, 60_000)
         said = f"{count} local ports ({low} to {high}) for connections to one address"
@@ -150,7 +150,7 @@ class Probe:
             facts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line}
             free = facts["MemAvailable"]
         except (OSError, ValueError, KeyError, IndexError):
-            yield Finding("memory", "warn", "the free memory cannot be read")
+            yield Finding("memory", "warn", "cannot read how much memory is free")
             return
         cap = self.config.memory.cap
         text = f"{free / 1e9:.1f} GB are free, memory.cap is {size_text(cap)}"
@@ -168,14 +168,14 @@ class Probe:
         free, least = stat.f_bavail * stat.f_frsize, self.config.disk.min_free
         text = f"{free / 1e9:.1f} GB are free in {folder}, disk.min_free is {size_text(least)}"
         if free < least:
-            yield Finding("disk", "fail", text, "make space or lower disk.min_free")
+            yield Finding("disk", "fail", text, "free some space or lower disk.min_free")
         elif free < 4 * least:
-            yield Finding("disk", "warn", text, "new mail gets 452 soon: make space")
+            yield Finding("disk", "warn", text, "new mail will soon get 452: free some space")
         else:
             yield Finding("disk", "ok", text)
         if mount_type(folder) in ("tmpfs", "ramfs"):
             advice = "set spool to a folder on a disk"
-            yield Finding("disk", "fail", f"{folder} is memory: mail is lost at a reboot", advice)
+            yield Finding("disk", "fail", f"{folder} is in memory: a reboot loses its mail", advice)
 
     def sync(self) -> Iterator[Finding]:
         """How long the spool's disk takes to make a write durable."""
@@ -251,7 +251,7 @@ class Probe:
         name = self.config.hostname
         advice = "set hostname to the full name of this machine, as mail1.example.com"
         if "." not in name or name.endswith((".local", ".localdomain", ".internal")):
-            text = f"{name} is no full name: many servers refuse such an EHLO (RFC 5321 2.3.5)"
+            text = f"{name} is not fully qualified: many servers refuse it in EHLO (RFC 5321 2.3.5)"
             yield Finding("name", "warn", text, advice)
             return
         found = self.look_up(name, "A") + self.look_up(name, "AAAA")
@@ -268,7 +268,9 @@ class Probe:
         towards = self.servers()[0][1] if self.target and not self.address else ""
         address = self.address or outgoing_address(towards)
         if not address:
-            yield Finding("ptr", "warn", "there is no way out of this machine", "check its routes")
+            yield Finding(
+                "ptr", "warn", "this machine has no route to the internet", "check its routes"
+            )
             return
         if not ipaddress.ip_address(address).is_global and not self.address:
             text = f"mail leaves from {address}, which is not public: receivers see another address"
@@ -276,7 +278,7 @@ class Probe:
             return
         names = self.look_up(dns.reversename.from_address(address).to_text(), "PTR")
         if not names:
-            advice = f"ask who routes {address} to set its PTR to {self.config.hostname}"
+            advice = f"ask the owner of {address} to set its PTR to {self.config.hostname}"
             yield Finding("ptr", "fail", f"{address} has no PTR record", advice)
         for name in names:
             yield self.forward(name, address)
@@ -295,8 +297,8 @@ class Probe:
     def port25(self) -> Iterator[Finding]:
         """Whether a mail server can be reached; only a server that was named is tried."""
         if not self.target:
-            text = "not tried: no server was named"
-            advice = "name a domain or server that may be asked: mta doctor --target example.com"
+            text = "not tried: no --target given"
+            advice = "name a domain or server to try: mta doctor --target example.com"
             yield Finding("port 25", "warn", text, advice)
             return
         host, port = target_address(self.target)

@@ -20,25 +20,32 @@ from mta.cli.people import plain as plain
 
 Home = Annotated[
     Path | None,
-    typer.Option("--home", envvar="MTA_HOME", help="The folder of the server's files."),
+    typer.Option(
+        "--home",
+        envvar="MTA_HOME",
+        help="Home folder of the server; default: /var/lib/mailrace for root",
+    ),
 ]
 Socket = Annotated[
     Path | None,
-    typer.Option("--socket", envvar="MTA_SOCKET", help="Its control socket, if not in its home."),
+    typer.Option(
+        "--socket", envvar="MTA_SOCKET", help="Control socket; default: HOME/control.sock"
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", envvar="MTA_CONFIG", help="Configuration file.")
+    Path | None, typer.Option("--config", "-c", envvar="MTA_CONFIG", help="Configuration file")
 ]
 Override = Annotated[
     list[str] | None,
-    typer.Option("-o", metavar="KEY=VALUE", help="Set any setting; may be repeated."),
+    typer.Option("-o", metavar="KEY=VALUE", help="Set a setting; may be repeated"),
 ]
-Wide = Annotated[
-    bool, typer.Option("--wide", "-w", help="Show every column in full, however wide the table.")
-]
+Wide = Annotated[bool, typer.Option("--wide", "-w", help="Show all columns in full, however wide")]
 LogDir = Annotated[
-    Path | None, typer.Option("--log-dir", help="The folder of the log, if not in its home.")
+    Path | None,
+    typer.Option(
+        "--log-dir", help="Folder of the log; default: the running server's, else HOME/log"
+    ),
 ]
 
 SLOW = 1.0  # seconds after which waiting is shown

@@ -12,7 +12,7 @@ from typing import Any
 from mta.errors import ControlError
 
 SOON = 2.0  # seconds for an answer that is only convenient
-START = "start one with `mta serve`, or name its folder by --home or MTA_HOME"
+START = "start one with `mta serve`, or give its folder by --home or MTA_HOME"
 
 
 class NoServerError(ControlError):
@@ -30,7 +30,9 @@ def connect(path: Path, patience: float | None = None) -> socket.socket:
         raise NoServerError(f"no server answers at {path}: {START}") from None
     except PermissionError:
         connection.close()
-        raise ControlError(f"{path} is not yours: run this as the server's user") from None
+        raise ControlError(
+            f"{path}: permission denied; run this as root or as the server's user"
+        ) from None
     except OSError as error:
         connection.close()
         raise ControlError(f"{path} is not a control socket: {error}") from None
@@ -49,7 +51,7 @@ def stream(path: Path, op: str, args: dict[str, Any]) -> Generator[Any, None, An
                 if "ok" in answer:
                     return answer.get("result")
                 yield answer.get("part")
-    raise ControlError("the server ended before it had answered: its log tells why")
+    raise ControlError("the server closed the connection before it answered; see its output")
 
 
 def ask(path: Path, op: str, **args: Any) -> Any:
@@ -87,7 +89,7 @@ def decode(line: bytes) -> dict[str, Any]:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise ControlError(f"the server's answer is not understood: {line[:80]!r}")
+        raise ControlError(f"cannot understand the server's answer: {line[:80]!r}")
     return answer
 
 

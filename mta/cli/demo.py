@@ -26,22 +26,22 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    messages: Annotated[int, typer.Option(min=1, help="How many messages to send.")] = 20_000,
-    size: Annotated[int, typer.Option(min=500, help="Octets of a message.")] = 10_240,
-    sessions: Annotated[int, typer.Option(min=1, help="Sessions of the source.")] = 20,
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one per core.")] = 0,
+    messages: Annotated[int, typer.Option(min=1, help="Messages to send")] = 20_000,
+    size: Annotated[int, typer.Option(min=500, help="Size of a message in octets")] = 10_240,
+    sessions: Annotated[int, typer.Option(min=1, help="SMTP sessions to send over")] = 20,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 = one per core")] = 0,
     folder: Annotated[
-        Path | None, typer.Option(help="Where to work, an empty folder; default: a new one.")
+        Path | None, typer.Option(help="Empty folder to work in; default: a new one")
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the spool too, not only the logs.")
+        bool, typer.Option("--keep", help="Keep the spool as well as the logs")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
 ) -> None:
-    """Send mail through a server of its own to receivers with different manners, and check it all.
+    """Send mail through a server of its own and check it all. Receivers are of all kinds.
 
-    Exits with 1 if a recipient is lost, had an unexplained copy, or ended otherwise than its
-    receiver accounts for.
+    Exits with 1 if a recipient was lost, got a second copy that nothing explains, or if log and
+    receivers disagree.
     """
     import uvloop
 

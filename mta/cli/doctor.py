@@ -25,21 +25,21 @@ def doctor(
         str,
         typer.Option(
             metavar="DOMAIN|HOST[:PORT]",
-            help="Try to reach this mail server, or those that the MX of a domain names.",
+            help="Try to reach this mail server, or the MX of this domain",
         ),
     ] = "",
     address: Annotated[
-        str, typer.Option(help="The public address that mail leaves from, behind a NAT.")
+        str, typer.Option(help="Public address that mail leaves from, if behind NAT")
     ] = "",
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds to wait for each answer of the network.")
+        float, typer.Option(min=0.1, help="Wait this many seconds for each answer")
     ] = 5.0,
     config: ConfigFile = None,
     override: Override = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Look at machine, disk, DNS and names, and say what to change; 1 if something must be."""
+    """Check machine, disk, network, names and relaying. Exits with 1 if a check fails."""
     from mta.cli.checks import Probe
     from mta.config.load import load
 

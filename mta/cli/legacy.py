@@ -26,16 +26,16 @@ def sendmail(
         list[str] | None,
         typer.Argument(
             metavar="OPTION-OR-RECIPIENT",
-            help="-t recipients from the header, -i dots do not end it, -f SENDER, -F NAME, -v,"
-            " -N/-R/-V for DSN, -bm, -bs, -bp, -bi, -q, --server ADDRESS, --home DIR;"
-            " -o and other options of sendmail are taken and change nothing.",
+            help="-t: recipients from the header; -i: a line of one dot is content; -f SENDER;"
+            " -F NAME; -v: print the dialog; -N, -R, -V: DSN options; -bm, -bs, -bp, -bi, -q;"
+            " --server ADDRESS; --home DIR. Other options of sendmail are ignored",
         ),
     ] = None,
 ) -> None:
-    """Take a message from standard input as sendmail does: to the server, or, while none answers,
-    into its pickup folder.
+    """Send a message from standard input, as sendmail does. While no server answers, it goes to the
+    pickup folder.
 
-    Installed as `mailrace-sendmail` too, which knows its names sendmail, mailq and newaliases.
+    Also installed as `mailrace-sendmail`, which may be linked as sendmail, mailq and newaliases.
     """
     from mta.cli import sendmail as program
 
@@ -43,7 +43,7 @@ def sendmail(
 
 
 def mailq(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
-    """List what waits, as mailq does; `mta queue` does it better."""
+    """List the queue in the format of mailq. See also `mta queue list`."""
     from mta.cli import mailq as program
 
     raise typer.Exit(program.show(home, socket, as_json=as_json))

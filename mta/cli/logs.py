@@ -19,13 +19,13 @@ from mta.cli.common import Home, Json, LogDir
 Record = dict[str, Any]  # fields with their empty value are left out
 Wanted = Callable[[Record], bool]
 
-Id = Annotated[str, typer.Option(help="Message id.")]
-Recipient = Annotated[str, typer.Option(help="Recipient address; * and ? stand for anything.")]
-Sender = Annotated[str, typer.Option(help="Envelope sender.")]
-Domain = Annotated[str, typer.Option(help="Recipient domain.")]
-Tenant = Annotated[str, typer.Option(help="Tenant.")]
-Campaign = Annotated[str, typer.Option(help="Campaign.")]
-Type = Annotated[str, typer.Option(help="Record type, as Bounce; several by commas.")]
+Id = Annotated[str, typer.Option(help="Message id")]
+Recipient = Annotated[str, typer.Option(help="Recipient address; * and ? match anything")]
+Sender = Annotated[str, typer.Option(help="Envelope sender")]
+Domain = Annotated[str, typer.Option(help="Recipient domain")]
+Tenant = Annotated[str, typer.Option(help="Tenant")]
+Campaign = Annotated[str, typer.Option(help="Campaign")]
+Type = Annotated[str, typer.Option(help="Record type, such as Bounce; several separated by commas")]
 
 TYPES = ("Reception", "Delivery", "TransientFailure", "Bounce", "Expiration", "AdminBounce",
          "Removed", "Lost", "Found", "Rejection")  # fmt: skip
@@ -35,7 +35,7 @@ COLOURS = {"Delivery": "green", "TransientFailure": "yellow", "Bounce": "red", "
 PAUSE = 0.25  # seconds between two looks at a log that is followed
 BACK = (60, 3600, 86_400, 0)  # seconds that the search for the last records goes back; 0: all
 
-logs = typer.Typer(help="Read the log of events.", no_args_is_help=True)
+logs = typer.Typer(help="Follow and search the log.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -45,8 +45,10 @@ def register(app: typer.Typer) -> None:
 
 @logs.command()
 def tail(
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Begin so far back.")] = 10,
-    follow: Annotated[bool, typer.Option(help="Go on with what is written.")] = True,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="Show the last N records", metavar="N")
+    ] = 10,
+    follow: Annotated[bool, typer.Option(help="Wait for new records")] = True,
     id: Id = "",
     recipient: Recipient = "",
     sender: Sender = "",
@@ -58,7 +60,7 @@ def tail(
     log_dir: LogDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show the last records and follow the log; as JSON, one a line."""
+    """Show the last records and wait for new ones; as JSON, one per line."""
     from mta.maillog import reader
 
     wanted = chosen(id, recipient, sender, domain, tenant, campaign, type)
@@ -81,14 +83,23 @@ def find(
     tenant: Tenant = "",
     campaign: Campaign = "",
     type: Type = "",
-    since: Annotated[str, typer.Option(help="From 2026-01-31T12:00Z, or 2h ago on.")] = "",
-    until: Annotated[str, typer.Option(help="To a time, written the same way.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=0, help="End after so many; 0 all.")] = 0,
+    since: Annotated[
+        str,
+        typer.Option(
+            help="Show records from this time on: 2026-01-31T12:00Z, or 2h for two hours ago"
+        ),
+    ] = "",
+    until: Annotated[
+        str, typer.Option(help="Show records up to this time, in the same format")
+    ] = "",
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Show at most N records (0 = all)", metavar="N")
+    ] = 0,
     home: Home = None,
     log_dir: LogDir = None,
     as_json: Json = False,
 ) -> None:
-    """Find records, in the order of time; as JSON, one a line."""
+    """Find records, the oldest first; as JSON, one per line. Exits with 1 if there are none."""
     wanted = chosen(id, recipient, sender, domain, tenant, campaign, type)
     begin, end = instant(since, "--since"), instant(until, "--until")
     from mta.maillog import reader
@@ -98,7 +109,7 @@ def find(
         first = next(found, None)
     if first is None:
         if not as_json:
-            typer.echo("nothing")
+            typer.echo("No matching records")
         raise typer.Exit(1)
     for record in islice(chain([first], found), limit or None):
         show(record, as_json)
@@ -114,8 +125,8 @@ def log_folder(home: Path | None, log_dir: Path | None) -> Path:
         found = control.running(common.control_socket(home, None)) or {}
         folder = Path(found.get("log_dir") or common.home_folder(home) / "log")
     if not folder.is_dir():
-        hint = "name the server's folder by --home or MTA_HOME, or the log's by --log-dir"
-        raise ConfigError("there is no log", where=str(folder), hint=hint)
+        hint = "give the server's folder by --home or MTA_HOME, or the log's by --log-dir"
+        raise ConfigError("no log found", where=str(folder), hint=hint)
     return folder
 
 
@@ -184,8 +195,8 @@ def instant(text: str, option: str) -> int | None:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        hint = "write it like 2026-01-31T12:00Z or, before now, 90m"
-        raise typer.BadParameter(f'"{text}" is no time: {hint}', param_hint=option) from None
+        hint = "write 2026-01-31T12:00Z, or 90m for 90 minutes ago"
+        raise typer.BadParameter(f'"{text}" is not a time: {hint}', param_hint=option) from None
     return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 

@@ -20,10 +20,12 @@ from mta.cli import (
     status,
     workers,
 )
+from mta.cli.grouped import Grouped
 from mta.errors import ConfigError, MailraceError
 
 app = typer.Typer(
     name="mta",
+    cls=Grouped,
     help="Mailrace: a mail transfer agent for email service providers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -44,7 +46,7 @@ def version(wanted: bool) -> None:
 @app.callback()
 def start(
     version: Annotated[
-        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version")
     ] = False,
 ) -> None:
     """Mailrace: a mail transfer agent for email service providers."""

@@ -11,18 +11,20 @@ import typer
 from mta.cli import common, control
 from mta.cli.common import Home, Json, Socket, Wide
 
-Domain = Annotated[str, typer.Option(help="Recipient domain; * and ? stand for anything.")]
-Site = Annotated[str, typer.Option(help="Destination site.")]
-Tenant = Annotated[str, typer.Option(help="Tenant.")]
-Campaign = Annotated[str, typer.Option(help="Campaign.")]
-Sender = Annotated[str, typer.Option(help="Envelope sender.")]
-Recipient = Annotated[str, typer.Option(help="Recipient address.")]
-Id = Annotated[str, typer.Option(help="Message id.")]
-All = Annotated[bool, typer.Option("--all", help="Everything.")]
+Domain = Annotated[str, typer.Option(help="Recipient domain; * and ? match anything")]
+Site = Annotated[str, typer.Option(help="Destination site")]
+Tenant = Annotated[str, typer.Option(help="Tenant")]
+Campaign = Annotated[str, typer.Option(help="Campaign")]
+Sender = Annotated[str, typer.Option(help="Envelope sender")]
+Recipient = Annotated[str, typer.Option(help="Recipient address")]
+Id = Annotated[str, typer.Option(help="Message id")]
+All = Annotated[bool, typer.Option("--all", help="All mail")]
 Reason = Annotated[str, typer.Option(help="Why; goes to the log, and into bounces.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most N.", metavar="N")]
-MessageId = Annotated[str, typer.Argument(metavar="ID", help="Message id.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation")]
+Limit = Annotated[
+    int, typer.Option("--limit", "-n", min=1, help="Show at most N rows", metavar="N")
+]
+MessageId = Annotated[str, typer.Argument(metavar="ID", help="Message id")]
 
 COLUMNS = ("id", "recipient", "state", "site", "tenant", "campaign", "attempts", "due", "code",
            "enhanced", "text")  # fmt: skip
@@ -36,8 +38,10 @@ VERBS = {
     "bounce": "Give mail back to its senders.",
 }
 
-queue = typer.Typer(help="What waits, and what can be done with it.", no_args_is_help=True)
-dead = typer.Typer(help="Dead letters: bounces that could not be delivered.", no_args_is_help=True)
+queue = typer.Typer(help="Show and manage the queue.", no_args_is_help=True)
+dead = typer.Typer(
+    help="Show and requeue dead letters: bounces that could not be delivered.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -144,14 +148,14 @@ def show(
 @queue.command()
 def top(
     by: Annotated[
-        str, typer.Option(help="site, domain, tenant, campaign or queue.", metavar="WHAT")
+        str, typer.Option(help="Group by site, domain, tenant, campaign or queue", metavar="WHAT")
     ] = "site",
     limit: Limit = 20,
     home: Home = None,
     socket: Socket = None,
     as_json: Json = False,
 ) -> None:
-    """Count what waits, the largest first; as JSON, one a line."""
+    """Count queued recipients by group, the largest first; as JSON, one per line."""
     kinds = ("site", "domain", "tenant", "campaign", "queue")
     if by not in kinds:
         raise typer.BadParameter(f'"{by}" is none of {", ".join(kinds)}', param_hint="--by")
@@ -277,15 +281,15 @@ def dead_show(
 
 @dead.command("requeue")
 def dead_requeue(
-    id: Annotated[str | None, typer.Argument(metavar="ID", help="Message id.")] = None,
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="Message id")] = None,
     all: All = False,
     home: Home = None,
     socket: Socket = None,
     as_json: Json = False,
 ) -> None:
-    """Try to deliver a dead letter, or all of them, again."""
+    """Queue a dead letter, or all of them, again."""
     if bool(id) == all:
-        raise typer.BadParameter("name one id, or --all")
+        raise typer.BadParameter("name an id, or use --all")
     args: dict[str, Any] = {"all": True} if all else {"id": id}
     with common.waiting("requeuing"):
         found = control.ask(common.control_socket(home, socket), "dead.requeue", **args)
@@ -299,13 +303,13 @@ def dead_requeue(
 def dead_export(
     id: MessageId,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write it here instead of to the terminal.")
+        Path | None, typer.Option("--out", help="Write to this file; default: standard output")
     ] = None,
     home: Home = None,
     socket: Socket = None,
     as_json: Json = False,
 ) -> None:
-    """Write a dead letter's content (.eml); as JSON, a text of its octets in Latin-1."""
+    """Write a dead letter's content (.eml); as JSON, a string of its octets in Latin-1."""
     found = control.ask(common.control_socket(home, socket), "dead.export", id=id)
     if as_json:
         common.print_json(found)

@@ -33,43 +33,37 @@ def send(
     to: Annotated[
         list[str],
         typer.Option(
-            metavar="ADDRESS", help="Recipient, or several with commas between; may be repeated."
+            metavar="ADDRESS", help="Recipient, or several separated by commas; may be repeated"
         ),
     ],
     sender: Annotated[
-        str | None, typer.Option("--from", help="Sender; empty for the null sender; default: you.")
+        str | None, typer.Option("--from", help="Envelope sender ('' = null sender); default: you")
     ] = None,
-    subject: Annotated[str, typer.Option(help="Subject of the message.")] = "Test",
-    body: Annotated[
-        str | None, typer.Option(help="Text of the message; default: standard input.")
-    ] = None,
+    subject: Annotated[str, typer.Option(help="Subject")] = "Test",
+    body: Annotated[str | None, typer.Option(help="Text; default: standard input")] = None,
     file: Annotated[
-        Path | None, typer.Option(help="A whole message with its header (.eml); - is stdin.")
+        Path | None,
+        typer.Option(help="Send this message with its header (.eml); - = standard input"),
     ] = None,
     server: Annotated[
         str | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="The server, as host:port; the one of this home if it runs, else 127.0.0.1:2525.",
+            help="Server to send to; default: the one that runs in this home, else 127.0.0.1:2525",
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Follow the message to its final record.")
+        bool, typer.Option("--wait", help="Wait for the final record of each recipient")
     ] = False,
-    timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="How long to wait for that.")
-    ] = "60s",
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Print the SMTP dialog.")
-    ] = False,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Wait at most this long")] = "60s",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the SMTP dialog")] = False,
     home: Home = None,
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Send a message; with --wait print each reply of the remote until the message has ended.
+    """Send a message. With --wait, print each reply of the remote server until it is done with.
 
-    Exits with 0 when it was delivered (without --wait: accepted), 1 when it failed, 3 when the
-    time ran out.
+    Exits with 0 if it was delivered (without --wait: accepted), 1 if it failed, 3 if time ran out.
     """
     from mta.config.flags import tcp_endpoint
 

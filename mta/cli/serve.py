@@ -13,8 +13,8 @@ from mta.cli.common import ConfigFile, Home, LogDir, Override, pairs
 Listen = Annotated[
     list[str] | None,
     typer.Option(
-        help="Take mail here: host:port, [v6]:port or unix:/path; may be repeated,"
-        " and stands for all listeners of the file."
+        help="Listen on host:port, [v6]:port or unix:/path; may be repeated;"
+        " replaces the listeners of the file"
     ),
 ]
 Routes = Annotated[
@@ -22,37 +22,59 @@ Routes = Annotated[
     typer.Option(
         "--route",
         metavar="DOMAIN=HOP[,HOP]",
-        help="Send mail for a domain (* for all) to [address]:port, or to host:port by its MX;"
-        " may be repeated, and is tried before the routes of the file.",
+        help="Send mail for DOMAIN (* = all) to [address]:port, or to host:port by its MX;"
+        " may be repeated; comes before the routes of the file",
     ),
 ]
-Spool = Annotated[Path | None, typer.Option(help="The folder of the spool.")]
-Workers = Annotated[str | None, typer.Option(metavar="N", help="Worker processes.")]
+Spool = Annotated[Path | None, typer.Option(help="Folder of the spool; default: HOME/spool")]
+Workers = Annotated[
+    str | None, typer.Option(metavar="N", help="Worker processes; default: one per core")
+]
 MaxConnections = Annotated[
-    str | None, typer.Option(metavar="N", help="Outgoing connections in all.")
+    str | None, typer.Option(metavar="N", help="Most outgoing connections; default: 20000")
 ]
 Connections = Annotated[
     str | None,
-    typer.Option("--connections-per-destination", metavar="N", help="Connections to one site."),
+    typer.Option(
+        "--connections-per-destination", metavar="N", help="Most connections to a site; default: 20"
+    ),
 ]
 MessagesPer = Annotated[
     str | None,
-    typer.Option("--messages-per-connection", metavar="N", help="Then it is closed; 0 for ever."),
+    typer.Option(
+        "--messages-per-connection",
+        metavar="N",
+        help="Close a connection after N messages (0 = never); default: 1000",
+    ),
 ]
 Rate = Annotated[
-    str | None, typer.Option(metavar="RATE", help='Messages to one site, "100/s, burst=400".')
+    str | None,
+    typer.Option(
+        metavar="RATE",
+        help='Most messages to a site, such as "100/s, burst=400"; default: no limit',
+    ),
 ]
-Sessions = Annotated[str | None, typer.Option(metavar="N", help="Incoming sessions in all.")]
+Sessions = Annotated[
+    str | None, typer.Option(metavar="N", help="Most incoming sessions; default: 10000")
+]
 Interval = Annotated[
     str | None,
-    typer.Option("--outcome-interval", metavar="TIME", help="Outcomes are synced so often."),
+    typer.Option(
+        "--outcome-interval",
+        metavar="TIME",
+        help="Sync delivery results this often; a crash may resend up to this much; default: 50ms",
+    ),
 ]
-Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="The cap on memory.")]
+Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit; default: 2GB")]
 Retry = Annotated[
-    str | None, typer.Option(metavar="TIMES", help='Waiting times between attempts, "1m,5m,1h".')
+    str | None,
+    typer.Option(metavar="TIMES", help='Waiting times between attempts, such as "1m,5m,1h"'),
 ]
 MaxAge = Annotated[
-    str | None, typer.Option("--max-age", metavar="TIME", help="Then undelivered mail bounces.")
+    str | None,
+    typer.Option(
+        "--max-age", metavar="TIME", help="Bounce undelivered mail at this age; default: 5d"
+    ),
 ]
 
 
@@ -80,7 +102,7 @@ def serve(
     memory: Memory = None,
     override: Override = None,
 ) -> None:
-    """Run the server until SIGTERM; SIGHUP reloads its configuration."""
+    """Run the server in the foreground. SIGTERM stops it, SIGHUP reloads its configuration."""
     flags: dict[str, str | None] = {
         "home": str(home) if home else None,
         "spool": str(spool) if spool else None,

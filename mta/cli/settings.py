@@ -13,11 +13,11 @@ from mta.cli import common
 from mta.cli.common import ConfigFile, Home, Json, Override, Socket, pairs
 
 File = Annotated[
-    Path | None, typer.Argument(metavar="[FILE]", help="Configuration file, as by --config.")
+    Path | None, typer.Argument(metavar="FILE", help="Configuration file, same as --config")
 ]
 NEW = Path("mailrace.toml")
 
-config = typer.Typer(help="Write, check and show the configuration.", no_args_is_help=True)
+config = typer.Typer(help="Write, check, show and reload the configuration.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,15 +30,15 @@ def init(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]",
-            help="File to write; - is standard output, the default where that is no terminal,"
-            " else mailrace.toml.",
+            metavar="FILE",
+            help="File to write, - = standard output; default: mailrace.toml, or standard output"
+            " if that is not a terminal",
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="File to write, as FILE.")
+        Path | None, typer.Option("--config", "-c", help="File to write, same as FILE")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a configuration file that lists every setting with its default, as comments."""
@@ -79,14 +79,14 @@ def check(
         bool,
         typer.Option(
             "--offline",
-            help="Check a file for another machine: do not look for its files, users and addresses"
-            " here.",
+            help="Check a file for another machine: skip files, users and addresses that this one"
+            " may lack",
         ),
     ] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Check a configuration: each problem with its file, line and key; exit code 1 if any."""
+    """Check a configuration and print each problem with file, line and key; exits with 1 if any."""
     from mta.config.load import examine
 
     file = one_file(file, config)
@@ -111,14 +111,16 @@ def show(
     config: ConfigFile = None,
     override: Override = None,
     changed: Annotated[
-        bool, typer.Option("--changed", help="Only what is not the default.")
+        bool, typer.Option("--changed", help="Show only settings that differ from their default")
     ] = False,
-    running: Annotated[bool, typer.Option("--running", help="Ask the running server.")] = False,
+    running: Annotated[
+        bool, typer.Option("--running", help="Show the settings of the running server")
+    ] = False,
     home: Home = None,
     socket: Socket = None,
     as_json: Json = False,
 ) -> None:
-    """Show every setting in force, as -o takes it, and where it was given."""
+    """Show every setting and where it was given, in the format of -o."""
     rows = ask(home, socket) if running else effective(one_file(file, config), override, home)
     rows = [row for row in rows if not changed or row.get("from")]
     if as_json:
@@ -180,7 +182,7 @@ def rows_of(config: Any) -> list[dict[str, Any]]:
 
 @config.command()
 def reload(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
-    """Make the running server read its file again; a bad file changes nothing."""
+    """Make the running server read its configuration again; a bad file changes nothing."""
     from mta.cli import control
 
     with common.waiting("reloading"):
@@ -191,7 +193,7 @@ def reload(home: Home = None, socket: Socket = None, as_json: Json = False) -> N
     typer.echo("reloaded")
     waiting = found.get("restart") if isinstance(found, dict) else None
     if waiting:
-        typer.echo(f"a restart is needed for {', '.join(waiting)}")
+        typer.echo(f"restart to apply {', '.join(waiting)}")
 
 
 @config.command()

@@ -28,7 +28,7 @@ def sink(
         list[str] | None,
         typer.Option(
             metavar="HOST[-HOST]:PORT[=MANNER]",
-            help="Listen here, on one address or on all of a range; may be repeated."
+            help="Listen on an address, or on a range of addresses; may be repeated."
             " [default: 127.0.0.1:2526]",
         ),
     ] = None,
@@ -36,32 +36,32 @@ def sink(
         str,
         typer.Option(
             metavar="MANNER",
-            help="The manner: accept, greylist:SECONDS, throttle:PER_CONNECTION,PER_SECOND, "
+            help="How to behave: accept, greylist:SECONDS, throttle:PER_CONNECTION,PER_SECOND, "
             "unknown, drop:EVERY, slow:SECONDS, defer, flaky:EVERY, latency:SECONDS[,AT_THE_DOT] "
-            "or cap:CONNECTIONS.",
+            "or cap:CONNECTIONS",
         ),
     ] = "accept",
     domain: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SUFFIX=MANNER",
-            help="The manner for recipients of a domain and those below it; may be repeated.",
+            help="How to behave for recipients of a domain and its subdomains; may be repeated",
         ),
     ] = None,
     record: Annotated[
-        Path | None, typer.Option(help="Write each arrival to this file, as JSON lines.")
+        Path | None, typer.Option(help="Write a JSON line for each arrival to this file")
     ] = None,
     processes: Annotated[
         int,
         typer.Option(
             min=1,
-            help="Receive in so many processes, each with addresses of its own, or sharing them if"
-            " there are fewer; then FILE.0, FILE.1 ... have the record.",
+            help="Processes to receive in; they divide the addresses, or share them if there are"
+            " fewer, and write FILE.0, FILE.1 ...",
         ),
     ] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON lines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON lines")] = False,
 ) -> None:
-    """Receive mail like the receivers of the world do, and count it; ends on Ctrl-C."""
+    """Receive and count test mail. Accepts, greylists, throttles, refuses ...; Ctrl-C ends."""
     import uvloop
 
     from mta.loadgen.ledger import Ledger

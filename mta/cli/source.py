@@ -23,48 +23,55 @@ def register(app: typer.Typer) -> None:
 
 
 def source(
-    server: Annotated[str, typer.Argument(metavar="HOST:PORT")] = "127.0.0.1:2525",
+    server: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="Server to send to")
+    ] = "127.0.0.1:2525",
     to: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ADDRESS[=WEIGHT]",
-            help="A recipient, {n} stands for the message's number; may be repeated."
+            help="Recipient; {n} is replaced by the message's number; may be repeated."
             " [default: user{n}@load.example]",
         ),
     ] = None,
     domains: Annotated[
-        int, typer.Option(min=0, help="Send to so many domains, d0.example and on, in turn.")
+        int,
+        typer.Option(
+            min=0, help="Send to N domains in turn: d0.example, d1.example ...", metavar="N"
+        ),
     ] = 0,
-    sender: Annotated[str, typer.Option(help="The envelope's sender.")] = "load@source.example",
-    messages: Annotated[int, typer.Option(min=1, help="Messages to send.")] = 1000,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first message.")] = 0,
-    size: Annotated[int, typer.Option(min=0, help="Octets of a message.")] = 10240,
+    sender: Annotated[str, typer.Option(help="Envelope sender")] = "load@source.example",
+    messages: Annotated[int, typer.Option(min=1, help="Messages to send")] = 1000,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first message")] = 0,
+    size: Annotated[int, typer.Option(min=0, help="Size of a message in octets")] = 10240,
     body: Annotated[
         list[Path] | None,
-        typer.Option(exists=True, help="A file to send instead of text; several are sent in turn."),
+        typer.Option(exists=True, help="Send this file as the content; several are sent in turn"),
     ] = None,
-    sessions: Annotated[int, typer.Option(min=1, help="Connections kept open.")] = 20,
-    processes: Annotated[int, typer.Option(min=1, help="Send from so many processes.")] = 1,
-    rate: Annotated[float, typer.Option(min=0, help="Messages/s; 0 for as many as go.")] = 0.0,
+    sessions: Annotated[int, typer.Option(min=1, help="SMTP sessions to send over")] = 20,
+    processes: Annotated[int, typer.Option(min=1, help="Processes to send from")] = 1,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Messages per second; 0 = as fast as possible")
+    ] = 0.0,
     pipelining: Annotated[
-        bool, typer.Option(help="Send the next envelope with the dot (RFC 2920).")
+        bool, typer.Option(help="Send the next envelope with the final dot (RFC 2920)")
     ] = True,
     local: Annotated[
         list[str] | None,
-        typer.Option(metavar="ADDRESS", help="A local address to send from; several in turn."),
+        typer.Option(
+            metavar="ADDRESS", help="Local address to send from; several are used in turn"
+        ),
     ] = None,
-    tenant: Annotated[str, typer.Option(help="Set the tenant, by X-Tenant.")] = "",
-    campaign: Annotated[str, typer.Option(help="Set the campaign, by X-Campaign.")] = "",
+    tenant: Annotated[str, typer.Option(help="Set X-Tenant")] = "",
+    campaign: Annotated[str, typer.Option(help="Set X-Campaign")] = "",
     header: Annotated[
         list[str] | None,
-        typer.Option(metavar="'NAME: VALUE'", help="Add a header field; may be repeated."),
+        typer.Option(metavar="'NAME: VALUE'", help="Add a header field; may be repeated"),
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Stop after this many seconds; the rest is unsent.")
-    ] = 300.0,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    timeout: Annotated[float, typer.Option(help="Stop after this many seconds")] = 300.0,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON")] = False,
 ) -> None:
-    """Send numbered messages to a server; fails unless each got its 250.
+    """Send numbered messages to a server. Exits with 1 unless each got its 250.
 
     Tenant, campaign and other control fields count where the listener has control_headers.
     """

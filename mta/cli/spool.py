@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mta.config.schema import Config
 
 spool = typer.Typer(
-    help="Look at the spool, mend it, accept what it has lost.", no_args_is_help=True
+    help="Check and repair the spool, and acknowledge losses.", no_args_is_help=True
 )
 
 
@@ -30,7 +30,8 @@ def register(app: typer.Typer) -> None:
 
 
 Shard = Annotated[
-    list[int] | None, typer.Option("--shard", metavar="N", help="This one alone; may be repeated.")
+    list[int] | None,
+    typer.Option("--shard", metavar="N", help="Only this shard (0 = the first); may be repeated"),
 ]
 
 
@@ -42,9 +43,9 @@ def check(
     override: Override = None,
     as_json: Json = False,
 ) -> None:
-    """Look at the whole spool and change nothing: files, rows, contents by hash, the log.
+    """Check the whole spool without changing it: files, rows, contents (by hash) and the log.
 
-    For a spool that no server uses, or a shard that the server refuses. 1 if something is wrong.
+    For a spool that no server uses, or a shard that the server refuses. Exits with 1 on a problem.
     """
     from mta.audit.check import KINDS
     from mta.config.load import load
@@ -79,16 +80,16 @@ def checked(settings: Config, number: int) -> Report:
 @spool.command()
 def repair(
     shard: Shard = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation")] = False,
     home: Home = None,
     config: ConfigFile = None,
     override: Override = None,
     as_json: Json = False,
 ) -> None:
-    """Make shards that open, of all that can be read of those that are damaged.
+    """Rebuild damaged shards from everything that can still be read.
 
-    What was there before is kept in a folder that is named. What cannot be saved is named, and
-    recorded as Lost: `mta spool accept-loss` when you have seen it. For shards that no server uses.
+    The old files are kept, in a folder that is named. What cannot be saved is listed and recorded
+    as Lost; acknowledge it by `mta spool accept-loss`. For shards that no server uses.
     """
     from mta.config.load import load
 
@@ -96,9 +97,9 @@ def repair(
     numbers = [number for number in chosen(settings, shard) if wants_repair(settings, number)]
     if numbers and not yes:
         if not sys.stdin.isatty():
-            raise typer.BadParameter("say --yes where nobody can be asked")
+            raise typer.BadParameter("there is no terminal to ask: use --yes")
         names = ", ".join(map(str, numbers))
-        typer.confirm(f"Repair shard {names}? What is there now is kept beside it.", abort=True)
+        typer.confirm(f"Repair shard {names}? The old files are kept.", abort=True)
     done = [repaired(settings, number) for number in numbers]
     if as_json:
         common.print_json([builtins(one) for one in done])
@@ -106,7 +107,7 @@ def repair(
     for one in done:
         show_repaired(one)
     if not done:
-        typer.echo("nothing is to be repaired")
+        typer.echo("Nothing to repair")
 
 
 def wants_repair(settings: Config, number: int) -> bool:
@@ -147,25 +148,25 @@ def repaired(settings: Config, number: int) -> Repaired:
 def show_repaired(one: Repaired) -> None:
     """What was done, for people."""
     if not one.kept:
-        typer.echo(f"shard {one.shard}: a repair that was begun is done")
+        typer.echo(f"shard {one.shard}: finished a repair that had begun")
         return
-    typer.echo(f"shard {one.shard}: {one.recipients} recipients are in the new database")
-    typer.echo(f"  what was there before is kept in {one.kept}")
+    typer.echo(f"shard {one.shard}: {one.recipients} recipients saved")
+    typer.echo(f"  the old files are kept in {one.kept}")
     if one.again:
-        typer.echo(f"  {one.again} of them made again of their contents and the log")
+        typer.echo(f"  {one.again} of them rebuilt from contents and log")
     if one.ended:
-        typer.echo(f"  {one.ended} left out: they have their end in the log")
+        typer.echo(f"  {one.ended} left out: the log has their final record")
     if one.without:
         typer.echo(
-            f"  {one.without} files of contents are missing: their mail is set aside when its turn"
-            " comes, and its senders are told"
+            f"  {one.without} content files are missing: their mail will be set aside when due,"
+            " and its senders get a DSN"
         )
     if one.unreadable:
-        typer.echo(f"  {one.unreadable} records cannot be read; that folder alone has them")
+        typer.echo(f"  {one.unreadable} records cannot be read; they are in that folder only")
     if one.lost:
         typer.secho(
             f"  {one.lost} recipients could not be saved and are recorded as Lost"
-            " (`mta logs find --type Lost`); `mta spool accept-loss` when you have seen that:",
+            " (`mta logs find --type Lost`); acknowledge them by `mta spool accept-loss`:",
             fg="red",
         )
         for name in one.names:
@@ -199,22 +200,22 @@ def show(report: Report, kinds: dict[str, str]) -> None:
                 whose = f"{problem.id}/{problem.rno}" if problem.rno is not None else problem.id
                 typer.echo(common.plain(f"    {whose + ': ' if whose else ''}{problem.text}"))
     if not report.counts:
-        typer.secho("✓ nothing is wrong", fg="green")
+        typer.secho("✓ no problems found", fg="green")
 
 
 @spool.command("accept-loss")
 def accept_loss(
-    reason: Annotated[str, typer.Option(help="Why; kept with the loss.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, kept with the loss")] = "",
     home: Home = None,
     socket: Socket = None,
     config: ConfigFile = None,
     override: Override = None,
     as_json: Json = False,
 ) -> None:
-    """Say that you have seen what was lost: the node is ready again.
+    """Acknowledge what the spool has lost, so that the node reports ready again.
 
-    Who did so and when is kept in `losses.json` of the shard's log. 1 while a loss is still being
-    compared with the log.
+    Who did so and when is kept in `losses.json` in the shard's log folder. Exits with 1 while a
+    loss is still being compared with the log.
     """
     from mta.cli import control
 
@@ -232,7 +233,7 @@ def accept_loss(
         for line in found["pending"]:
             typer.echo(f"not yet: {line}")
         if not (found["accepted"] or found["pending"]):
-            typer.echo("nothing was lost that is not accepted")
+            typer.echo("No loss to acknowledge")
     raise typer.Exit(1 if found["pending"] else 0)
 
 

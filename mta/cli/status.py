@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def status(
     wide: Wide = False, home: Home = None, socket: Socket = None, as_json: Json = False
 ) -> None:
-    """Show the state and figures of the running server, those of `/metrics`, by worker."""
+    """Show the state of the running server. Figures are those of `/metrics`, by worker."""
     from mta.cli import control
 
     path = common.control_socket(home, socket)

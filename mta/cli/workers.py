@@ -11,7 +11,9 @@ from mta.cli.common import Home, Json, Socket
 
 Workers = Annotated[
     list[int] | None,
-    typer.Option("--worker", metavar="N", help="This one alone, from 0; may be repeated."),
+    typer.Option(
+        "--worker", metavar="N", help="Replace only this worker (0 = the first); may be repeated"
+    ),
 ]
 
 
@@ -23,10 +25,10 @@ def register(app: typer.Typer) -> None:
 def restart(
     worker: Workers = None, home: Home = None, socket: Socket = None, as_json: Json = False
 ) -> None:
-    """Replace the worker processes one after another, refusing no connection.
+    """Replace worker processes, refusing no connection.
 
-    A worker's sessions end with 421 at their next boundary, what it sends is finished within the
-    grace period; new connections go to the other workers, or wait.
+    A worker's sessions get 421 at their next boundary, and it finishes what it sends within the
+    grace period; meanwhile new connections go to the other workers, or wait.
     """
     from mta.cli import control
 

@@ -130,7 +130,7 @@ def test_a_refused_shard_is_repaired_while_the_server_runs(tmp_path: Path) -> No
         assert "CURRENT is missing" in ran.stdout
         ran = mta(tmp_path, "spool", "repair", "--yes")
         assert ran.returncode == 0, ran.stderr
-        assert "40 recipients are in the new database" in ran.stdout
+        assert "40 recipients saved" in ran.stdout
         wait(lambda: probe(port)[0] == 200)  # it is tried again without being told
         wait(lambda: accounted(server, ids) == Counter(ids))
         assert not server.records("Lost")

@@ -255,7 +255,7 @@ def test_a_spool_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(checks, "PROC", tmp_path)
     found = list(probe(tmp_path, ("disk.min_free", "0")).disk())
     assert [finding.level for finding in found] == ["ok", "fail"]
-    assert "mail is lost" in found[1].text
+    assert "loses its mail" in found[1].text
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(0.001, "ok"), (0.05, "warn"), (0.5, "fail")])

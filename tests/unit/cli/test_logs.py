@@ -73,7 +73,7 @@ def test_instants(monkeypatch: pytest.MonkeyPatch, text: str, found: int | None)
 
 
 def test_instants_that_are_none() -> None:
-    with pytest.raises(typer.BadParameter, match='"soon" is no time: write it like 2026-'):
+    with pytest.raises(typer.BadParameter, match='"soon" is not a time: write 2026-'):
         logs.instant("soon", "--since")
 
 
@@ -164,7 +164,7 @@ def test_no_log(run: Run, tmp_path: Path) -> None:
     ran = run("logs", "find", "--home", tmp_path)
     assert (ran.code, ran.err) == (
         1,
-        f"mta: {tmp_path}/log: there is no log (name the server's folder by --home or MTA_HOME,"
+        f"mta: {tmp_path}/log: no log found (give the server's folder by --home or MTA_HOME,"
         " or the log's by --log-dir)\n",
     )
     assert run("logs", "find", "--type", "Bonce", "--home", tmp_path).code == 2

@@ -10,8 +10,9 @@ import pytest
 import typer.main
 
 from mta.cli import reference
+from mta.cli.grouped import GROUPS
 from mta.cli.main import app
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import Run, get_command
 
 HEAVY = ("msgspec", "rich.console", "dns", "asyncio", "uvloop", "rocksdict", "mta.config")
 
@@ -73,3 +74,14 @@ def test_help_loads_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stderr.strip() == "[]"
+
+
+def test_every_command_has_its_heading(run: Run) -> None:
+    listed = [name for names in GROUPS.values() for name in names]
+    assert set(get_command(app).commands) <= set(listed)  # type: ignore[attr-defined]
+    assert len(listed) == len(set(listed))
+    out = run("--help").out
+    places = [out.index(f"\n{title}:") for title in GROUPS]
+    assert places == sorted(places)
+    assert out.index("\nLook:") < out.index("  status ") < out.index("\nSteer:")
+    assert max(map(len, out.splitlines())) <= 80

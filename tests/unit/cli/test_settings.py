@@ -103,7 +103,7 @@ def test_show_running(run: Run, server: Server) -> None:
 def test_reload(run: Run, server: Server) -> None:
     server.answer("reload", result={"restart": ["workers"]})
     ran = run("config", "reload", "--home", server.home)
-    assert ran.out == "reloaded\na restart is needed for workers\n"
+    assert ran.out == "reloaded\nrestart to apply workers\n"
     server.answer("reload", error="m.toml:2: smtpd.x: is no setting")
     assert run("config", "reload", "--home", server.home).code == 1
 
