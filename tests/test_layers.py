@@ -44,3 +44,13 @@ def test_sans_io_package(package: str) -> None:
     for path in (ROOT / "mta" / package).glob("**/*.py"):
         names = {name.split(".")[0] for name in imported(path.relative_to(ROOT))}
         assert not names & FORBIDDEN, path
+
+
+def test_only_the_room_of_its_api_needs_aiosmtpd() -> None:
+    """The bench compares with it; `mta.smtpd` imports that room when a name of it is asked for."""
+    users = {
+        path.relative_to(ROOT / "mta").parent.as_posix()
+        for path in ROOT.glob("mta/**/*.py")
+        if {name.partition(".")[0] for name in imported(path.relative_to(ROOT))} & {"aiosmtpd"}
+    }
+    assert users == {"smtpd/aiosmtpd_compat"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import traceback
 from binascii import hexlify
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,7 +14,7 @@ import msgspec
 
 from mta._speedups.dots import headed
 from mta._speedups.headers import HeaderScan, Names
-from mta._speedups.verdict import ACCEPTED, Reason, Verdict
+from mta._speedups.verdict import ACCEPTED, UNKNOWN, Reason, Verdict
 from mta.clock import Clock
 from mta.errors import SpoolBusyError
 from mta.model import Flag, IdGenerator, Kind, Message, Outcome
@@ -217,7 +219,11 @@ class Reception:
     async def _late(self, arrival: Arrival, answer: Pending) -> None:
         verdict = await answer
         self.room.release(arrival.client)  # before the client's next message may begin
-        self._judged(arrival, verdict)
+        try:
+            self._judged(arrival, verdict)
+        except Exception:  # noqa: BLE001  the client must not wait for ever
+            print(f"reception: {traceback.format_exc()}", file=sys.stderr, flush=True)
+            arrival.done(UNKNOWN)
 
     def _hand_on(self, arrival: Arrival) -> None:
         """Make a message of what is accepted, and submit it."""

@@ -12,6 +12,8 @@ closing with unread input would reset the connection and may destroy that reply.
 from __future__ import annotations
 
 import asyncio
+import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from mta._speedups import server
@@ -310,9 +312,13 @@ class Session(Client):
         self.task = None
         if self.transport is None:
             return
-        then(verdict)
-        if not self.turning:
-            self._turn()
+        try:
+            then(verdict)
+            if not self.turning:
+                self._turn()
+        except Exception:  # noqa: BLE001  as the loop does with what fails in a read
+            print(f"{self!r}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+            self.abort()
 
     def _answer(self, kind: int) -> None:
         """Answer the event that the core has told, or begin to."""

@@ -1,4 +1,7 @@
-"""The user's handler as members of `admit`: it is asked what the others have accepted."""
+"""The user's handler as members of `admit`: it is asked what the others have accepted.
+
+Sessions that were open before a reload brought the handler go on without.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ class LoginRequired(Member):
 
     def mail(self, client: Client, params: Params | None) -> Said:
         """530 to who has not logged in."""
-        server = _session(client).server
+        if not isinstance(client, HandledSession):
+            return ACCEPTED
+        server = client.server
         wanting = server._auth_required and not server.session.authenticated
         return AUTH_REQUIRED if wanting else ACCEPTED
 
@@ -45,7 +50,9 @@ class HandlerMember(Member):
 
     def mail(self, client: Client, params: Params | None) -> Said:
         """handle_MAIL."""
-        session = _session(client)
+        if not isinstance(client, HandledSession):
+            return ACCEPTED
+        session = client
         event = session.core.event(MAIL)
         options = mail_options(event)
         session.server._set_post_data_state()
@@ -69,7 +76,9 @@ class HandlerMember(Member):
 
     def rcpt(self, client: Client, recipient: str, params: Params | None) -> Said:
         """handle_RCPT."""
-        session, options = _session(client), words(params)
+        if not isinstance(client, HandledSession):
+            return ACCEPTED
+        session, options = client, words(params)
         before = len(session.server.envelope.rcpt_tos)
         then = partial(self._added, session, recipient, options, before)
         return session.ask("RCPT", then, recipient, options)
@@ -90,7 +99,10 @@ class HandlerMember(Member):
 
     def message(self, arrival: Arrival) -> Said:
         """handle_DATA."""
-        session, content = _session(arrival.client), arrival.content
+        session = arrival.client
+        if not isinstance(session, HandledSession):
+            return ACCEPTED
+        content = arrival.content
         envelope = session.server.envelope
         envelope.content = envelope.original_content = content
         return session.ask("DATA", partial(self._read, session, arrival, content))
@@ -105,8 +117,3 @@ class HandlerMember(Member):
             use(envelope, arrival)
         session.server._set_post_data_state()
         return verdict
-
-
-def _session(client: Client) -> HandledSession:
-    assert isinstance(client, HandledSession)
-    return client

@@ -595,3 +595,58 @@ def test_a_late_refusal_is_a_rejection_and_the_next_mail_may_come() -> None:
         assert talk.replies() == b"250 2.1.0 Ok\r\n"
 
     asyncio.run(test())
+
+
+def test_a_member_that_fails_behind_a_late_one_defers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Fails(Member):
+        def rcpt(self, client: object, recipient: str, params: object) -> Verdict:
+            raise RuntimeError("broken")
+
+    async def test() -> None:
+        late = Late()
+        talk = Desk(members=[late, Fails()]).open()
+        talk.send(b"EHLO c\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<b@example.com>\r\n")
+        late.said[0].set_result(ACCEPTED)
+        await turns()
+        assert not talk.transport.aborted
+        late.said[1].set_result(ACCEPTED)
+        await turns()
+        assert talk.replies().endswith(b"451 4.3.0 A local error, try again later\r\n")
+
+    asyncio.run(test())
+    assert "RuntimeError: broken" in capsys.readouterr().err
+
+
+def test_a_submission_that_fails_behind_a_late_verdict_ends_the_connection(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class LateContent(Member):
+        async def message(self, arrival: object) -> Verdict:
+            await asyncio.sleep(0)
+            return ACCEPTED
+
+    async def test() -> None:
+        desk = Desk(members=[LateContent()])
+        desk.messages = None  # type: ignore[assignment]  # submitting fails
+        talk = desk.open()
+        talk.say(b"EHLO c\r\n" + ENVELOPE + BODY)
+        await turns()
+        assert talk.transport.aborted and desk.room.octets == 0
+
+    asyncio.run(test())
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_session_that_fails_behind_a_late_verdict_is_ended() -> None:
+    async def test() -> None:
+        late = Late()
+        talk = Desk(members=[late]).open()
+        talk.say(b"EHLO c\r\nMAIL FROM:<a@c.example>\r\n")
+        talk.transport.write = None  # type: ignore[assignment]  # writing fails
+        late.said[0].set_result(ACCEPTED)
+        await turns()
+        assert talk.transport.aborted
+
+    asyncio.run(test())

@@ -16,6 +16,7 @@ from aiosmtpd.smtp import MISSING, AuthResult
 from mta.errors import ConfigError
 from mta.smtp.server import Content, ServerCore, ServerOptions
 from mta.smtpd.aiosmtpd_compat import loading, statuses
+from mta.smtpd.aiosmtpd_compat.member import HandlerMember, LoginRequired
 from tests.waiting import PATIENCE
 
 from ..desk import Desk, Talk
@@ -389,3 +390,11 @@ def test_a_handler_from_a_file(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"listener\.handler"):
             loading.load(spec)
     assert type(loading.load("aiosmtpd.handlers:Sink")).__name__ == "Sink"
+
+
+def test_a_session_that_was_open_before_a_handler_came_goes_on_without() -> None:
+    desk = Desk(members=[LoginRequired(), HandlerMember()])  # plain sessions
+    talk = desk.open()
+    talk.replies()
+    assert talk.codes(ENVELOPE) == [250, 250, 250, 354]
+    assert talk.codes(BODY) == [250]
