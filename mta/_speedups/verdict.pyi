@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 class Reason(StrEnum):
-    """Why something is refused; the `reason` of a Rejection. A hook's or a handler's may be others."""
+    """Why something is refused: the `reason` of a Rejection. Hooks and members have others."""
 
     ADDRESS = "address"
     AUTHENTICATION = "authentication"

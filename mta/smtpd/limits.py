@@ -64,7 +64,7 @@ class SessionLimits:
             return _cut(packed, self._bits6)
         return _cut(socket.inet_pton(socket.AF_INET, address), self._bits4)
 
-    def admit(self, network: bytes) -> Verdict:
+    def enter(self, network: bytes) -> Verdict:
         """Count one more session of this network, unless the verdict turns it away."""
         count = self._counts.get(network, 0)
         if self.max_per_network and count >= self.max_per_network and network != TRUSTED:

@@ -122,7 +122,7 @@ class Listener:
             return
         relay = proxies is None and self._may_relay(address)
         network = limits.TRUSTED if proxies is not None else self._network(address, relay)
-        verdict = self.service.limits.admit(network)
+        verdict = self.service.limits.enter(network)
         if verdict is not ACCEPTED:
             self._turn_away(sock, verdict)
             return

@@ -149,7 +149,7 @@ class Talk:
     def __init__(self, desk: Desk, address: str) -> None:
         self.transport = FakeTransport()
         network = desk.service.limits.network(address)
-        assert desk.service.limits.admit(network) is ACCEPTED
+        assert desk.service.limits.enter(network) is ACCEPTED
         relay = desk.reception.policy.may_relay(address)
         self.session = desk.session(desk.listener, address, network, relay)
         desk.listener.sessions.add(self.session)

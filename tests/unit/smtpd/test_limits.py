@@ -10,30 +10,30 @@ from mta.smtpd.limits import TRUSTED, SessionLimits
 
 def test_in_all():
     limits = SessionLimits(2)
-    assert limits.admit(limits.network("192.0.2.1")) is ACCEPTED
-    assert limits.admit(limits.network("192.0.2.2")) is ACCEPTED
-    refusal = limits.admit(limits.network("192.0.2.3"))
+    assert limits.enter(limits.network("192.0.2.1")) is ACCEPTED
+    assert limits.enter(limits.network("192.0.2.2")) is ACCEPTED
+    refusal = limits.enter(limits.network("192.0.2.3"))
     assert refusal.reply().startswith(b"421 4.3.2 ")
     limits.release(limits.network("192.0.2.1"))
-    assert limits.admit(limits.network("192.0.2.3")) is ACCEPTED
+    assert limits.enter(limits.network("192.0.2.3")) is ACCEPTED
 
 
 def test_per_network():
     limits = SessionLimits(0, 1)
     first = limits.network("192.0.2.1")
-    assert limits.admit(first) is ACCEPTED
-    refusal = limits.admit(first)
+    assert limits.enter(first) is ACCEPTED
+    refusal = limits.enter(first)
     assert refusal.reply().startswith(b"421 4.7.0 ")
-    assert limits.admit(limits.network("192.0.2.2")) is ACCEPTED
+    assert limits.enter(limits.network("192.0.2.2")) is ACCEPTED
     limits.release(first)
-    assert limits.admit(first) is ACCEPTED
+    assert limits.enter(first) is ACCEPTED
 
 
 def test_a_refused_session_is_not_counted():
     limits = SessionLimits(0, 1)
     network = limits.network("192.0.2.1")
-    limits.admit(network)
-    limits.admit(network)
+    limits.enter(network)
+    limits.enter(network)
     assert limits.sessions == 1
     limits.release(network)
     assert limits.sessions == 0
@@ -41,8 +41,8 @@ def test_a_refused_session_is_not_counted():
 
 def test_no_limit_and_trusted_networks():
     limits = SessionLimits(0, 1)
-    assert [limits.admit(TRUSTED) for _ in range(5)] == [ACCEPTED] * 5
-    assert [SessionLimits().admit(b"x") for _ in range(5)] == [ACCEPTED] * 5
+    assert [limits.enter(TRUSTED) for _ in range(5)] == [ACCEPTED] * 5
+    assert [SessionLimits().enter(b"x") for _ in range(5)] == [ACCEPTED] * 5
 
 
 @pytest.mark.parametrize(

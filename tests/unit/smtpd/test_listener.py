@@ -179,7 +179,7 @@ def test_strangers_are():
     listener = Desk(limits=SessionLimits(0, 1)).listener
     ours, theirs = socket.socketpair()
     counter = listener.service.limits
-    assert not counter.admit(counter.network("192.0.2.1")).refuses
+    assert not counter.enter(counter.network("192.0.2.1")).refuses
     listener.take(ours, "192.0.2.1")
     assert theirs.recv(512).startswith(b"421 4.7.0 ")
     assert theirs.recv(512) == b""
@@ -190,7 +190,7 @@ def test_strangers_are():
 def test_a_client_that_resets_while_it_is_turned_away():
     listener = Desk(limits=SessionLimits(0, 1)).listener
     counter = listener.service.limits
-    counter.admit(counter.network("192.0.2.1"))
+    counter.enter(counter.network("192.0.2.1"))
     ours, theirs = socket.socketpair()
     theirs.close()
     listener.take(ours, "192.0.2.1")

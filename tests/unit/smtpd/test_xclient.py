@@ -76,7 +76,7 @@ def test_limits_go_with_the_client() -> None:
     desk = proxied(limits=SessionLimits(0, 1))
     first, second = open_as(desk, "127.0.0.1"), desk.service.limits
     assert first.codes(b"XCLIENT ADDR=192.0.2.9\r\n") == [220]
-    assert second.admit(second.network("192.0.2.9")).refuses
+    assert second.enter(second.network("192.0.2.9")).refuses
     talk = Talk.__new__(Talk)
     desk.service.limits.max_per_network = 2
     Talk.__init__(talk, desk, "127.0.0.1")

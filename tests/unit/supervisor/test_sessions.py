@@ -18,9 +18,9 @@ def test_the_total_is_the_node_s_and_a_network_s_is_shared() -> None:
     one = session_limits(config, NodeSessions(table, 0))
     two = session_limits(config, NodeSessions(sharedmem.attach(fd), 1))
     os.close(fd)
-    assert [one.admit(b"a") for _ in range(5)].count(ACCEPTED) == 4
-    assert [two.admit(b"b") for _ in range(3)].count(ACCEPTED) == 2
+    assert [one.enter(b"a") for _ in range(5)].count(ACCEPTED) == 4
+    assert [two.enter(b"b") for _ in range(3)].count(ACCEPTED) == 2
     one.release(b"a")
-    assert two.admit(b"b") is ACCEPTED and one.admit(b"c").refuses
+    assert two.enter(b"b") is ACCEPTED and one.enter(b"c").refuses
     table.reclaim(1)  # the second worker dies
-    assert [one.admit(b"c") for _ in range(4)].count(ACCEPTED) == 3
+    assert [one.enter(b"c") for _ in range(4)].count(ACCEPTED) == 3
