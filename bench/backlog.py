@@ -136,7 +136,7 @@ class Run:
     def act(self, group: Group, verb: str, campaign: str) -> dict[str, float]:
         """An act on one campaign, until it is retired (hold stays: until its sweep has ended)."""
         cpu, began = group.cpu(), time.monotonic()
-        self.mta("queue", verb, "--campaign", campaign, "--yes")
+        self.mta("queue", verb, "--campaign", campaign, "--yes", "--wait", "0")
         answered = time.monotonic() - began
         while time.monotonic() - began < ACT_LIMIT and self.sweeping():
             time.sleep(0.2)
@@ -152,7 +152,7 @@ class Run:
         count = self.options.waiting // CAMPAIGNS
         time.sleep(1)
         before, cpu, began = self.failures(), group.cpu(), time.monotonic()
-        self.mta("queue", "flush", "--campaign", campaign, "--yes")
+        self.mta("queue", "flush", "--campaign", campaign, "--yes", "--wait", "0")
         while (done := self.failures() - before) < count and time.monotonic() - began < ACT_LIMIT:
             time.sleep(0.5)
         seconds = time.monotonic() - began

@@ -28,10 +28,10 @@ Campaign = Annotated[str, typer.Option(help="Campaign")]
 Type = Annotated[str, typer.Option(help="Record type, such as Bounce; several separated by commas")]
 
 TYPES = ("Reception", "Delivery", "TransientFailure", "Bounce", "Expiration", "AdminBounce",
-         "Removed", "Lost", "Found", "Rejection")  # fmt: skip
+         "Removed", "Lost", "Found", "Rejection", "Act")  # fmt: skip
 COLOURS = {"Delivery": "green", "TransientFailure": "yellow", "Bounce": "red", "Expiration": "red",
            "AdminBounce": "red", "Removed": "red", "Lost": "red", "Found": "yellow",
-           "Rejection": "magenta"}  # fmt: skip
+           "Rejection": "magenta", "Act": "cyan"}  # fmt: skip
 PAUSE = 0.25  # seconds between two looks at a log that is followed
 BACK = (60, 3600, 86_400, 0)  # seconds that the search for the last records goes back; 0: all
 
@@ -213,6 +213,8 @@ def show(record: Record, as_json: bool) -> None:
 
 def described(record: Record) -> str:
     """Who, where and what was said, of one record."""
+    if record["type"] == "Act":
+        return act_described(record)
     whom = ", ".join(f"<{address}>" for address in recipients(record))
     peer = joined(record, "peer_name", "peer_address")
     said = joined(record, "code", "enhanced", "text")
@@ -225,6 +227,16 @@ def described(record: Record) -> str:
     line = " ".join(part for part in parts if part)
     reason = f" ({record['reason']})" if record.get("reason") else ""
     return (f"{line}: {said}" if said else line) + reason
+
+
+def act_described(record: Record) -> str:
+    """What an operator did."""
+    to = f" to {record['next_hop']}" if record.get("next_hop") else ""
+    reason = f" ({record['reason']})" if record.get("reason") else ""
+    return (
+        f"{record.get('act')} by {record.get('by') or '?'}: {record.get('verb')}"
+        f" {record.get('select')}{to}: {record.get('touched', 0)} recipients{reason}"
+    )
 
 
 def joined(record: Record, *names: str) -> str:

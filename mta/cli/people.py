@@ -9,7 +9,7 @@ from typing import Any
 
 from mta.metrics import METRICS
 
-MOMENTS = {"time", "created_us"}  # microseconds since 1970: shown as the time of day
+MOMENTS = {"time", "created_us", "ended_us"}  # microseconds since 1970: shown as the time of day
 NEAR = {"received", "due", "expires", "oldest", "next_attempt"}  # the same, shown from now on
 TIMES = MOMENTS | NEAR
 LONG_AGO = 10**15  # microseconds, 2001: smaller numbers under these names are counts

@@ -8,19 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from mta.cli import common, control
+from mta.cli import acts, common, control
+from mta.cli.acts import (
+    Campaign,
+    Domain,
+    Id,
+    Recipient,
+    Sender,
+    Site,
+    Tenant,
+    selection,
+)
 from mta.cli.common import Home, Json, Socket, Wide
 
-Domain = Annotated[str, typer.Option(help="Recipient domain; * and ? match anything")]
-Site = Annotated[str, typer.Option(help="Destination site")]
-Tenant = Annotated[str, typer.Option(help="Tenant")]
-Campaign = Annotated[str, typer.Option(help="Campaign")]
-Sender = Annotated[str, typer.Option(help="Envelope sender")]
-Recipient = Annotated[str, typer.Option(help="Recipient address")]
-Id = Annotated[str, typer.Option(help="Message id")]
 All = Annotated[bool, typer.Option("--all", help="All mail")]
-Reason = Annotated[str, typer.Option(help="Why; goes to the log, and into bounces.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation")]
 Limit = Annotated[
     int, typer.Option("--limit", "-n", min=1, help="Show at most N rows", metavar="N")
 ]
@@ -30,13 +31,6 @@ COLUMNS = ("id", "recipient", "state", "site", "tenant", "campaign", "attempts",
            "enhanced", "text")  # fmt: skip
 FIRST = ("id", "recipient", "state", "due", "text", "code")  # kept where the terminal is narrow
 EMPTY = "The queue is empty"
-VERBS = {
-    "hold": "Keep mail back, what comes later too, until it is released.",
-    "release": "Let mail go on that is held.",
-    "flush": "Try mail now that waits for its next attempt.",
-    "delete": "Remove mail; nobody is told.",
-    "bounce": "Give mail back to its senders.",
-}
 
 queue = typer.Typer(help="Show and manage the queue.", no_args_is_help=True)
 dead = typer.Typer(
@@ -47,12 +41,8 @@ dead = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(queue, name="queue")
+    acts.register(queue)
     queue.add_typer(dead, name="dead")
-
-
-def selection(**given: str | bool) -> dict[str, Any]:
-    """What was given of a selection."""
-    return {key: value for key, value in given.items() if value}
 
 
 @queue.command("list")
@@ -162,95 +152,6 @@ def top(
     path = common.control_socket(home, socket)
     show_rows(control.stream(path, "queue.top", {"by": by, "limit": limit}), as_json, ())
     control.tell_refused(path)
-
-
-@queue.command()
-def acts(home: Home = None, socket: Socket = None, as_json: Json = False) -> None:
-    """List the acts of operators that are in force; as JSON, one a line."""
-    path = common.control_socket(home, socket)
-    columns = ("sequence", "verb", "select", "created_us", "reason", "next_hop", "swept")
-    show_rows(control.stream(path, "act.list", {}), as_json, columns)
-
-
-def command(verb: str) -> Callable[..., None]:
-    """The function of a verb: all take the same selection."""
-
-    def run(
-        domain: Domain = "",
-        site: Site = "",
-        tenant: Tenant = "",
-        campaign: Campaign = "",
-        sender: Sender = "",
-        recipient: Recipient = "",
-        id: Id = "",
-        all: All = False,
-        reason: Reason = "",
-        yes: Yes = False,
-        home: Home = None,
-        socket: Socket = None,
-        as_json: Json = False,
-    ) -> None:
-        select = selection(
-            domain=domain, site=site, tenant=tenant, campaign=campaign, sender=sender,
-            recipient=recipient, id=id, all=all,
-        )  # fmt: skip
-        act(verb, select, reason, yes, common.control_socket(home, socket), as_json)
-
-    return run
-
-
-for name, text in VERBS.items():
-    queue.command(name, help=text)(command(name))
-
-
-@queue.command()
-def reroute(
-    to: Annotated[str, typer.Option(metavar="HOP", help="Next hop, as [192.0.2.1]:25.")],
-    domain: Domain = "",
-    site: Site = "",
-    tenant: Tenant = "",
-    campaign: Campaign = "",
-    sender: Sender = "",
-    recipient: Recipient = "",
-    id: Id = "",
-    all: All = False,
-    reason: Reason = "",
-    yes: Yes = False,
-    home: Home = None,
-    socket: Socket = None,
-    as_json: Json = False,
-) -> None:
-    """Send mail another way."""
-    select = selection(
-        domain=domain, site=site, tenant=tenant, campaign=campaign, sender=sender,
-        recipient=recipient, id=id, all=all,
-    )  # fmt: skip
-    path = common.control_socket(home, socket)
-    act("reroute", select, reason, yes, path, as_json, next_hop=to)
-
-
-def act(
-    verb: str,
-    select: dict[str, Any],
-    reason: str,
-    yes: bool,
-    path: Path,
-    as_json: bool,
-    **more: str,
-) -> None:
-    """Ask for an act; what cannot be undone for all mail is confirmed."""
-    if not select:
-        raise typer.BadParameter("say which mail: --domain, --tenant, --id ..., or --all")
-    if select.get("all") and len(select) > 1:
-        raise typer.BadParameter("--all stands alone: leave it out to select by the others")
-    if select.get("all") and verb in ("delete", "bounce") and not yes:
-        typer.confirm(f"{verb.capitalize()} all mail that waits?", abort=True)
-    with common.waiting("asking the server"):
-        found = control.ask(path, "act", verb=verb, select=select, reason=reason, **more)
-    if as_json:
-        common.print_json(found)
-    else:
-        typer.echo(f"act {found['act']}: {verb} has begun, `mta queue acts` shows whether it ended")
 
 
 @dead.command("list")

@@ -13,6 +13,7 @@ TYPES = {
     "Lost": "the spool has lost a recipient that it had taken, and the log alone knows of it",
     "Found": "a recipient that was recorded as Lost is in the spool again, restored from a copy:"
     " that record does not count",
+    "Act": "an operator's act was carried out on all mail there was; a hold stays in force",
     "Rejection": "a client's command or message was refused at reception",
 }
 FIELDS = {
@@ -53,4 +54,10 @@ FIELDS = {
     "message_id": "the Message-ID header field",
     "reason": "why an operator acted, or reception refused (unknown: nobody knows what was stored)",
     "act": "number of the operator's act",
+    "verb": "of an Act: hold, release, flush, delete, bounce or reroute",
+    "select": "of an Act: which mail it was for",
+    "by": "of an Act: the user who gave it",
+    "next_hop": "of an Act: where mail was rerouted to",
+    "begun": "of an Act: when it was given, microseconds since 1970 UTC",
+    "touched": "of an Act: how many recipients it touched; of a hold how many it covered",
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -221,7 +219,7 @@ def accept_loss(
 
     try:
         path = common.control_socket(home, socket)
-        found = control.ask(path, "spool.accept", by=user(), reason=reason)
+        found = control.ask(path, "spool.accept", by=common.user(), reason=reason)
     except control.NoServerError:
         found = accept_offline(config, override, home, reason)
     if as_json:
@@ -255,7 +253,9 @@ def accept_offline(
         with locked(folder / LOCK_FILE):
             known = losses.Losses(folder)
             now = SystemClock().wall_us()
-            accepted += [losses.row(number, one) for one in known.accept(user(), reason, now)]
+            accepted += [
+                losses.row(number, one) for one in known.accept(common.user(), reason, now)
+            ]
             pending += [losses.said(number, one) for one in known.pending]
     return {"accepted": accepted, "pending": pending}
 
@@ -265,14 +265,3 @@ def builtins(struct: Report | Repaired) -> Any:
     import msgspec  # with these commands alone: `mta --help` is to be quick
 
     return msgspec.to_builtins(struct)
-
-
-def user() -> str:
-    """Who runs this, whoever sudo made of them."""
-    name = os.environ.get("SUDO_USER")
-    if name:
-        return name
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

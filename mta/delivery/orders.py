@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ObeyActs(Choose):
-    """Holds, removes or reroutes what an active act covers; a member while there is one."""
+    """Holds, removes or reroutes what acts in force cover; a member while mail is to be judged."""
 
     def __init__(self, manager: QueueManager) -> None:
         self._manager = manager

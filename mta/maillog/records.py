@@ -15,6 +15,7 @@ integers in microseconds, `time` and `next_attempt` since 1970 UTC. Which fields
 | Lost | the spool has lost it: no copy was found | rno, recipient, reason |
 | Found | what was recorded as Lost is in the spool again: that record does not count | as Lost |
 | Rejection | refused at reception | recipient, reply fields, reason, peer_*: the client |
+| Act | an operator's act is over | act, verb, select, by, reason, next_hop, begun, touched |
 | Mark | how far the spool was synced; no event: readers leave it out | mark |
 
 Reply fields: code, enhanced, text, command. Stages: queued, dns, connect, transfer.
@@ -37,10 +38,11 @@ RECEPTION, DELIVERY, TRANSIENT_FAILURE = "Reception", "Delivery", "TransientFail
 BOUNCE, EXPIRATION, ADMIN_BOUNCE = "Bounce", "Expiration", "AdminBounce"
 REMOVED, REJECTION = "Removed", "Rejection"
 LOST, FOUND = "Lost", "Found"
+ACT = "Act"
 MARK = "Mark"
 
 TERMINAL = frozenset((DELIVERY, BOUNCE, EXPIRATION, ADMIN_BOUNCE, REMOVED, LOST))
-TYPES = frozenset((RECEPTION, TRANSIENT_FAILURE, REJECTION, FOUND, *TERMINAL))
+TYPES = frozenset((RECEPTION, TRANSIENT_FAILURE, REJECTION, FOUND, ACT, *TERMINAL))
 
 RECIPIENTS_SHOWN = 100  # addresses that a Reception record names at most
 CLASSES = ("transactional", "normal", "bulk")
@@ -88,6 +90,12 @@ class Record(msgspec.Struct, omit_defaults=True, gc=False, rename={"klass": "cla
     message_id: str = ""
     reason: str = ""
     act: int = 0  # number of the operator's act
+    verb: str = ""  # of an Act: hold, release ...
+    select: str = ""  # and which mail it was for
+    by: str = ""
+    next_hop: str = ""
+    begun: int = 0  # when it was given
+    touched: int = 0  # recipients
 
 
 _MARKED = b'{"type":"Mark",'
@@ -300,6 +308,24 @@ class RecordWriter:
         record.code, record.enhanced, record.text = outcome.code, outcome.enhanced, outcome.text
         record.command, record.size, record.session = outcome.command, size, session
         record.peer_name, record.peer_address = peer_name, peer_address
+        record.node, record.shard = self._node, self._shard
+        return encode(record)
+
+    def act(
+        self,
+        act: int,
+        verb: str,
+        select: str,
+        *,
+        by: str,
+        reason: str,
+        next_hop: str,
+        begun: int,
+        touched: int,
+    ) -> bytes:
+        """An operator's act is over, a hold in force on all that there was."""
+        record = Record(ACT, self._now(), reason=reason, act=act, verb=verb, select=select, by=by)
+        record.next_hop, record.begun, record.touched = next_hop, begun, touched
         record.node, record.shard = self._node, self._shard
         return encode(record)
 

@@ -1,12 +1,14 @@
 """Operators' acts: hold, release, flush, delete, bounce and reroute, by predicate.
 
 An act has a sequence number and covers the mail that was accepted before it: in each shard up to
-the newest id it had when it first heard of the act, as ids rise whatever is done to the clock. A
-hold covers later mail too, until a release whose selection takes it in. Acts are durable in the
-node's state before they are answered. While an act is *active* every item is judged when it is
-placed into a lane and when it is about to be sent, so the act takes effect at once; meanwhile a
-sweep with a persisted cursor goes through the spool, and then the act is retired. Holds remain as
-*standing* orders.
+the newest id it had when it first heard of the act, as ids rise whatever is done to the clock. Acts
+are durable in the node's state before they are answered. While an act is *active* every item is
+judged when it is placed into a lane and when it is about to be sent, so the act takes effect at
+once; meanwhile a sweep with a persisted cursor goes through the spool, and then the act is retired.
+
+A hold covers later mail too, and stands until a release ends it: each hold for itself, by its
+number or by the same selection. Whether mail is held depends only on the holds that stand, never on
+the order in which acts came: held is what one of them covers, a release lets go what none does.
 
 What is in flight is not touched: it carries the act as an order that is obeyed if it comes back.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import enum
 import fnmatch
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -45,6 +48,9 @@ class Verb(enum.StrEnum):
     REROUTE = "reroute"
 
 
+GATES = (Verb.HOLD, Verb.RELEASE)
+
+
 class Select(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Which mail: all given fields must match; patterns may use `*` and `?`; empty = any.
 
@@ -60,12 +66,20 @@ class Select(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     id: str = ""
     all: bool = False
 
-    def takes_in(self, other: Select) -> bool:
-        """True when everything that `other` selects is selected by this too."""
-        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return all(
-            not mine or mine is True or fnmatch.fnmatchcase(theirs, mine) for mine, theirs in pairs
+    def normal(self) -> Select:
+        """The selection as all write it that mean the same."""
+        return msgspec.structs.replace(
+            self,
+            domain=self.domain.lower(),
+            site=self.site.lower(),
+            sender=self.sender.lower(),
+            recipient=self.recipient.lower(),
+            id=self.id.replace("-", "").lower(),
         )
+
+    def __str__(self) -> str:
+        given = msgspec.to_builtins(self).items()
+        return " ".join(f"{key}={value}" for key, value in given if key != "all") or "all"
 
 
 def _matcher(pattern: str) -> Callable[[str], bool] | None:
@@ -141,54 +155,66 @@ class Act(msgspec.Struct, frozen=True):
     reason: str = ""
     next_hop: str = ""
     swept: bool = False  # only its standing order is left (holds)
+    by: str = ""  # who gave it
+    touched: int = 0  # recipients, as far as they have been told
+    ended_us: int = 0  # 0: it is in force
+
+    @property
+    def swept_by(self) -> Select:
+        """What its sweep looks for: of a release all but the site, which can be unknown by now.
+
+        What it lets go then is judged again by the holds in force.
+        """
+        if self.verb is Verb.RELEASE:
+            return msgspec.structs.replace(self.select, site="")
+        return self.select
+
+
+def released(acts: Iterable[Act], select: Select) -> list[Act]:
+    """The holds that a release of a selection ends: those of the same one, or every one."""
+    wanted = select.normal()
+    return [
+        act
+        for act in acts
+        if act.verb is Verb.HOLD and (select.all or act.select.normal() == wanted)
+    ]
 
 
 class Acts:
     """The acts that a worker knows, and what they mean for a recipient."""
 
     def __init__(self, site_of: Callable[[Recipient], str]) -> None:
+        self.site_of = site_of
         self.active: list[Act] = []  # to be swept, by sequence
         self.standing: list[Act] = []  # holds in force
+        self.judging = False  # whether mail is judged on its way into a lane and out of it
         self._judged: list[tuple[Act, Judge]] = []  # `active`
         self._holding: list[Judge] = []  # of `standing`
-        self._in_force: set[int] = set()  # sequences of `standing`
         self.covered: dict[int, dict[int, bytes]] = {}  # newest id, by shard and sequence
-        self._site_of = site_of
+        self._touched: Counter[tuple[int, int]] = Counter()  # by sequence and shard
 
     def replace(self, acts: list[Act]) -> list[Act]:
         """Take over the node's list; returns the acts that are new to this worker."""
-        known = {act.sequence for act in self.active}
+        known = {act.sequence: judge for act, judge in self._judged}
         self.active = sorted((a for a in acts if not a.swept), key=lambda act: act.sequence)
-        holds: list[Act] = []
-        for act in sorted(acts, key=lambda act: act.sequence):
-            if act.verb is Verb.HOLD:
-                holds.append(act)
-            elif act.verb is Verb.RELEASE:
-                holds = [hold for hold in holds if not act.select.takes_in(hold.select)]
-        self.standing = holds
-        self._in_force = {hold.sequence for hold in holds}
-        self._holding = [Judge(hold.select) for hold in holds]
-        self._judge()
+        self.standing = [act for act in acts if act.verb is Verb.HOLD]
+        self._judged = [(a, known.get(a.sequence) or Judge(a.select)) for a in self.active]
+        self._holding = [Judge(hold.select) for hold in self.standing]
+        # A site can be unknown when mail is accepted, and another one when it leaves.
+        self.judging = bool(self.active) or any(hold.select.site for hold in self.standing)
         return [act for act in self.active if act.sequence not in known]
 
-    def retire(self, sequence: int) -> None:
-        """A sweep has ended."""
-        self.active = [act for act in self.active if act.sequence != sequence]
-        self._judge()
-
-    def _judge(self) -> None:
-        """Make `active` ready; those that were stay as they are."""
-        known = {act.sequence: judge for act, judge in self._judged}
-        self._judged = [(a, known.get(a.sequence) or Judge(a.select)) for a in self.active]
+    def is_active(self, sequence: int) -> bool:
+        """False for an act whose sweep has ended, or that a release ended before that."""
+        return any(act.sequence == sequence for act in self.active)
 
     def holds(self, recipient: Recipient) -> bool:
-        """True when new mail for this recipient is to be held."""
-        site_of = self._site_of
-        return any(judge(recipient, site_of) for judge in self._holding)
+        """True while a hold covers this recipient."""
+        return any(judge(recipient, self.site_of) for judge in self._holding)
 
     def covering(self, recipient: Recipient) -> list[Act]:
         """The active acts that this recipient is subject to, oldest first."""
-        message, site_of = recipient.message, self._site_of
+        message, site_of = recipient.message, self.site_of
         return [
             act
             for act, judge in self._judged
@@ -196,8 +222,8 @@ class Acts:
         ]
 
     def covers(self, act: Act, message: Message) -> bool:
-        """What was accepted before it; for a hold in force, later mail too."""
-        if act.sequence in self._in_force:
+        """What was accepted before it; holds and releases are of all that is held."""
+        if act.verb in GATES:
             return True
         return message.id <= self.covered.get(id_shard(message.id), {}).get(act.sequence, b"")
 
@@ -208,6 +234,8 @@ class Acts:
             known = self.covered.get(shard.number)
             if known is None:
                 known = self.covered[shard.number] = shard.covered()
+                for sequence in shard.cursors().keys() - active:  # ended while nobody swept here
+                    shard.set_cursor(sequence, None)
             for sequence in known.keys() - active:
                 del known[sequence]
                 shard.cover(sequence, None)
@@ -215,26 +243,46 @@ class Acts:
                 known[sequence] = shard.newest_accepted()
                 shard.cover(sequence, known[sequence])
 
-    def undone(self, act: Act, recipient: Recipient) -> bool:
-        """True when a later hold or release decides for this recipient instead."""
-        gates = (Verb.HOLD, Verb.RELEASE)
-        if act.verb not in gates or self.active[-1:] == [act]:
-            return False
-        return any(
-            later.sequence > act.sequence and later.verb in gates
-            for later in self.covering(recipient)
-        )
-
     def apply(self, manager: QueueManager, recipient: Recipient) -> None:
-        """Obey the active acts for a recipient that is in memory and not in flight."""
-        for act in self.verdicts(recipient):
-            obey(manager, recipient, act, swept=False)
+        """Obey the acts in force for a recipient that is not in flight."""
+        for act in self.covering(recipient):
+            if act.verb is not Verb.HOLD:
+                obey(manager, recipient, act, swept=False)
+        if recipient.where not in (Where.HELD, Where.CLOSED) and self.holds(recipient):
+            manager.shift(recipient, Where.HELD)
 
-    def verdicts(self, recipient: Recipient) -> list[Act]:
-        """The acts that decide: of holds and releases only the last one counts."""
-        covering = self.covering(recipient)
-        gates = [act for act in covering if act.verb in (Verb.HOLD, Verb.RELEASE)]
-        return [act for act in covering if act not in gates[:-1]]
+    def follow(self, manager: QueueManager, recipient: Recipient) -> None:
+        """Obey the acts that reached a recipient while it was in flight."""
+        orders, recipient.orders = recipient.orders, None
+        for act in orders or ():
+            if self.is_active(act.sequence):
+                obey(manager, recipient, act, swept=True)
+
+    # -- how many they touched
+
+    def touch(self, act: Act, recipient: Recipient) -> None:
+        """Count a recipient."""
+        self._touched[act.sequence, id_shard(recipient.message.id)] += 1
+
+    def touched(self, sequence: int, shard: int) -> int:
+        """How many recipients of a shard an act has touched."""
+        return self._touched[sequence, shard]
+
+    def all_touched(self) -> Counter[int]:
+        """How many recipients each act has touched whose sweep has not ended."""
+        found: Counter[int] = Counter()
+        for (sequence, _), count in self._touched.items():
+            found[sequence] += count
+        return found
+
+    def forget(self, sequence: int) -> None:
+        """The sweep of an act has ended."""
+        for key in [key for key in self._touched if key[0] == sequence]:
+            del self._touched[key]
+
+    def touched_before(self, sequence: int, shard: int, count: int) -> None:
+        """An earlier run of the sweep has counted so many."""
+        self._touched[sequence, shard] += count
 
 
 def obey(manager: QueueManager, recipient: Recipient, act: Act, *, swept: bool) -> bool:
@@ -245,9 +293,23 @@ def obey(manager: QueueManager, recipient: Recipient, act: Act, *, swept: bool) 
     if recipient.where == Where.CLOSED:
         return False
     if recipient.flying:
-        if act not in (orders := recipient.orders or []):
-            recipient.orders = [*orders, act]
+        if act.verb is Verb.RELEASE:  # it is not held
+            return False
+        if not ordered(recipient, act):
+            recipient.orders = [*(recipient.orders or ()), act]
         return True
+    changed = _obeyed(manager, recipient, act, swept)
+    if changed and act.verb is not Verb.HOLD:  # of a hold the sweep counts what it covers
+        manager.acts.touch(act, recipient)
+    return changed
+
+
+def ordered(recipient: Recipient, act: Act) -> bool:
+    """Whether a recipient that is in flight carries an act as an order."""
+    return any(order.sequence == act.sequence for order in recipient.orders or ())
+
+
+def _obeyed(manager: QueueManager, recipient: Recipient, act: Act, swept: bool) -> bool:
     verb, held = act.verb, recipient.where == Where.HELD
     if verb is Verb.DELETE:
         manager.remove(recipient, act.reason or "deleted by the operator", act.sequence)
@@ -256,7 +318,7 @@ def obey(manager: QueueManager, recipient: Recipient, act: Act, *, swept: bool) 
         manager.admin_bounce(recipient, reason, act.sequence)
     elif verb is Verb.HOLD and not held:
         manager.shift(recipient, Where.HELD)
-    elif verb is Verb.RELEASE and held:
+    elif verb is Verb.RELEASE and held and not manager.acts.holds(recipient):
         manager.shift(recipient, Where.DUE)
     elif verb is Verb.REROUTE and recipient.route != act.next_hop:
         recipient.route = act.next_hop

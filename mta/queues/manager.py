@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mta.model import Kind, Message, Outcome, Peer, Recipient, Refusal, Stages, Where, id_shard
-from mta.queues.acts import obey
 from mta.queues.lanes import Parcel, ReadyQueue
 from mta.queues.names import format_name
 from mta.queues.notices import SUCCESS, close_delivered, close_failed, tell_delay
@@ -301,7 +300,7 @@ class QueueManager:
         for recipient in recipients:
             if recipient.number not in loaded:
                 self.waiting[recipient.where] += 1
-                if self.acts.active:
+                if self.acts.judging:
                     self.acts.apply(self, recipient)
 
     # ------------------------------------------------------------------ room, for the loader
@@ -371,7 +370,7 @@ class QueueManager:
 
     def place(self, parcel: Parcel, plan: Plan | Refusal | None = None) -> None:
         """Put a parcel into the lane of its site, or let it wait for its route."""
-        if self.acts.active:
+        if self.acts.judging:
             if not self.obey(parcel):
                 return
             plan = None  # that may have given it another route
@@ -623,9 +622,8 @@ class QueueManager:
 
     def _follow_orders(self, recipient: Recipient) -> None:
         """Obey the acts that reached a recipient while it was in flight."""
-        orders, recipient.orders = recipient.orders, None
-        for act in orders or ():
-            obey(self, recipient, act, swept=True)
+        if recipient.orders is not None:
+            self.acts.follow(self, recipient)
 
     # ------------------------------------------------------------------ ends without an attempt
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mta.errors import SpoolBusyError
 from mta.model import Where
-from mta.queues.acts import Judge, obey
+from mta.queues.acts import Judge, Verb, obey, ordered
 from mta.queues.pace import Pace
 from mta.spool import keys
 
@@ -30,7 +30,16 @@ ROWS = 1000  # rows that are looked at for them
 FEW = 16  # recipients between two looks at the clock
 PENDING = 1000  # records and moves that wait for their commit: a sweep waits, too
 AGAIN = 0.2  # seconds until a spool that is being reopened, or an attempt, is looked at again
+U64 = 8  # octets of a number in a cursor
 SOON = 0.005  # seconds until commits are looked at again
+
+
+def _place(cursor: bytes | None) -> tuple[bytes, int]:
+    """Where a sweep goes on, and how many recipients it had touched by then."""
+    cursor = cursor or bytes(U64)
+    if len(cursor) in (keys.ID_SIZE, keys.KEY_SIZE):  # as versions wrote it that did not count
+        return cursor, 0
+    return cursor[U64:], keys.parse_u64(cursor[:U64])
 
 
 def _set(future: asyncio.Future[None]) -> None:
@@ -41,11 +50,16 @@ def _set(future: asyncio.Future[None]) -> None:
 class _Job:
     """A sweep that is under way."""
 
-    __slots__ = ("act", "judge", "pace", "flying")
+    __slots__ = ("act", "judge", "pace", "flying", "passed")
 
     def __init__(self, act: Act, pace: Pace) -> None:
-        self.act, self.judge, self.pace = act, Judge(act.select), pace
+        self.act, self.judge, self.pace = act, Judge(act.swept_by), pace
         self.flying: list[Recipient] = []  # in flight when it came
+        self.passed: list[Recipient] = []  # in flight when their rows were passed
+
+
+def _in_flight(job: _Job) -> bool:
+    return any(r.flying and ordered(r, job.act) for r in job.flying)
 
 
 class Sweeper:
@@ -56,8 +70,9 @@ class Sweeper:
         manager: QueueManager,
         site_of: Callable[[Recipient], str],
         learn_site: Callable[[Recipient], Awaitable[str]],
-        swept: Callable[[int], None],
+        swept: Callable[[int, int], None],
     ) -> None:
+        """`swept` is told the sequence of an act and how many recipients it touched."""
         self.manager = manager
         self._site_of, self._learn_site, self._swept = site_of, learn_site, swept
         self._sweeps: set[asyncio.Task[None]] = set()
@@ -111,11 +126,14 @@ class Sweeper:
         if not self._left[act.sequence]:
             del self._left[act.sequence]
             if not self.manager.missing:  # else it stays in force until those have been swept
-                self._swept(act.sequence)
+                self._swept(act.sequence, self.manager.acts.all_touched()[act.sequence])
+                self.manager.acts.forget(act.sequence)
 
     async def _sweep_memory(self, job: _Job) -> None:
         manager = self.manager
         for number, key in enumerate(list(manager.memory)):
+            if not manager.acts.is_active(job.act.sequence):
+                return
             recipient = manager.memory.get(key)
             if recipient is not None and job.judge(recipient, self._site_of):
                 self._obey(job, recipient)
@@ -123,10 +141,10 @@ class Sweeper:
                 await self._rest(job, manager.shards.values())
 
     async def _sweep_shard(self, job: _Job, shard: Shard) -> None:
-        act, after, quiet = job.act, b"", 0
-        if (stored := await self._cursor(act, shard)) is not None:
-            after = stored
-        while True:
+        act, acts, quiet = job.act, self.manager.acts, 0
+        after, touched = _place(await self._cursor(act, shard))
+        acts.touched_before(act.sequence, shard.number, touched)
+        while acts.is_active(act.sequence):
             try:
                 found, end = shard.search(after, job.judge, ROWS, SLICE)
             except SpoolBusyError:  # being reopened
@@ -134,11 +152,12 @@ class Sweeper:
                 continue
             stopped = await self._sweep_found(job, shard, found)
             last = end if stopped is None else stopped
+            after, quiet = last or keys.END, 0 if found else quiet + 1
+            if quiet % FEW == 0 or last is None:  # worth a write where something was done
+                touched = acts.touched(act.sequence, shard.number)
+                shard.set_cursor(act.sequence, keys.u64(touched) + after)
             if last is None:
                 return
-            after, quiet = last, 0 if found else quiet + 1
-            if quiet % FEW == 0:  # a cursor is worth a write where something was done
-                shard.set_cursor(act.sequence, after)
             if job.pace.over:
                 await self._rest(job, (shard,))
 
@@ -166,7 +185,7 @@ class Sweeper:
         recipient, asked = self._current(stored), False
         if recipient is None or not job.judge.but_site(recipient):
             return False
-        if job.act.select.site:
+        if job.judge.select.site:
             site = self._site_of(recipient)
             if not site:  # worth a look-up: all but the site says that it is meant
                 asked, site = True, await self._learn_site(recipient)
@@ -174,18 +193,22 @@ class Sweeper:
                 recipient = again or shard.get(stored.message.id, stored.number)
             if not job.judge.site(site):
                 return asked
-        if recipient is not None:
-            self._obey(job, recipient)
+        if recipient is not None and self._obey(job, recipient) and job.act.verb is Verb.HOLD:
+            if recipient.flying:
+                job.passed.append(recipient)
+            elif recipient.where == Where.HELD:
+                self.manager.acts.touch(job.act, recipient)
         return asked
 
-    def _obey(self, job: _Job, recipient: Recipient) -> None:
-        """Obey if the recipient is covered and no later hold or release undoes that."""
+    def _obey(self, job: _Job, recipient: Recipient) -> bool:
+        """Obey if the recipient is covered, and the act was not ended meanwhile; whether it is."""
         acts, act = self.manager.acts, job.act
-        if not acts.covers(act, recipient.message) or acts.undone(act, recipient):
-            return
+        if not acts.is_active(act.sequence) or not acts.covers(act, recipient.message):
+            return False
         obey(self.manager, recipient, act, swept=True)
         if recipient.flying:
             job.flying.append(recipient)
+        return True
 
     def _current(self, stored: Recipient) -> Recipient | None:
         """A recipient as the manager knows it; None if it is not to be touched."""
@@ -206,9 +229,12 @@ class Sweeper:
 
     async def _outcomes(self, job: _Job) -> None:
         """Wait for what was in flight: a crash before its outcome must find the act in force."""
-        act = job.act
-        while any(r.flying and act in (r.orders or ()) for r in job.flying):  # noqa: ASYNC110 (rare)
+        act, acts = job.act, self.manager.acts
+        while acts.is_active(act.sequence) and _in_flight(job):  # noqa: ASYNC110 (rare)
             await asyncio.sleep(AGAIN)
+        for recipient in job.passed:
+            if recipient.where == Where.HELD:
+                acts.touch(act, recipient)
 
     async def _durable(self, act: Act, shard: Shard) -> None:
         """Forget the cursor, and wait until all that was done is synced."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mta.model import Peer, Refusal, Stages, Where
+from mta.model import Peer, Refusal, Stages
 
 if TYPE_CHECKING:
     from mta.model import Recipient
@@ -83,9 +83,10 @@ class Unrouted:
 
     def _answered(self, parcel: Parcel, answer: Plan | Refusal) -> None:
         manager = self._manager
-        if manager.acts.standing or manager.acts.active:  # its site is known only now
+        if manager.acts.judging:  # its site is known only now
             for recipient in list(parcel.recipients):
-                self._judge(recipient)
+                if recipient.loaded:
+                    manager.acts.apply(manager, recipient)
         if not manager.still_open(parcel):
             return
         if isinstance(answer, Refusal):
@@ -93,12 +94,3 @@ class Unrouted:
             manager.finish(parcel, outcomes, NOWHERE, Stages(dns=parcel.dns_us))
         else:
             manager.enter(parcel, answer)
-
-    def _judge(self, recipient: Recipient) -> None:
-        """Operators' acts that name a site, for a recipient that has just learned its own."""
-        if not recipient.loaded:
-            return
-        manager = self._manager
-        manager.acts.apply(manager, recipient)
-        if recipient.where == Where.FRESH and manager.acts.holds(recipient):
-            manager.shift(recipient, Where.HELD)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mta.model import Class, Where, id_bytes, id_text
-from mta.queues.acts import Judge, Select
+from mta.queues.acts import Judge, Select, Verb
 from mta.queues.names import format_name
 from mta.queues.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Container
 
     from mta.model import Recipient
+    from mta.queues.acts import Act
     from mta.queues.manager import QueueManager
 
 SLICE, ROWS = 64, 1000  # recipients read at a time, and rows looked at for them
@@ -30,6 +31,15 @@ def _reply(recipient: Recipient) -> dict[str, Any]:
     return {name: value for name, value in reply.items() if value}
 
 
+def _changes(act: Act, recipient: Recipient) -> bool:
+    """Whether an act does something to a recipient that it is for."""
+    if act.verb is Verb.RELEASE:
+        return recipient.where == Where.HELD
+    if act.verb is Verb.FLUSH:
+        return recipient.where == Where.DUE
+    return act.verb is not Verb.REROUTE or recipient.route != act.next_hop
+
+
 class Views:
     """What can be asked of one worker's queues."""
 
@@ -43,8 +53,8 @@ class Views:
             "queue": _queue,
         }
 
-    async def matching(self, judge: Judge) -> AsyncIterator[Recipient]:
-        """The recipients that are meant, in the order of their shards' keys."""
+    async def found(self, judge: Judge) -> AsyncIterator[Recipient]:
+        """Recipients that are meant as far as all but their sites tell, by their shards' keys."""
         pace = Pace(self._manager.ports.clock)
         for shard in self._manager.shards.values():
             after: bytes | None = b""
@@ -53,10 +63,33 @@ class Views:
                 for stored in found:
                     key = stored.message.id, stored.number
                     known = self._manager.memory.get(key, stored)
-                    if known.where != Where.CLOSED and judge(known, self._site_of):
+                    if known.where != Where.CLOSED and judge.but_site(known):
                         yield known
                 if pace.over:
                     await pace.rest()
+
+    async def matching(self, judge: Judge) -> AsyncIterator[Recipient]:
+        """The recipients that are meant, those of a site as far as theirs is known."""
+        async for recipient in self.found(judge):
+            if judge(recipient, self._site_of):
+                yield recipient
+
+    async def reached(
+        self, act: Act, ends: Container[int], learn_site: Callable[[Recipient], Awaitable[str]]
+    ) -> int:
+        """How many recipients an act would touch; `ends` has the holds that a release ends."""
+        judge = Judge(act.swept_by)
+        holds = [hold for hold in self._manager.acts.standing if hold.sequence not in ends]
+        holding, count = [Judge(hold.select) for hold in holds], 0
+        async for recipient in self.found(judge):
+            if judge.select.site:
+                site = self._site_of(recipient) or await learn_site(recipient)
+                if not judge.site(site):
+                    continue
+            count += _changes(act, recipient) and not (
+                act.verb is Verb.RELEASE and any(hold(recipient, self._site_of) for hold in holding)
+            )
+        return count
 
     async def listing(self, select: Select, limit: int) -> list[dict[str, Any]]:
         """The oldest recipients that match, at most `limit`."""

@@ -146,7 +146,7 @@ class WorkerHooks:
     def compose(self) -> None:
         """Say who decides about mail that leaves: again when acts, hooks or settings change."""
         worker = self._worker
-        acts: list[Choose] = [ObeyActs(worker.manager)] if worker.acts.active else []
+        acts: list[Choose] = [ObeyActs(worker.manager)] if worker.acts.judging else []
         prepare, delivery = list(self._prepare), worker.config.delivery
         eight_bit, binary = delivery.convert_8bit == "convert", delivery.convert_binary == "convert"
         if eight_bit or binary:

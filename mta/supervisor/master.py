@@ -240,7 +240,7 @@ class Supervisor:
             acts, poisonous = self.state.acts(), self.state.poison(poison.CRASHES)
             return {"acts": msgspec.to_builtins(acts), "poison": poisonous}
         if op == "swept":
-            await self.questions.swept(number, args["act"])
+            await self.questions.acts.swept(number, args["act"], args["touched"])
         elif op == "figures":
             self.ledger.take(args["figures"]["pid"], args["figures"], time.monotonic())
         elif op == "set_aside":
@@ -267,7 +267,7 @@ class Supervisor:
             with contextlib.suppress(ControlError):  # it has gone again
                 config = msgspec.Raw(to_json(self.config))
                 await channel.request("reload", {"config": config, "hooks": self.hooks})
-                await self.questions.tell_acts()
+                await self.questions.acts.tell()
 
     def _died(self, number: int) -> None:
         """A worker is gone: give back its leases and wake those who wait for one."""

@@ -12,11 +12,9 @@ import msgspec
 
 from mta.bounce.deadletters import DeadLetters, shown
 from mta.errors import ControlError
-from mta.model import id_bytes, id_shard
-from mta.queues.acts import Select, Verb
-from mta.routing.rules import parse_next_hop
+from mta.model import id_shard
 from mta.supervisor import figures
-from mta.supervisor.statekeeper import retire
+from mta.supervisor.acts import ActDesk, check_id, select_of
 from mta.supervisor.workers import say
 
 if TYPE_CHECKING:
@@ -33,8 +31,7 @@ class Questions:
 
     def __init__(self, master: Supervisor) -> None:
         self._master = master
-        self._telling = asyncio.Lock()
-        self._sweeping: dict[int, set[int]] = {}  # act: workers that still sweep
+        self.acts = ActDesk(master)
         self.dead = DeadLetters(
             Path(master.config.home) / "dead", master.config.queue.dead_letter_days
         )
@@ -45,6 +42,8 @@ class Questions:
             "queue.top": self._queue_top,
             "shards.refused": self._shards_refused,
             "act": self._act,
+            "act.count": self._act_count,
+            "act.wait": self._act_wait,
             "act.list": self._act_list,
             "dead.list": self._dead_list,
             "dead.show": self._dead_show,
@@ -129,7 +128,7 @@ class Questions:
 
     def _owner(self, text: str) -> int:
         """The worker that holds the shard which an id names."""
-        shard = id_shard(_check_id(text))
+        shard = id_shard(check_id(text))
         if why := self._master.refusals.of(shard):
             raise ControlError(f"{text} is not to be seen now: {why}")
         for number, shards in enumerate(self._master.shards):
@@ -159,43 +158,16 @@ class Questions:
     # ------------------------------------------------------------------ acts
 
     async def _act(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
-        """Store an operator's act, answer with its number when every worker obeys it."""
-        master = self._master
-        try:
-            verb = Verb(args.get("verb", ""))
-        except ValueError:
-            raise ControlError("an act is one of " + ", ".join(Verb)) from None
-        next_hop = str(args.get("next_hop") or "")
-        if verb is Verb.REROUTE:
-            if not next_hop:
-                raise ControlError("reroute needs a next_hop, e.g. [192.0.2.1]:25")
-            parse_next_hop(next_hop)  # ConfigError says what is wrong with it
-        act = await asyncio.to_thread(
-            master.state.add_act, verb, select_of(args), time.time_ns() // 1000,
-            str(args.get("reason") or ""), next_hop,
-        )  # fmt: skip
-        self._sweeping[act.sequence] = set(range(master.count))
-        touched = await self.tell_acts()
-        return {"act": act.sequence, "in_memory": sum(touched)}
+        return await self.acts.give(args)
 
-    async def tell_acts(self) -> list[int]:
-        """Give the acts in force to the workers that are ready; a later list never comes first."""
-        async with self._telling:
-            acts = self._master.state.acts()
-            return await self._master.tell("acts", {"acts": msgspec.to_builtins(acts)})
+    async def _act_count(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        return await self.acts.count(args)
 
-    async def swept(self, worker: int, sequence: int) -> None:
-        """A worker has swept its shards; when all have, the act is retired."""
-        left = self._sweeping.setdefault(sequence, set(range(self._master.count)))
-        left.discard(worker)
-        if not left:
-            del self._sweeping[sequence]
-            await retire(self._master.state, sequence)
-            await self.tell_acts()
+    async def _act_wait(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
+        return await self.acts.wait(args)
 
     async def _act_list(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
-        acts = self._master.state.acts()
-        return msgspec.to_builtins(acts)
+        return await self.acts.listing(args)
 
     # ------------------------------------------------------------------ dead letters
 
@@ -249,26 +221,6 @@ class Questions:
 
     async def _config_show(self, args: dict[str, Any], part: Callable[[Any], None]) -> Any:
         return msgspec.to_builtins(self._master.config)
-
-
-def select_of(args: dict[str, Any]) -> Select:
-    """The selection of a request; ControlError when it is empty and not `all`."""
-    try:
-        select = msgspec.convert(args.get("select") or {}, Select)
-    except msgspec.ValidationError as error:
-        raise ControlError(f"select: {error}") from None
-    if select == Select() and args.get("verb"):
-        raise ControlError("say which mail: a selector, or all")
-    if select.id:
-        _check_id(select.id)
-    return select
-
-
-def _check_id(text: str) -> bytes:
-    try:
-        return id_bytes(text)
-    except ValueError:
-        raise ControlError(f"{text!r} is no message id: 32 hexadecimal digits") from None
 
 
 def _limit(args: dict[str, Any], default: int) -> int:

@@ -1,6 +1,7 @@
 """The node's durable state, `HOME/state.db`: SQLite, written by the supervisor alone.
 
-It holds the operators' acts, and what workers had in hand when they crashed. Write-ahead log,
+It holds the operators' acts, those that ended of late too, and what workers had in hand when they
+crashed. Write-ahead log,
 synchronous FULL: what is answered is on disk. Calls block for a sync; the supervisor makes them in
 a thread.
 
@@ -24,10 +25,10 @@ from urllib.parse import quote
 import msgspec
 
 from mta.errors import MailraceError
-from mta.queues.acts import Act, Select, Verb
+from mta.queues.acts import Act, Select, Verb, released
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 DOUBTS = 3  # loadings that find damage before it is believed
@@ -46,7 +47,10 @@ CREATE TABLE IF NOT EXISTS acts (
     reason TEXT NOT NULL,
     next_hop TEXT NOT NULL,
     swept INTEGER NOT NULL DEFAULT 0,
-    retired INTEGER NOT NULL DEFAULT 0
+    retired INTEGER NOT NULL DEFAULT 0,
+    given_by TEXT NOT NULL DEFAULT '',
+    touched INTEGER NOT NULL DEFAULT 0,
+    ended_us INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS crashes (
     id TEXT PRIMARY KEY,
@@ -55,6 +59,14 @@ CREATE TABLE IF NOT EXISTS crashes (
 );
 """
 
+
+ADDED = (  # columns of `acts` that earlier versions did not have
+    "given_by TEXT NOT NULL DEFAULT ''",
+    "touched INTEGER NOT NULL DEFAULT 0",
+    "ended_us INTEGER NOT NULL DEFAULT 0",
+)
+ENDED_US = 7 * 86_400 * 1_000_000  # so long an act that has ended is listed
+ENDED_SHOWN = 1000  # and so many at most
 
 UNKNOWN = "what operators had held is unknown: state.db was damaged"  # why all mail is held
 
@@ -114,50 +126,65 @@ class NodeState:
     # ------------------------------------------------------------------ acts
 
     def add_act(
-        self, verb: Verb, select: Select, created_us: int, reason: str, next_hop: str
+        self,
+        verb: Verb,
+        select: Select,
+        created_us: int,
+        reason: str = "",
+        next_hop: str = "",
+        *,
+        by: str = "",
+        ends: Iterable[int] = (),
     ) -> Act:
         """Store an act; its sequence number is larger than that of every act before.
 
-        StateError where the disk does not take it: then there is no such act.
+        `ends` has the holds that a release ends: with it, not with its sweep. StateError where the
+        disk does not take it: then there is no such act.
         """
-        with self._lock, self._writing() as db:
+        gone = set(ends)
+        with self._lock, self._writing() as db, _transaction(db):
             row = db.execute(
-                "INSERT INTO acts (created_us, verb, selection, reason, next_hop)"
-                " VALUES (?, ?, ?, ?, ?) RETURNING sequence",
-                (created_us, verb, msgspec.json.encode(select), reason, next_hop),
+                "INSERT INTO acts (created_us, verb, selection, reason, next_hop, given_by)"
+                " VALUES (?, ?, ?, ?, ?, ?) RETURNING sequence",
+                (created_us, verb, msgspec.json.encode(select), reason, next_hop, by),
             ).fetchone()
-            act = Act(row[0], verb, select, created_us, reason, next_hop)
-            self._acts.append(act)
+            _retire(db, gone, created_us)
+            db.execute("DELETE FROM acts WHERE retired AND ended_us < ?", (created_us - ENDED_US,))
+        act = Act(row[0], verb, select, created_us, reason, next_hop, by=by)
+        self._acts = [known for known in self._acts if known.sequence not in gone] + [act]
         return act
 
     def acts(self) -> list[Act]:
         """The acts in force, by sequence: those to be swept, and standing holds."""
         return list(self._acts)
 
-    def swept(self, sequence: int) -> None:
+    def ended(self, now_us: int) -> list[Act]:
+        """The acts that ended of late, by sequence; none while the disk does not tell."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            if self._db is not None:
+                where = f"retired AND ended_us > {now_us - ENDED_US}"
+                return _rows(self._db, where, ENDED_SHOWN)
+        return []
+
+    def swept(self, sequence: int, touched: int = 0, now_us: int = 0) -> None:
         """An act's sweep is over on every shard: it is retired, a hold stands on.
 
         StateError where the disk does not take that: then it stays in force.
         """
-        act = next((act for act in self._acts if act.sequence == sequence), None)
-        if act is None:
-            return
-        gone = [] if act.verb is Verb.HOLD else [sequence]
-        if act.verb is Verb.RELEASE:
-            gone += [
-                hold.sequence
-                for hold in self._acts
-                if hold.verb is Verb.HOLD
-                and hold.sequence < sequence
-                and act.select.takes_in(hold.select)
-            ]
+        holds = {act.sequence for act in self._acts if act.verb is Verb.HOLD}
         with self._lock, self._writing() as db:
             with _transaction(db):
-                db.execute("UPDATE acts SET swept = 1 WHERE sequence = ?", (sequence,))
-                db.executemany(
-                    "UPDATE acts SET retired = 1 WHERE sequence = ?", [(number,) for number in gone]
+                db.execute(
+                    "UPDATE acts SET swept = 1, touched = ? WHERE sequence = ?", (touched, sequence)
                 )
+                if sequence not in holds:
+                    _retire(db, {sequence}, now_us)
             self._acts = _acts(db)
+
+    def touched(self, sequence: int, touched: int) -> None:
+        """So many recipients an act has touched so far, its sweep goes on; StateError."""
+        with self._lock, self._writing() as db:
+            db.execute("UPDATE acts SET touched = ? WHERE sequence = ?", (touched, sequence))
 
     # ------------------------------------------------------------------ crashes
 
@@ -220,6 +247,7 @@ class NodeState:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             db.executescript(SCHEMA)
+            _grow(db)
             self._learn(db)
             stack.pop_all()
             self._db, self.problem = db, ""
@@ -241,13 +269,15 @@ class NodeState:
         assert db is not None
         acts = known or []
         if known is None:
-            acts = [Act(now // 1_000_000, Verb.HOLD, Select(all=True), now, UNKNOWN, "")]
+            acts = [
+                Act(now // 1_000_000, Verb.HOLD, Select(all=True), now, UNKNOWN, by="the server")
+            ]
         with self._errors(), _transaction(db):
             # Shards know earlier numbers: none may be given twice.
             db.execute("INSERT INTO sqlite_sequence VALUES ('acts', ?)", (now // 1_000_000,))
             db.executemany(
-                "INSERT INTO acts (sequence, created_us, verb, selection, reason, next_hop, swept)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, acts),
+                "INSERT INTO acts (sequence, created_us, verb, selection, reason, next_hop, swept,"
+                " given_by, touched) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, acts),
             )  # fmt: skip
         self._acts = acts
         self.notice = f"{problem}: it is kept as {kept}; " + (
@@ -365,25 +395,74 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _columns(db: sqlite3.Connection) -> set[str]:
+    """Of `acts`."""
+    return {row[1] for row in db.execute("PRAGMA table_info(acts)").fetchall()}
+
+
+def _grow(db: sqlite3.Connection) -> None:
+    """Add the columns that an earlier version did not have, and end holds as this one does.
+
+    That version ended them with the sweep of their release, which may not be over.
+    """
+    known = _columns(db)
+    missing = [column for column in ADDED if column.split()[0] not in known]
+    if missing:
+        with _transaction(db):
+            ended = _released_before(_rows(db, "NOT retired", -1))
+            for column in missing:
+                db.execute(f"ALTER TABLE acts ADD COLUMN {column}")
+            _retire(db, ended, time.time_ns() // 1000)
+
+
+def _released_before(acts: list[Act]) -> set[int]:
+    """Holds for which an earlier version had got a release that it did not come to the end of."""
+    return {
+        hold.sequence
+        for act in acts
+        if act.verb is Verb.RELEASE
+        for hold in released(acts, act.select)
+        if hold.sequence < act.sequence
+    }
+
+
+def _retire(db: sqlite3.Connection, gone: Iterable[int], now_us: int) -> None:
+    db.executemany(
+        "UPDATE acts SET retired = 1, ended_us = ? WHERE sequence = ?",
+        [(now_us, sequence) for sequence in gone],
+    )
+
+
 def _acts(db: sqlite3.Connection) -> list[Act]:
     """The acts in force."""
+    acts = _rows(db, "NOT retired", -1)
+    if "ended_us" in _columns(db):
+        return acts
+    gone = _released_before(acts)
+    return [act for act in acts if act.sequence not in gone]
+
+
+def _rows(db: sqlite3.Connection, where: str, limit: int) -> list[Act]:
+    """Acts by sequence; of more than `limit` the last ones."""
+    more = "given_by, touched, ended_us" if "ended_us" in _columns(db) else "'', 0, 0"
     rows = db.execute(
-        "SELECT sequence, verb, selection, created_us, reason, next_hop, swept"
-        " FROM acts WHERE NOT retired ORDER BY sequence"
+        f"SELECT sequence, verb, selection, created_us, reason, next_hop, swept, {more}"  # noqa: S608
+        f" FROM acts WHERE {where} ORDER BY sequence DESC LIMIT {limit}"
     ).fetchall()
     try:
         return [
-            Act(number, Verb(verb), _select(select), created, reason, next_hop, bool(swept))
-            for number, verb, select, created, reason, next_hop, swept in rows
+            Act(number, Verb(verb), _select(select), created, reason, hop, bool(swept), *others)
+            for number, verb, select, created, reason, hop, swept, *others in reversed(rows)
         ]
     except (ValueError, TypeError) as error:
         raise sqlite3.DatabaseError(f"a row of acts makes no sense: {error}") from None
 
 
-def _row(act: Act) -> tuple[int, int, str, bytes, str, str, bool]:
+def _row(act: Act) -> tuple[int, int, str, bytes, str, str, bool, str, int]:
     select = msgspec.json.encode(act.select)
     return (
         act.sequence, act.created_us, act.verb, select, act.reason, act.next_hop, act.swept,
+        act.by, act.touched,
     )  # fmt: skip
 
 

@@ -37,11 +37,11 @@ async def learn(
     return None
 
 
-async def retire(state: NodeState, sequence: int, again: float = AGAIN) -> None:
-    """Note that an act was swept, when the disk takes it: it stays in force meanwhile."""
+async def written(write: Callable[[], None], again: float = AGAIN) -> None:
+    """Write something down when the disk takes it."""
     while True:
         try:
-            return await asyncio.to_thread(state.swept, sequence)
+            return await asyncio.to_thread(write)
         except StateError:
             await asyncio.sleep(again)
 

@@ -406,8 +406,8 @@ class Worker:
         self.hooks.compose()
         return new
 
-    def _swept(self, sequence: int) -> None:
-        self.channel.notify("swept", act=sequence)
+    def _swept(self, sequence: int, touched: int) -> None:
+        self.channel.notify("swept", act=sequence, touched=touched)
 
     def _report(self) -> None:
         """Tell the supervisor what was counted: it keeps this when we are gone."""
@@ -458,6 +458,13 @@ class Worker:
             return await self.views.top(args["by"])
         if op == "acts":
             return await self._take_acts(msgspec.convert(args["acts"], list[Act]))
+        if op == "act.count":
+            act, ends = msgspec.convert(args["act"], Act), set(args["ends"])
+            return await self.views.reached(act, ends, self.paths.learn_site)
+        if op == "act.touched":
+            return self.acts.all_touched()
+        if op == "act.log":
+            return await self._log_act(args)
         if op == "reload":
             config = from_json(msgspec.json.encode(args["config"]))
             return self._reload(config, await self.hook_loader.load(config, args["hooks"]))
@@ -535,6 +542,13 @@ class Worker:
         if any(act.verb is Verb.FLUSH for act in new):
             self.dispatcher.retry_now()
         return await self.sweeper.count(new)
+
+    async def _log_act(self, fields: dict[str, Any]) -> None:
+        """Log an act of the node; it is synced at the end."""
+        self.manager.home.log(self.opened[0].lines.act(**fields))
+        synced = asyncio.Event()
+        self.manager.home.when_durable(lambda error: synced.set())
+        await synced.wait()
 
     async def _use_hooks(self, text: str) -> None:
         """Change over to the hooks of a text, which every worker has found good."""

@@ -83,69 +83,6 @@ def test_top(run: Run, server: Server) -> None:
     assert run("queue", "top", "--by", "colour", "--home", server.home).code == 2
 
 
-@pytest.mark.parametrize("verb", ["hold", "release", "flush", "delete", "bounce"])
-def test_acts(run: Run, server: Server, verb: str) -> None:
-    server.answer("act", result={"act": 12, "verb": verb})
-    ran = run("queue", verb, "--tenant", "acme", "--reason", "why", "--home", server.home)
-    assert ran.out.startswith(f"act 12: {verb} has begun")
-    args = {"verb": verb, "select": {"tenant": "acme"}, "reason": "why"}
-    assert server.requests == [{"op": "act", "args": args}]
-
-
-def test_every_selector_is_sent(run: Run, server: Server) -> None:
-    server.answer("act", result={"act": 1})
-    names = ("domain", "site", "tenant", "campaign", "sender", "recipient", "id")
-    flags = [text for name in names for text in (f"--{name}", f"x-{name}")]
-    ran = run("queue", "reroute", "--to", "[192.0.2.1]:25", *flags, "--home", server.home, "--json")
-    assert ran.json == {"act": 1}
-    assert server.requests[0]["args"] == {
-        "verb": "reroute",
-        "select": {name: f"x-{name}" for name in names},
-        "reason": "",
-        "next_hop": "[192.0.2.1]:25",
-    }
-
-
-@pytest.mark.parametrize("verb", ["hold", "release", "flush", "delete", "bounce"])
-def test_no_selector_is_refused(run: Run, server: Server, verb: str) -> None:
-    ran = run("queue", verb, "--home", server.home)
-    assert ran.code == 2
-    assert "say which mail" in ran.err
-    assert server.requests == []
-
-
-def test_all_stands_alone(run: Run, server: Server) -> None:
-    assert run("queue", "hold", "--all", "--domain", "x", "--home", server.home).code == 2
-    assert server.requests == []
-
-
-@pytest.mark.parametrize(("typed", "asked"), [("y\n", 1), ("n\n", 0), ("", 0)])
-def test_all_is_confirmed(
-    run: Run, server: Server, typed: str, asked: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import io
-
-    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-    server.answer("act", result={"act": 1})
-    ran = run("queue", "delete", "--all", "--home", server.home)
-    assert len(server.requests) == asked
-    assert (ran.code == 0) == bool(asked)
-
-
-def test_yes_needs_no_answer(run: Run, server: Server) -> None:
-    server.answer("act", result={"act": 1})
-    assert run("queue", "bounce", "--all", "--yes", "--home", server.home).code == 0
-    assert server.requests[0]["args"]["select"] == {"all": True}
-
-
-def test_acts_are_listed(run: Run, server: Server) -> None:
-    server.answer(
-        "act.list", result=[{"sequence": 3, "verb": "hold", "select": {"tenant": "acme"}}]
-    )
-    ran = run("queue", "acts", "--home", server.home)
-    assert "hold" in ran.out and "tenant=acme" in ran.out
-
-
 def test_dead_letters(run: Run, server: Server, tmp_path: Path) -> None:
     server.answer("dead.list", {"id": "ab", "recipient": "x@y"})
     server.answer("dead.show", result={"id": "ab", "text": "no"})

@@ -47,6 +47,10 @@ def one() -> Recipient:
     )  # fmt: skip
 
 
+ACT = {
+    "act": 4, "verb": "reroute", "select": "domain=x", "by": "anna", "reason": "by hand",
+    "next_hop": "[192.0.2.1]:25", "begun": 3, "touched": 12,
+}  # fmt: skip
 CASES: dict[str, tuple[Callable[[RecordWriter], bytes], dict[str, object]]] = {
     "Reception": (
         lambda w: w.reception(one().message, [one()]),
@@ -104,6 +108,10 @@ CASES: dict[str, tuple[Callable[[RecordWriter], bytes], dict[str, object]]] = {
             "peer_name": "client", "peer_address": "127.0.0.1:9", "session": "abc", "size": 9,
             "node": "mx1", "shard": 3,
         },
+    ),
+    "Act": (
+        lambda w: w.act(**ACT),  # type: ignore[arg-type]
+        {**ACT, "time": NOW, "node": "mx1", "shard": 3},
     ),
 }  # fmt: skip
 

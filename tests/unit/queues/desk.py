@@ -12,7 +12,7 @@ import msgspec
 
 from mta.maillog.records import TERMINAL, RecordWriter
 from mta.model import Kind, Message, Outcome, Peer, Recipient, Refusal, Stages, Wish, id_text
-from mta.queues.acts import Act, Acts, Select, Verb
+from mta.queues.acts import Act, Acts, Select, Verb, released
 from mta.queues.lanes import Parcel, ReadyQueue
 from mta.queues.loader import Loader
 from mta.queues.manager import QueueManager
@@ -40,7 +40,9 @@ class Desk:
         self.sites: dict[str, str] = {}  # by domain; a name that ends in a port is no MX site
         self.log = MemoryLog()
         self.swept: list[int] = []
+        self.touched: dict[int, int] = {}  # recipients, by act that was swept
         self.acts: list[Act] = []
+        self.numbers = 0  # given to acts
         self.dsns = False
         self.wishes: dict[int, Wish] | None = None  # of the messages submitted from now on
         self.told: list[tuple[str, str]] = []  # the notifications made
@@ -173,7 +175,7 @@ class Desk:
     def take(self, domain: str = "b.example") -> Parcel | None:
         """Begin an attempt, as far as acts let it."""
         parcel = self.manager.take(self.ready(domain))
-        while parcel is not None and self.manager.acts.active and not self.manager.obey(parcel):
+        while parcel is not None and self.manager.acts.judging and not self.manager.obey(parcel):
             parcel = self.manager.take(self.ready(domain))
         for recipient in parcel.recipients if parcel else ():
             recipient.flying = True
@@ -204,11 +206,28 @@ class Desk:
     def act(self, verb: Verb, next_hop: str = "", **select: Any) -> Act:
         """An operator's act, told to the manager; `sweep` does the rest."""
         self.clock.advance(0.000001)
-        act = Act(len(self.acts) + 1, verb, Select(**select), self.clock.wall_us(), "", next_hop)
+        self.numbers += 1
+        act = Act(self.numbers, verb, Select(**select), self.clock.wall_us(), "", next_hop)
         self.clock.advance(0.000001)
+        if verb is Verb.RELEASE:
+            self.end_holds(*released(self.acts, act.select))
         self.acts.append(act)
         self.tell_acts()
         return act
+
+    def release(self, hold: Act) -> Act:
+        """A release of one hold by its number."""
+        self.end_holds(hold)
+        self.numbers += 1
+        act = Act(self.numbers, Verb.RELEASE, hold.select, self.clock.wall_us())
+        self.acts.append(act)
+        self.tell_acts()
+        return act
+
+    def end_holds(self, *holds: Act) -> None:
+        """As the supervisor does it with the release that ends them."""
+        gone = {hold.sequence for hold in holds}
+        self.acts = [act for act in self.acts if act.sequence not in gone]
 
     def tell_acts(self) -> None:
         """Tell the manager which acts are in force."""
@@ -224,7 +243,7 @@ class Desk:
             await asyncio.sleep(0)
             return recipient.domain
 
-        sweeper = Sweeper(self.manager, self._site_of, learn, self.swept.append)
+        sweeper = Sweeper(self.manager, self._site_of, learn, self.told_swept)
         sweeper.begin(list(acts))
         turns, limit = 0, 5000 if steps is None else steps
         while not all(act.sequence in self.swept for act in acts):
@@ -236,6 +255,11 @@ class Desk:
             await asyncio.sleep(0)
             if turns % 50 == 0:
                 self.bench.commit()
+
+    def told_swept(self, sequence: int, touched: int) -> None:
+        """A sweep has ended."""
+        self.swept.append(sequence)
+        self.touched[sequence] = self.touched.get(sequence, 0) + touched
 
     def retire(self, act: Act) -> None:
         """The supervisor has heard of the sweep's end."""

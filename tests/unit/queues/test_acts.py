@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mta.model import Message, Recipient, id_shard
-from mta.queues.acts import Act, Acts, Judge, Select, Verb
+from mta.queues.acts import Act, Acts, Judge, Select, Verb, released
 
 
 def recipient(
@@ -48,17 +48,26 @@ def test_a_selection_matches_when_all_its_fields_do(select: Select, expected: bo
 
 
 @pytest.mark.parametrize(
-    ("wide", "narrow", "expected"),
+    ("select", "expected"),
     [
-        (Select(all=True), Select(campaign="x"), True),
-        (Select(campaign="x"), Select(campaign="x", domain="a.example"), True),
-        (Select(campaign="x*"), Select(campaign="xy"), True),
-        (Select(campaign="x"), Select(domain="a.example"), False),
-        (Select(campaign="x", domain="a.example"), Select(campaign="x"), False),
+        (Select(all=True), [1, 2, 3]),
+        (Select(campaign="spring"), [1]),
+        (Select(domain="B.Example"), [2]),
+        (Select(id="00010203-0405-0607-0809-0A0B0C0D0E0F"), [3]),
+        (Select(campaign="spring", domain="b.example"), []),
+        (Select(campaign="*"), []),
     ],
 )
-def test_takes_in(wide: Select, narrow: Select, expected: bool) -> None:
-    assert wide.takes_in(narrow) is expected
+def test_a_release_ends_the_holds_of_the_same_selection(
+    select: Select, expected: list[int]
+) -> None:
+    known = [
+        Act(1, Verb.HOLD, Select(campaign="spring"), 5, swept=True),
+        Act(2, Verb.HOLD, Select(domain="b.example"), 5),
+        Act(3, Verb.HOLD, Select(id="000102030405060708090a0b0c0d0e0f"), 5),
+        Act(4, Verb.DELETE, Select(campaign="spring"), 5),
+    ]
+    assert [act.sequence for act in released(known, select)] == expected
 
 
 def test_an_act_covers_what_came_before_it_and_a_hold_what_comes_later_too() -> None:
@@ -70,25 +79,21 @@ def test_an_act_covers_what_came_before_it_and_a_hold_what_comes_later_too() -> 
     assert [act.sequence for act in known.covering(newer)] == [2]
 
 
-def test_of_holds_and_releases_the_last_one_decides() -> None:
-    hold, release = (
-        Act(1, Verb.HOLD, Select(all=True), 20),
-        Act(2, Verb.RELEASE, Select(all=True), 20),
-    )
-    assert acts(hold, release).verdicts(recipient()) == [release]
-    again = Act(3, Verb.HOLD, Select(campaign="spring"), 20)
-    assert acts(hold, release, again).verdicts(recipient()) == [again]
-    assert acts(hold, release, again).verdicts(recipient(campaign="x")) == [release]
-
-
-def test_new_mail_is_held_until_a_release_takes_the_hold_in() -> None:
+def test_mail_is_held_while_a_hold_covers_it() -> None:
     hold = Act(1, Verb.HOLD, Select(campaign="spring"), 20, swept=True)
+    release = Act(3, Verb.RELEASE, Select(domain="b.example"), 30)
     later = recipient(id=b"\xff" * 16)
     assert acts(hold).holds(later)
     assert not acts(hold).holds(recipient(campaign="autumn"))
-    other = Act(2, Verb.RELEASE, Select(domain="b.example"), 30)
-    assert acts(hold, other).holds(later)
-    assert not acts(hold, Act(3, Verb.RELEASE, Select(all=True), 30)).holds(later)
+    assert acts(hold, release).holds(later), "that has ended another hold"
+    assert not acts(release).holds(later)
+
+
+def test_mail_is_judged_on_its_way_while_acts_are_swept_or_a_site_is_held() -> None:
+    assert not acts(Act(1, Verb.HOLD, Select(campaign="spring"), 20, swept=True)).judging
+    assert acts(Act(1, Verb.HOLD, Select(campaign="spring"), 20)).judging
+    assert acts(Act(1, Verb.HOLD, Select(site="mx.b.example"), 20, swept=True)).judging
+    assert not acts().judging
 
 
 def test_only_acts_that_are_new_are_to_be_swept() -> None:
@@ -96,5 +101,5 @@ def test_only_acts_that_are_new_are_to_be_swept() -> None:
     known = Acts(lambda recipient: "")
     assert known.replace([first]) == [first]
     assert known.replace([first, second]) == [second]
-    known.retire(1)
-    assert known.active == [second]
+    assert known.replace([second]) == []
+    assert not known.is_active(1) and known.is_active(2)

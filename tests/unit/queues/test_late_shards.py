@@ -49,7 +49,7 @@ def test_an_act_is_swept_when_the_shard_that_was_missing_is(make: Make, late: Sp
     act = desk.act(Verb.DELETE, all=True)
 
     async def run() -> None:
-        sweeper = Sweeper(desk.manager, desk._site_of, None, desk.swept.append)  # type: ignore[arg-type]
+        sweeper = Sweeper(desk.manager, desk._site_of, None, desk.told_swept)  # type: ignore[arg-type]
         sweeper.begin([act])
         await turns(desk.bench, late)
         assert desk.swept == [] and desk.ends() == {"Removed": 1}
@@ -71,7 +71,7 @@ def test_a_shard_that_joins_in_mid_sweep_is_swept_too(make: Make, late: SpoolBen
     act = desk.act(Verb.DELETE, all=True)
 
     async def run() -> None:
-        sweeper = Sweeper(desk.manager, desk._site_of, None, desk.swept.append)  # type: ignore[arg-type]
+        sweeper = Sweeper(desk.manager, desk._site_of, None, desk.told_swept)  # type: ignore[arg-type]
         sweeper.begin([act])
         join(desk, late)
         sweeper.extend(late.shard)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from mta.model import Where
-from mta.queues.acts import Verb
+from mta.queues.acts import Act, Verb
 from tests.unit.queues.desk import AGAIN, LATER, OK, Desk
 
 Make = Callable[..., Desk]
@@ -103,6 +103,9 @@ def test_hold_and_release(case: Case) -> None:
     desk.restart()
     desk.run(1)
     assert desk.where(message) == Where.HELD
+    if case.state == "held":
+        desk.sweep(desk.act(Verb.RELEASE, domain="b.example"))
+        assert desk.where(message) == Where.HELD
     release = desk.act(Verb.RELEASE, id=message.id.hex())
     desk.sweep()
     desk.retire(release)
@@ -154,7 +157,7 @@ def test_a_hold_holds_what_comes_later_too_until_it_is_released(desk: Desk) -> N
     desk.run(1)
     assert desk.where(early) == desk.where(late) == Where.HELD
     assert desk.where(other) == Where.FRESH
-    desk.act(Verb.RELEASE, domain="b.example")
+    desk.act(Verb.RELEASE, domain="B.example")
     after = desk.accept("after@b.example")  # no sweep has begun
     assert desk.where(after) == Where.FRESH
     desk.sweep()
@@ -168,6 +171,130 @@ def test_a_hold_that_was_released_before_its_sweep_holds_no_later_mail(desk: Des
     assert desk.where(later) == Where.FRESH
     desk.sweep(hold, release)
     assert desk.where(later) == Where.FRESH
+
+
+def held_by(desk: Desk, **select: object) -> Act:
+    """A hold whose sweep has ended."""
+    hold = desk.act(Verb.HOLD, **select)
+    desk.sweep(hold)
+    desk.retire(hold)
+    return hold
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("number", [False, True])
+def test_a_release_frees_nothing_that_another_hold_covers(
+    desk: Desk, restart: bool, number: bool
+) -> None:
+    both = desk.accept("both@b.example", tenant="acme")
+    domain = desk.accept("domain@b.example")
+    first, second = held_by(desk, tenant="acme"), held_by(desk, domain="b.example")
+    release = desk.release(second) if number else desk.act(Verb.RELEASE, domain="b.example")
+    if restart:
+        desk.restart()
+    desk.sweep(release)
+    desk.retire(release)
+    late = desk.accept("late@b.example", tenant="acme")
+    assert desk.deliver_all() == ["domain@b.example"]
+    assert desk.where(domain) is None
+    assert desk.where(both) == desk.where(late) == Where.HELD
+    assert desk.touched[release.sequence] == 1
+    last = desk.release(first)
+    desk.sweep(last)
+    assert sorted(desk.deliver_all()) == ["both@b.example", "late@b.example"]
+
+
+def test_of_two_equal_holds_one_can_be_released(desk: Desk) -> None:
+    message = desk.accept("r@b.example")
+    first, second = held_by(desk, domain="b.example"), held_by(desk, domain="b.example")
+    desk.sweep(desk.release(first))
+    assert desk.where(message) == Where.HELD
+    desk.sweep(desk.release(second))
+    assert desk.deliver_all() == ["r@b.example"]
+
+
+def test_a_release_of_all_ends_every_hold(desk: Desk) -> None:
+    desk.accept("a@b.example", tenant="acme")
+    held_by(desk, tenant="acme")
+    held_by(desk, all=True)
+    desk.sweep(desk.act(Verb.RELEASE, all=True))
+    assert desk.deliver_all() == ["a@b.example"]
+    assert not desk.manager.acts.standing
+
+
+def test_a_release_frees_what_no_hold_is_known_of(desk: Desk) -> None:
+    """The holds were lost with the node's state."""
+    desk.accept("r@b.example")
+    held_by(desk, domain="b.example")
+    desk.acts.clear()
+    desk.restart()
+    desk.sweep(desk.act(Verb.RELEASE, all=True))
+    assert desk.deliver_all() == ["r@b.example"]
+
+
+def test_a_release_ends_the_sweep_of_its_hold(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mta.queues.sweeper.SLICE", 3)
+    monkeypatch.setattr("mta.queues.sweeper.FEW", 2)
+    desk = make(lane_items=4)
+    messages = [desk.accept(f"r{n}@b.example") for n in range(20)]
+    hold = desk.act(Verb.HOLD, all=True)
+    desk.sweep(hold, steps=3)
+    release = desk.act(Verb.RELEASE, all=True)
+    desk.sweep(hold, release)
+    desk.retire(release)
+    assert len(desk.deliver_all()) == 20
+    assert all(desk.where(message) is None for message in messages)
+    assert desk.bench.shard.cursors() == {}
+
+
+def test_what_a_hold_reached_in_flight_is_free_if_that_was_released_meanwhile(desk: Desk) -> None:
+    message = desk.accept("r@b.example")
+    parcel = desk.take()
+    hold = desk.act(Verb.HOLD, all=True)
+    desk.sweep(hold, steps=20)
+    release = desk.act(Verb.RELEASE, all=True)
+    desk.sweep(release)
+    desk.end(parcel, LATER)
+    assert desk.where(message) == Where.DUE
+
+
+def test_a_release_frees_nothing_whose_site_is_held_and_unknown_now(desk: Desk) -> None:
+    message = desk.accept("r@b.example")
+    first = held_by(desk, domain="b.example")
+    held_by(desk, site="b.example")
+    desk.unknown["b.example"] = []  # its DNS answer has had its time
+    desk.restart()
+    release = desk.release(first)
+    desk.sweep(release)
+    desk.retire(release)
+    desk.run(1)
+    desk.answer("b.example") if desk.unknown["b.example"] else desk.unknown.clear()
+    desk.run(1)
+    assert desk.where(message) == Where.HELD and desk.take() is None
+
+
+def test_a_count_goes_on_after_a_restart(desk: Desk) -> None:
+    desk.accept("a@b.example")
+    parcel = desk.take()
+    desk.accept("b@b.example", "c@b.example")
+    act = desk.act(Verb.DELETE, all=True)
+    desk.sweep(act, steps=50)
+    desk.bench.commit()
+    assert desk.swept == [] and parcel is not None
+    desk.restart()
+    desk.run(1)
+    desk.sweep(act)
+    assert desk.touched[act.sequence] == 3
+    assert desk.ends() == {"Removed": 3}
+
+
+def test_a_hold_counts_what_it_covers_and_other_acts_what_they_change(desk: Desk) -> None:
+    desk.accept("a@b.example", "b@b.example")
+    holds = held_by(desk, tenant="*"), held_by(desk, domain="b.example")
+    assert [desk.touched[hold.sequence] for hold in holds] == [2, 2]
+    delete = desk.act(Verb.DELETE, recipient="a@*")
+    desk.sweep(delete)
+    assert desk.touched[delete.sequence] == 1
 
 
 def test_a_hold_by_site_holds_mail_whose_site_was_not_known_yet(desk: Desk) -> None:
