@@ -18,7 +18,7 @@ cdef class Message:
 
 cdef class Recipient:
     cdef public Message message
-    cdef public str address, domain, enhanced, text, route, orcpt
+    cdef public str address, domain, enhanced, text, route, orcpt, site
     cdef public list orders
     cdef public long long number, attempts, due_us, expires_us, where, code, notify
     cdef public bint flying, loaded

@@ -157,6 +157,7 @@ class Recipient:
     __slots__ = (
         "message", "number", "address", "domain", "attempts", "due_us", "expires_us", "where",
         "code", "enhanced", "text", "route", "flying", "loaded", "orders", "notify", "orcpt",
+        "site",
     )  # fmt: skip
 
     message: Message
@@ -176,6 +177,7 @@ class Recipient:
     orders: list[Any] | None  # operators' acts to obey when it comes back
     notify: int  # Notify
     orcpt: str  # the original recipient: type, semicolon, xtext (RFC 3461 4.2)
+    site: str  # where it was last attempted, or was to go when it left memory; "" if unknown
 
     def __init__(
         self,
@@ -193,6 +195,7 @@ class Recipient:
         route: str = "",
         notify: int = 0,
         orcpt: str = "",
+        site: str = "",
     ) -> None:
         self.message, self.number, self.address = message, number, address
         self.domain = domain_of(address)
@@ -201,7 +204,7 @@ class Recipient:
         self.code, self.enhanced, self.text, self.route = code, enhanced, text, route
         self.flying = self.loaded = False
         self.orders = None
-        self.notify, self.orcpt = notify, orcpt
+        self.notify, self.orcpt, self.site = notify, orcpt, site
 
     def __repr__(self) -> str:
         where = Where(self.where).name.lower()

@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mta.model import Where, domain_of, id_bytes, id_shard
+from mta.model import Message, Recipient, Where, domain_of, id_bytes, id_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from mta.model import Message, Recipient
     from mta.queues.manager import QueueManager
     from mta.spool.shard import Shard
 
 
+KNOWN_SITES = 65_536  # destinations whose site a search remembers
 KNOWN_MESSAGES = 1024  # kinds of messages whose verdict is remembered
 
 
@@ -95,11 +95,21 @@ def _matcher(pattern: str) -> Callable[[str], bool] | None:
 class Judge:
     """A selection made ready for a million recipients; also the sieve of a search for them."""
 
-    __slots__ = ("select", "id", "message", "_sender", "_tenant", "_campaign", "_domain",
-                 "_recipient", "_site", "_any_address")  # fmt: skip
+    __slots__ = ("select", "id", "message", "by_site", "_sender", "_tenant", "_campaign",
+                 "_domain", "_recipient", "_site", "_any_address", "_site_of", "_guess",
+                 "_sites")  # fmt: skip
 
-    def __init__(self, select: Select) -> None:
-        self.select = select
+    def __init__(
+        self,
+        select: Select,
+        site_of: Callable[[Recipient], str] | None = None,
+        *,
+        guess: bool = False,
+    ) -> None:
+        """With `site_of` a search leaves out by site, too; `guess` lets through the unknown."""
+        self.select, self._site_of, self._guess = select, site_of, guess
+        self.by_site = bool(select.site) and site_of is not None
+        self._sites: dict[tuple[object, ...], str] = {}
         self.id = id_bytes(select.id) if select.id else b""
         self._sender = _matcher(select.sender.lower())
         self._tenant, self._campaign = _matcher(select.tenant), _matcher(select.campaign)
@@ -124,6 +134,23 @@ class Judge:
         if self._recipient is not None and not self._recipient(address.lower()):
             return False
         return self._domain is None or self._domain(domain_of(address))
+
+    def going(self, envelope: tuple[str, str, str], address: str, route: str, site: str) -> bool:
+        """True when recipients that go there may be meant, of a message with such an envelope."""
+        domain = domain_of(address)
+        key = envelope, domain, route, site
+        name = self._sites.get(key)
+        if name is None:
+            assert self._site_of is not None
+            sender, tenant, campaign = envelope
+            message = Message(b"", sender, tenant=tenant, campaign=campaign)
+            probe = Recipient(message, 0, f"@{domain}", route=route, site=site)
+            name = self._site_of(probe)
+            if name:
+                if len(self._sites) >= KNOWN_SITES:
+                    self._sites.clear()
+                self._sites[key] = name
+        return self.site(name) or (self._guess and not name)
 
     def but_site(self, recipient: Recipient) -> bool:
         """True when all but the site, which may be unknown yet, says that it is meant."""
@@ -319,9 +346,9 @@ def _obeyed(manager: QueueManager, recipient: Recipient, act: Act, swept: bool) 
     elif verb is Verb.HOLD and not held:
         manager.shift(recipient, Where.HELD)
     elif verb is Verb.RELEASE and held and not manager.acts.holds(recipient):
-        manager.shift(recipient, Where.DUE)
+        manager.shift(recipient, Where.DUE, recipient.message.release_us)
     elif verb is Verb.REROUTE and recipient.route != act.next_hop:
-        recipient.route = act.next_hop
+        recipient.route, recipient.site = act.next_hop, ""
         manager.shift(recipient, Where.HELD if held else Where.DUE)
     elif verb is Verb.FLUSH and swept and recipient.where == Where.DUE:
         manager.shift(recipient, Where.DUE)

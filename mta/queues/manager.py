@@ -194,6 +194,8 @@ class QueueManager:
         """Set the expiry and the row of a recipient that is to be stored, by its plan if known."""
         self._set_expiry(recipient, plan)
         self._choose_row(recipient, plan)
+        if recipient.where != _FRESH and plan is not None and not isinstance(plan, Refusal):
+            recipient.site = plan.site.name
 
     def _set_expiry(self, recipient: Recipient, plan: Plan | Refusal | None) -> None:
         """By the retry policy of its route, as far as that is known now."""
@@ -616,6 +618,8 @@ class QueueManager:
             return
         if recipient.notify or self.settings.delay_unasked:
             tell_delay(self, recipient, outcome, peer, now)
+        if site:
+            recipient.site = site
         self.shard_of(message).defer(recipient, line, Where.DUE, due)
         self._leave(recipient, _CLOSED)
         self._follow_orders(recipient)
@@ -667,10 +671,13 @@ class QueueManager:
         line = lines.admin_bounce(recipient, reason=reason, act=act, queue=queue)
         close_failed(self, recipient, line, outcome, None)
 
-    def shift(self, recipient: Recipient, where: Where) -> None:
-        """Move a recipient that is not in flight to another row, due now, out of memory."""
-        was = recipient.where
-        self.shard_of(recipient.message).move(recipient, where, self.stamp())
+    def shift(self, recipient: Recipient, where: Where, due_us: int = 0) -> None:
+        """Move a recipient that is not in flight to another row, out of memory; 0 is due now."""
+        was, plan = recipient.where, self.ports.peek(recipient.message, recipient)
+        if plan is not None and not isinstance(plan, Refusal):
+            recipient.site = plan.site.name
+        now = self.stamp()
+        self.shard_of(recipient.message).move(recipient, where, max(now, due_us))
         self._leave(recipient, was)
         if where == Where.BACKLOG:
             self.on_backlog(recipient)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from mta.errors import SpoolBusyError
 from mta.model import Where
-from mta.queues.acts import Judge, Verb, obey, ordered
+from mta.queues.acts import KNOWN_SITES, Judge, Verb, obey, ordered
 from mta.queues.pace import Pace
+from mta.queues.unrouted import question
 from mta.spool import keys
 
 if TYPE_CHECKING:
@@ -50,10 +51,14 @@ def _set(future: asyncio.Future[None]) -> None:
 class _Job:
     """A sweep that is under way."""
 
-    __slots__ = ("act", "judge", "pace", "flying", "passed")
+    __slots__ = ("act", "judge", "pace", "learns", "sites", "flying", "passed")
 
-    def __init__(self, act: Act, pace: Pace) -> None:
-        self.act, self.judge, self.pace = act, Judge(act.swept_by), pace
+    def __init__(self, act: Act, pace: Pace, site_of: Callable[[Recipient], str]) -> None:
+        # Mail whose site is unknown meets a hold when its site is known: before it can leave.
+        self.learns = bool(act.swept_by.site) and act.verb is not Verb.HOLD
+        self.act, self.pace = act, pace
+        self.judge = Judge(act.swept_by, site_of, guess=self.learns)
+        self.sites: dict[object, str] = {}  # that were looked up
         self.flying: list[Recipient] = []  # in flight when it came
         self.passed: list[Recipient] = []  # in flight when their rows were passed
 
@@ -115,7 +120,7 @@ class Sweeper:
     async def _sweep(self, act: Act, shards: list[Shard], before: list[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)
-        job = _Job(act, Pace(self.manager.ports.clock))
+        job = _Job(act, Pace(self.manager.ports.clock), self._site_of)
         await self._sweep_memory(job)
         for shard in shards:
             await self._sweep_shard(job, shard)
@@ -150,7 +155,9 @@ class Sweeper:
             except SpoolBusyError:  # being reopened
                 await asyncio.sleep(AGAIN)
                 continue
-            stopped = await self._sweep_found(job, shard, found)
+            if job.learns and await self._learn(job, found):
+                continue  # read again: they may have changed meanwhile
+            stopped = self._sweep_found(job, shard, found)
             last = end if stopped is None else stopped
             after, quiet = last or keys.END, 0 if found else quiet + 1
             if quiet % FEW == 0 or last is None:  # worth a write where something was done
@@ -169,36 +176,45 @@ class Sweeper:
             except SpoolBusyError:
                 await asyncio.sleep(AGAIN)
 
-    async def _sweep_found(self, job: _Job, shard: Shard, found: list[Recipient]) -> bytes | None:
+    async def _learn(self, job: _Job, found: list[Recipient]) -> bool:
+        """Look up the sites that are not known of what was read, all at once; True if that took."""
+        asked = {}
+        for recipient in found:
+            about = question(recipient)
+            if about not in job.sites and not self._site_of(recipient):
+                asked[about] = self._learn_site(recipient)
+        if not asked:
+            return False
+        if len(job.sites) >= KNOWN_SITES:
+            job.sites.clear()
+        job.sites.update(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+        return True
+
+    def _sweep_found(self, job: _Job, shard: Shard, found: list[Recipient]) -> bytes | None:
         """Obey for what was read; the key of the last one if the turn is over before the end.
 
         What is left must be read again: it may change while others have their turn.
         """
         for number, stored in enumerate(found):
-            asked = await self._sweep_one(job, shard, stored)
-            if asked or (number % FEW == FEW - 1 and job.pace.over):
+            self._sweep_one(job, stored)
+            if number % FEW == FEW - 1 and job.pace.over:
                 return keys.recipient(stored.message.id, stored.number)
         return None
 
-    async def _sweep_one(self, job: _Job, shard: Shard, stored: Recipient) -> bool:
-        """Obey for one recipient; True if others had their turn meanwhile."""
-        recipient, asked = self._current(stored), False
+    def _sweep_one(self, job: _Job, stored: Recipient) -> None:
+        """Obey for one recipient."""
+        recipient = self._current(stored)
         if recipient is None or not job.judge.but_site(recipient):
-            return False
+            return
         if job.judge.select.site:
-            site = self._site_of(recipient)
-            if not site:  # worth a look-up: all but the site says that it is meant
-                asked, site = True, await self._learn_site(recipient)
-                again = self.manager.memory.get((stored.message.id, stored.number))
-                recipient = again or shard.get(stored.message.id, stored.number)
+            site = self._site_of(recipient) or job.sites.get(question(recipient), "")
             if not job.judge.site(site):
-                return asked
-        if recipient is not None and self._obey(job, recipient) and job.act.verb is Verb.HOLD:
+                return
+        if self._obey(job, recipient) and job.act.verb is Verb.HOLD:
             if recipient.flying:
                 job.passed.append(recipient)
             elif recipient.where == Where.HELD:
                 self.manager.acts.touch(job.act, recipient)
-        return asked
 
     def _obey(self, job: _Job, recipient: Recipient) -> bool:
         """Obey if the recipient is covered, and the act was not ended meanwhile; whether it is."""

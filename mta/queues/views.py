@@ -78,7 +78,7 @@ class Views:
         self, act: Act, ends: Container[int], learn_site: Callable[[Recipient], Awaitable[str]]
     ) -> int:
         """How many recipients an act would touch; `ends` has the holds that a release ends."""
-        judge = Judge(act.swept_by)
+        judge = Judge(act.swept_by, self._site_of, guess=True)
         holds = [hold for hold in self._manager.acts.standing if hold.sequence not in ends]
         holding, count = [Judge(hold.select) for hold in holds], 0
         async for recipient in self.found(judge):
@@ -94,7 +94,7 @@ class Views:
     async def listing(self, select: Select, limit: int) -> list[dict[str, Any]]:
         """The oldest recipients that match, at most `limit`."""
         rows = []
-        async for recipient in self.matching(Judge(select)):
+        async for recipient in self.matching(Judge(select, self._site_of)):
             rows.append(self.row(recipient))
             if len(rows) >= limit:
                 break
@@ -125,7 +125,7 @@ class Views:
         return None
 
     async def top(self, by: str) -> list[dict[str, Any]]:
-        """Counts by site, domain, tenant, campaign or queue."""
+        """Counts by site, domain, tenant, campaign or queue, of the states that /metrics has."""
         name_of, rows = self._names[by], dict[str, dict[str, Any]]()
         async for recipient in self.matching(Judge(Select(all=True))):
             name, received = name_of(recipient) or "(none)", recipient.message.received_us
@@ -134,7 +134,8 @@ class Views:
                 row = {"name": name, "queued": 0, "deferred": 0, "held": 0, "oldest": received}
                 rows[name] = row
             row["queued"] += 1
-            row["deferred"] += recipient.attempts > 0
+            waits = (recipient.message.id, recipient.number) not in self._manager.memory
+            row["deferred"] += waits and recipient.where == Where.DUE
             row["held"] += recipient.where == Where.HELD
             row["oldest"] = min(row["oldest"], received)
         return list(rows.values())

@@ -12,7 +12,7 @@ from mta.model cimport Message, Recipient
 
 cdef enum:
     ENVELOPE_FIELDS = 18
-    RECIPIENT_FIELDS = 11
+    RECIPIENT_FIELDS = 11  # and `site`, where there is one
 
 cdef Buffer out
 cdef Py_ssize_t C_HEADER = HEADER, C_UNIT = UNIT
@@ -110,7 +110,8 @@ cdef int put_envelope(Message m) except -1:
 
 
 cdef int put_recipient(Recipient r) except -1:
-    put_array(RECIPIENT_FIELDS)
+    cdef bint placed = len(r.site) > 0
+    put_array(RECIPIENT_FIELDS + placed)
     put_text(r.address)
     put_int(r.attempts)
     put_int(r.due_us)
@@ -121,7 +122,8 @@ cdef int put_recipient(Recipient r) except -1:
     put_text(r.text)
     put_text(r.route)
     put_int(r.notify)
-    return put_text(r.orcpt)
+    put_text(r.orcpt)
+    return put_text(r.site) if placed else 0
 
 
 cdef inline bytes taken():

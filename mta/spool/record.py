@@ -58,6 +58,7 @@ class _Recipient(msgspec.Struct, array_like=True, gc=False):
     route: str
     notify: Int64 = 0
     orcpt: str = ""
+    site: str = ""
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
@@ -130,6 +131,7 @@ def decode_recipient(message: Message, number: int, value: bytes) -> Recipient:
         route=row.route,
         notify=row.notify,
         orcpt=row.orcpt,
+        site=row.site,
     )
 
 
@@ -154,6 +156,16 @@ def address(value: bytes) -> str:
         return _decode_address(memoryview(value)[start:]).address
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RecordError(f"recipient record: {error}") from None
+
+
+def destination(value: bytes) -> tuple[str, str, str]:
+    """Address, route and site of a recipient's record; RecordError if it cannot be read."""
+    start = _envelope_part(value)[1] if _format(value) == ALONE else 1
+    try:
+        row = _decode_recipient(memoryview(value)[start:])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(f"recipient record: {error}") from None
+    return row.address, row.route, row.site
 
 
 def is_alone(value: bytes) -> bool:

@@ -40,6 +40,7 @@ class RecoveredRecord(msgspec.Struct, gc=False):
     text: str = ""
     type: str = ""  # the record's type, for whoever makes a DSN of it
     total: int = 0  # recipients, of a reception
+    site: str = ""  # of a deferred one
 
 
 @dataclass
@@ -153,6 +154,7 @@ class _Recovery:
         key = keys.recipient(entry.id, entry.number)
         recipient.attempts, recipient.code = entry.attempts, entry.code
         recipient.enhanced, recipient.text = entry.enhanced, entry.text
+        recipient.site = entry.site or recipient.site
         where = Where.HELD if recipient.where == Where.HELD else Where.DUE
         self._frame.changes.ops += self._shard.change(recipient, key, where, entry.due_us)
         self._frame.changing[key] = recipient

@@ -118,14 +118,14 @@ class Paths:
         self._planner.find(message, recipient.domain, recipient.route, done)
 
     def site_of(self, recipient: Recipient) -> str:
-        """The name of a recipient's site, "" while it is unknown."""
+        """The name of a recipient's site, the last one while it is unknown; "" without one."""
         plan = self._planner.peek(recipient.message, recipient.domain, recipient.route)
-        return plan.site.name if isinstance(plan, Plan) else ""
+        return plan.site.name if isinstance(plan, Plan) else recipient.site
 
     async def learn_site(self, recipient: Recipient) -> str:
-        """The name of a recipient's site, looked up where needed; "" where it has none."""
+        """The name of a recipient's site, looked up where needed; else the last one."""
         plan = await self._planner.plan(recipient.message, recipient.domain, recipient.route)
-        return plan.site.name if isinstance(plan, Plan) else ""
+        return plan.site.name if isinstance(plan, Plan) else recipient.site
 
     # ------------------------------------------------------------------ connections
 

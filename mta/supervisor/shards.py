@@ -354,4 +354,5 @@ def _of(records: Iterable[Fields]) -> Iterator[RecoveredRecord]:
                 record.get("text", ""),
                 type,
                 record.get("total", 0),
+                record.get("site", ""),
             )

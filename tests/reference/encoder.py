@@ -36,6 +36,7 @@ def packed(r: Recipient) -> bytes:
         (
             *(r.address, r.attempts, r.due_us, r.expires_us, r.where),
             *(r.code, r.enhanced, r.text, r.route, r.notify, r.orcpt),
+            *([r.site] if r.site else []),
         )
     )
 

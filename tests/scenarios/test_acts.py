@@ -13,6 +13,7 @@ import pytest
 from mta.testing.ports import free_port
 from mta.testing.remote import RemoteMX
 from tests.scenarios.server import Server
+from tests.unit.cli.conftest import dns_server
 from tests.waiting import PATIENCE, wait
 
 
@@ -88,3 +89,34 @@ def test_acts_that_destroy(tmp_path: Path) -> None:
         assert found[0]["verb"] == "delete" and found[0]["select"] == "recipient=r[01]@*"
         assert found[0]["touched"] == 2 and found[0]["reason"] == "why" and found[0]["by"]
         assert found[0]["time"] >= found[0]["begun"] > 0
+
+
+def test_a_site_is_known_when_dns_is_gone(tmp_path: Path) -> None:
+    """A restart, and a name server that answers no more: what waits is still shown at its site."""
+    zone = {
+        ("b.example", "MX"): ["10 mx.b.example."],
+        ("mx.b.example", "A"): ["127.0.0.1"],
+    }
+    config = tmp_path / "config.toml"
+    with dns_server(zone) as address:
+        route = f'[[route]]\nnext_hop = ["mx"]\nport = {free_port()}\n'
+        config.write_text(
+            f'{route}[dns]\nnameservers = ["{address}"]\n[retry]\nschedule = ["1h"]\n'
+        )
+        server = Server(tmp_path, "--config", str(config), workers=2)
+        server.start()
+        server.send("r@b.example")
+        server.wait_records(1, "TransientFailure")
+        assert [row["name"] for row in server.ask("queue.top", by="site")] == ["mx.b.example"]
+        assert server.stop() == 0
+    with server:
+        wait(lambda: server.ask("queue.top", by="site"))
+        [row] = server.ask("queue.top", by="site")
+        assert (row["name"], row["deferred"], row["held"]) == ("mx.b.example", 1, 0)
+        assert queue(server, "hold", "--site", "mx.b.example")["touched"] == 1
+        rows = server.ask("queue.list", select={"site": "mx.b.example"})
+        assert [row["state"] for row in rows] == ["held"]
+        server.kill()
+        server.start()
+        [row] = server.ask("queue.top", by="site")
+        assert (row["name"], row["deferred"], row["held"]) == ("mx.b.example", 0, 1)

@@ -40,6 +40,8 @@ class Desk:
         self.sites: dict[str, str] = {}  # by domain; a name that ends in a port is no MX site
         self.log = MemoryLog()
         self.swept: list[int] = []
+        self.learned: list[str] = []  # domains that sweeps looked up
+        self.dead: set[str] = set()  # domains for which that brings nothing
         self.touched: dict[int, int] = {}  # recipients, by act that was swept
         self.acts: list[Act] = []
         self.numbers = 0  # given to acts
@@ -129,7 +131,7 @@ class Desk:
 
     def _site_of(self, recipient: Recipient) -> str:
         plan = self._peek(recipient.message, recipient)
-        return "" if plan is None else plan.site.name  # type: ignore[union-attr]
+        return recipient.site if plan is None else plan.site.name  # type: ignore[union-attr]
 
     def _failed(
         self,
@@ -240,8 +242,9 @@ class Desk:
 
     async def _sweep(self, acts: tuple[Act, ...], steps: int | None) -> None:
         async def learn(recipient: Recipient) -> str:
+            self.learned.append(recipient.domain)
             await asyncio.sleep(0)
-            return recipient.domain
+            return "" if recipient.domain in self.dead else recipient.domain
 
         sweeper = Sweeper(self.manager, self._site_of, learn, self.told_swept)
         sweeper.begin(list(acts))

@@ -27,7 +27,7 @@ MESSAGES = st.builds(
 
 
 def recipient_of(message: Message, texts: list[str], numbers: list[int]) -> Recipient:
-    r = Recipient(message, 0, "a@b.example", notify=numbers[5], orcpt=texts[3])
+    r = Recipient(message, 0, "a@b.example", notify=numbers[5], orcpt=texts[3], site=texts[0])
     r.address, r.enhanced, r.text, r.route = texts[:4]
     r.attempts, r.due_us, r.expires_us, r.where, r.code = numbers[:5]
     return r

@@ -83,7 +83,7 @@ def test_a_recipient_comes_back_in_all_its_fields() -> None:
     recipient = Recipient(
         message, 3, "é@Example.ORG", due_us=1, expires_us=2, attempts=3, where=Where.HELD,
         code=451, enhanced="4.7.1", text="später", route="[192.0.2.1]:25", notify=14,
-        orcpt="rfc822;e@example.org",
+        orcpt="rfc822;e@example.org", site="mx.example.org",
     )  # fmt: skip
     read = record.decode_recipient(message, 3, encoder.encode_recipient(recipient))
     assert slots(read) == slots(recipient)
@@ -97,7 +97,7 @@ def test_records_of_an_earlier_version_lack_the_last_fields() -> None:
     recipient = Recipient(message, 3, "a@b", notify=14, orcpt="rfc822;c@d")
     fields = msgspec.msgpack.decode(encoder.encode_recipient(recipient)[1:])
     read = record.decode_recipient(message, 3, b"\x01" + msgspec.msgpack.encode(fields[:9]))
-    assert (read.address, read.notify, read.orcpt) == ("a@b", 0, "")
+    assert (read.address, read.notify, read.orcpt, read.site) == ("a@b", 0, "", "")
 
 
 def test_fields_that_a_later_version_adds_at_the_end_are_ignored() -> None:

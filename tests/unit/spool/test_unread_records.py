@@ -162,7 +162,8 @@ def searched(bench: SpoolBench) -> int:
 class Everything:
     """A sieve that lets all through."""
 
-    id = b""
+    id, by_site = b"", False
+    going: Callable[..., bool] = staticmethod(lambda *fields: True)
     message: Callable[..., bool] = staticmethod(lambda *fields: True)
     address: Callable[..., bool] = staticmethod(lambda address: True)
 
