@@ -17,8 +17,8 @@ from mta.spool.aside import Aside
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mta.delivery.decider import Decider
     from mta.delivery.decisions import Prepare
-    from mta.delivery.dispatcher import Dispatcher
     from mta.delivery.feeder import Attempt
     from mta.delivery.pool import Pool
 
@@ -42,25 +42,24 @@ class Ready:
 class Ahead:
     """Prepares in one thread, which begins with the first content."""
 
-    __slots__ = ("_dispatcher", "_thread")
+    __slots__ = ("_decider", "_thread")
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, decider: Decider) -> None:
+        self._decider = decider
         self._thread: Aside | None = None
 
     def next_attempt(self, pool: Pool, offers: int) -> Attempt | None:
         """A prepared attempt, its tokens taken; None while there is none."""
-        dispatcher, ready = self._dispatcher, self._of(pool)
+        decider, ready = self._decider, self._of(pool)
         self._fill(pool, ready, offers)
         while ready.attempts:
             attempt = ready.attempts.popleft()
             if attempt.offers != offers:  # this server is not like the one before
-                dispatcher.come_back(attempt.tag)
+                decider.come_back(attempt.tag)
                 self._fill(pool, ready, offers)
             elif any(recipient.orders for recipient in attempt.recipients):
-                dispatcher.come_back(attempt.tag)
-            elif dispatcher.may_leave(pool, attempt.tag):
-                dispatcher.begin(pool, attempt)
+                decider.come_back(attempt.tag)
+            elif decider.may_leave(pool, attempt.tag):
                 return attempt
             elif pool.rests():
                 break
@@ -73,7 +72,7 @@ class Ahead:
             pool.prepared = None
             ready.round += 1
             while ready.attempts:
-                self._dispatcher.come_back(ready.attempts.pop().tag)
+                self._decider.come_back(ready.attempts.pop().tag)
 
     def close(self) -> None:
         """End the thread."""
@@ -82,7 +81,7 @@ class Ahead:
             self._thread = None
 
     def _wake(self, done: Callable[[], None]) -> None:
-        self._dispatcher.loop.call_soon_threadsafe(done)
+        self._decider.loop.call_soon_threadsafe(done)
 
     def _of(self, pool: Pool) -> Ready:
         if pool.prepared is None:
@@ -90,18 +89,18 @@ class Ahead:
         return pool.prepared
 
     def _fill(self, pool: Pool, ready: Ready, offers: int) -> None:
-        dispatcher = self._dispatcher
+        decider = self._decider
         while len(ready) < len(pool.connections) + BEYOND:
-            parcel = dispatcher.next_parcel(pool)
+            parcel = decider.next_parcel(pool)
             if parcel is None:
                 return
-            attempt = dispatcher.attempt(pool, parcel, offers)
+            attempt = decider.attempt(parcel, offers)
             for recipient in attempt.recipients:
                 recipient.flying = True
             ready.working += 1
             if self._thread is None:
                 self._thread = Aside("mta-prepare", self._wake)
-            members = dispatcher.decisions.prepare
+            members = decider.decisions.prepare
             self._thread.work(partial(self._prepare, pool, ready, members, attempt))
 
     def _prepare(
@@ -117,11 +116,11 @@ class Ahead:
 
     def _prepared(self, pool: Pool, ready: Ready, round: int, attempt: Attempt) -> None:
         ready.working -= 1
-        dispatcher = self._dispatcher
+        decider = self._decider
         if attempt.failure:
-            dispatcher.unprepared(pool, attempt)
-        elif ready.round != round or pool.prepared is not ready or dispatcher.draining:
-            dispatcher.come_back(attempt.tag)
+            decider.unprepared(pool, attempt)
+        elif ready.round != round or pool.prepared is not ready:
+            decider.come_back(attempt.tag)
         else:
             ready.attempts.append(attempt)
-        dispatcher.wake(pool.ready)
+        decider.wake(pool.ready)

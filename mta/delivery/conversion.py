@@ -1,4 +1,4 @@
-"""Compiled: what a server cannot take as it is leaves as it can (RFC 6152 3, RFC 3030 3)."""
+"""What a server cannot take as it is leaves as it can (RFC 6152 3, RFC 3030 3) (compiled)."""
 
 from __future__ import annotations
 

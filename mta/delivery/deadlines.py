@@ -1,4 +1,4 @@
-"""One timer for the deadlines of all connections of a worker."""
+"""One timer for the deadlines of all connections of a worker (compiled)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three of the four decisions in a message's way: choose, prepare, settle (docs/design.md).
+"""The decisions about mail that leaves: choose, prepare, settle (compiled).
 
 Each is a list of members that are asked in order. The lists are composed in one place
 (`mta.supervisor.hooks`) and replaced as a whole; a feature is a member of a list.
@@ -23,7 +23,7 @@ class Wait(NamedTuple):
     """Not now. A MESSAGE leaves memory meanwhile; else what the scope covers waits in its lane."""
 
     scope: Scope
-    seconds: float  # infinite: until `Dispatcher.chosen` or something else wakes the pool
+    seconds: float  # infinite: until `Decider.chosen` or something else wakes the pool
 
 
 class Skip(NamedTuple):
@@ -48,7 +48,7 @@ class Choose:
     last = False  # True: it takes tokens, so it is asked when the parcel leaves, not ahead of that
 
     def choose(self, pool: Pool, parcel: Parcel) -> Answer:
-        """None: it may. TAKEN: nothing is left of it, or `Dispatcher.chosen` follows; until then
+        """None: it may. TAKEN: nothing is left of it, or `Decider.chosen` follows; until then
         its recipients are `flying`.
         """
         raise NotImplementedError
@@ -87,7 +87,7 @@ class Settle:
     """Has a say in what becomes of an attempt before it is recorded."""
 
     def settle(self, ended: Ended) -> Ended | None:
-        """What is to be recorded; None: the member keeps it, and `Dispatcher.settled` follows."""
+        """What is to be recorded; None: the member keeps it, and `Decider.settled` follows."""
         raise NotImplementedError
 
 

@@ -1,7 +1,7 @@
 cimport cython
 
 from mta._speedups.values cimport named
-from mta.delivery.decisions cimport Decisions, Prepare
+from mta.delivery.decider cimport Decider
 from mta.delivery.feeder cimport Attempt, Connection, Feeder
 from mta.delivery.pool cimport Dial, Pool
 from mta.model cimport Message, Recipient
@@ -15,8 +15,7 @@ cdef class Dispatcher(Feeder):
     cdef public object loop, clock, manager, hosts
     cdef public Gate gate
     cdef public object targets, connection, read_bodies, no_overlap
-    cdef readonly Decisions decisions
-    cdef readonly object ahead
+    cdef readonly Decider decider
     cdef public set pools
     cdef public dict denied
     cdef public bint draining, held, halted
@@ -30,7 +29,6 @@ cdef class Dispatcher(Feeder):
     cpdef wake(self, ready)
 
     cdef _wake_pool(self, Pool pool)
-    cpdef pace(self, Pool pool, double seconds)
     cpdef look_again(self, Pool pool, double seconds)
     cpdef bint open(self, Pool pool) except -1
     cdef _make_room(self, Pool wanting)
@@ -43,28 +41,11 @@ cdef class Dispatcher(Feeder):
 
     cdef _release(self, Pool pool)
 
-    @cython.locals(dial=Dial, pool=Pool, parcel=Parcel, attempt=Attempt)
+    @cython.locals(dial=Dial, pool=Pool, attempt=Attempt)
     cpdef Attempt next_attempt(self, Connection connection)
 
-    @cython.locals(parcel=Parcel)
-    cpdef Parcel next_parcel(self, Pool pool)
-
-    @cython.locals(wait=cython.double)
-    cpdef bint may_leave(self, Pool pool, Parcel parcel) except -1
-
-    @cython.locals(recipient=Recipient)
-    cdef bint _wait(self, Pool pool, Parcel parcel, wait) except -1
-
-    cdef _refund(self, Pool pool, Parcel parcel)
-
-    @cython.locals(attempt=Attempt)
-    cpdef Attempt attempt(self, Pool pool, Parcel parcel, long long offers)
-
-    @cython.locals(member=Prepare)
-    cpdef bint prepare(self, Attempt attempt) except -1
-
     @cython.locals(recipient=Recipient, recipients=list)
-    cpdef begin(self, Pool pool, Attempt attempt)
+    cdef _begin(self, Pool pool, Attempt attempt)
 
     @cython.locals(message=Message)
     cpdef content_over(self, Attempt attempt)

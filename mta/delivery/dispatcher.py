@@ -1,25 +1,21 @@
-"""Who sends what next: between the queues, the gate and the connections of one worker.
+"""Who sends what next: between the queues, the gate and the connections of one worker (compiled).
 
 The dispatcher is the `Feeder` of every connection: at each message boundary the connection asks
 for its next attempt, and tells what became of the last one. A parcel leaves its lane only when the
-members of *choose* let it, the gate grants its tokens and its content is in memory; else it goes
-back to the front of its lane. The members of *prepare* make of its content what leaves; where one
-takes long, contents are prepared ahead in a thread (`mta.delivery.ahead`). The members of *settle*
-see each outcome before the queues do. Nothing here is a task, timer or lock per message.
+decider lets it and its content is in memory; else it goes back to the front of its lane. Nothing
+here is a task, timer or lock per message.
 """
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mta._speedups.values import named
-from mta.delivery.ahead import Ahead
-from mta.delivery.decisions import Answer, Choose, Decisions, Ended, Settle, Skip, Wait
+from mta.delivery.decider import Decider
 from mta.delivery.feeder import Attempt, Feeder, Hand, NoHand
 from mta.delivery.pool import Dial, Pool
 from mta.delivery.sent import Sent
-from mta.model import Kind, Outcome, Peer, Scope, Stages
+from mta.model import Kind, Outcome, Scope, Stages
 from mta.shaping.gate import LONGEST, TURN, WORTH
 
 if TYPE_CHECKING:
@@ -27,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from mta.clock import Clock
+    from mta.delivery.decisions import Decisions
     from mta.delivery.feeder import Connection
     from mta.model import Message
-    from mta.queues.lanes import Parcel, ReadyQueue
+    from mta.queues.lanes import ReadyQueue
     from mta.queues.manager import QueueManager
     from mta.routing.hosts import HostBook, Target, Targets
     from mta.shaping.gate import Gate
@@ -38,13 +35,11 @@ if TYPE_CHECKING:
     Missed = dict[bytes, Unreadable | Gone]  # by message id: contents that were not read
 
 _UNATTEMPTED = Kind.UNATTEMPTED
-NOBODY = Peer("", "", "")
 REST = 1.0  # seconds between dials of a site whose names lead nowhere
-NOT_YET = Outcome(Kind.UNATTEMPTED, 0, "", "", "choose")
 
 
 class Dispatcher(Feeder):
-    """See the module."""
+    """Feeds the connections of a worker, opens new ones, and gives their leases back."""
 
     def __init__(
         self,
@@ -65,8 +60,7 @@ class Dispatcher(Feeder):
         self.gate, self.hosts = gate, hosts
         self.targets, self.connection = targets, connection
         self.read_bodies, self.no_overlap = read_bodies, no_overlap
-        self.decisions = Decisions()
-        self.ahead = Ahead(self)
+        self.decider = Decider(loop, manager, gate, self.wake)
         self.pools: set[Pool] = set()
         self.denied: dict[Pool, None] = {}  # wait for a connection lease
         self.draining = self.held = False
@@ -82,9 +76,9 @@ class Dispatcher(Feeder):
 
     def decide_by(self, decisions: Decisions) -> None:
         """Ask these members from now on; what was prepared by others is prepared anew."""
-        self.decisions = decisions
-        for pool in self.pools:
-            self.ahead.undo(pool)
+        self.decider.decisions = decisions
+        for pool in list(self.pools):
+            self.decider.ahead.undo(pool)
             self._wake_pool(pool)
 
     # ------------------------------------------------------------------ waking
@@ -110,15 +104,6 @@ class Dispatcher(Feeder):
             pool.woken = False
             if not self.halted:
                 pool.work()
-
-    def pace(self, pool: Pool, seconds: float) -> None:
-        """Nothing leaves from a pool before its rate allows it."""
-        if pool.paced is None:
-            pool.paced = self.loop.call_later(seconds, self._paced, pool)
-
-    def _paced(self, pool: Pool) -> None:
-        pool.paced = None
-        self._wake_pool(pool)
 
     def look_again(self, pool: Pool, seconds: float) -> None:
         """Work a pool again so much later, or before; its connections go on meanwhile."""
@@ -309,144 +294,12 @@ class Dispatcher(Feeder):
         ):
             connection.close()
             return None
-        if self.decisions.threaded:
-            return self.ahead.next_attempt(pool, connection.offers)
-        while True:
-            parcel = self.next_parcel(pool)
-            if parcel is None:
-                return None
-            if self.may_leave(pool, parcel):
-                attempt = self.attempt(pool, parcel, connection.offers)
-                if not self.decisions.prepare or self.prepare(attempt):
-                    self.begin(pool, attempt)
-                    return attempt
-                self._refund(pool, parcel)
-                self.unprepared(pool, attempt)
-            elif pool.rests():
-                return None
-
-    # ------------------------------------------------------------------ choose
-
-    def next_parcel(self, pool: Pool) -> Parcel | None:
-        """The next parcel that may leave but for what is asked last."""
-        while True:
-            parcel = pool.next_parcel()
-            if parcel is None or not self.decisions.early:
-                return parcel
-            answer = self._ask(pool, parcel, self.decisions.early)
-            if answer is None:
-                return parcel
-            if not self._obey(pool, parcel, answer):
-                return None
-
-    def may_leave(self, pool: Pool, parcel: Parcel) -> bool:
-        """Take the tokens of a parcel; what is denied them is back in its lane."""
-        decisions = self.decisions
-        answer = self._ask(pool, parcel, decisions.last) if decisions.last else None
-        if answer is None:
-            wait = self.gate.message(pool.limits, parcel.message.tenant)
-            if wait == 0.0:
-                return True
-            for member in decisions.last:
-                member.undo(parcel)
-            denied = self.gate.denied
-            assert denied is not None
-            answer = Wait(denied.scope, wait)
-        for member in decisions.early:
-            member.undo(parcel)
-        self._obey(pool, parcel, answer)
-        return False
-
-    def _ask(self, pool: Pool, parcel: Parcel, members: list[Choose]) -> Answer:
-        """What the first says that does not agree; those before it have it undone."""
-        for place, member in enumerate(members):
-            if parcel.cleared and member in parcel.cleared:
-                continue
-            answer = member.choose(pool, parcel)
-            if answer is not None:
-                for before in members[:place]:
-                    before.undo(parcel)
-                return answer
-        return None
-
-    def _obey(self, pool: Pool, parcel: Parcel, answer: Answer) -> bool:
-        """Do what a member said of a parcel that is out of its lane; True: others may leave."""
-        if isinstance(answer, Wait):
-            if answer.scope is not Scope.MESSAGE:
-                return self._wait(pool, parcel, answer)
-            for recipient in parcel.recipients:
-                self.manager.postpone(recipient, answer.seconds)
-        elif isinstance(answer, Skip):
-            outcomes, stages = [answer.outcome] * len(parcel.recipients), Stages(dns=parcel.dns_us)
-            self.manager.finish(parcel, outcomes, Peer("", "", pool.ready.source), stages)
-        return True
-
-    def _wait(self, pool: Pool, parcel: Parcel, wait: Wait) -> bool:
-        """Put a parcel back to the front of its lane, and hold up what the scope covers."""
-        ready, message = pool.ready, parcel.message
-        for recipient in parcel.recipients:
-            recipient.flying = False
-        if wait.scope is Scope.TENANT:
-            ready.park(parcel)
-            self.loop.call_later(wait.seconds, self._unpark, ready, message.tenant)
-        elif wait.scope is Scope.QUEUE:
-            ready.park_lane(parcel)
-            self.loop.call_later(wait.seconds, self._unpark_lane, ready, message)
-        else:
-            self.manager.give_back(parcel)
-            if wait.seconds < inf:
-                self.pace(pool, wait.seconds)
-            return False
-        return True
-
-    def chosen(
-        self, member: Choose, pool: Pool, parcel: Parcel, answer: Answer, said: Any = None
-    ) -> None:
-        """The answer of a member that had taken a parcel; `said` is kept in `parcel.cleared`."""
-        if answer is None:
-            parcel.cleared = {**(parcel.cleared or {}), member: said}
-            self.come_back(parcel)
-        else:
-            self._obey(pool, parcel, answer)
-        self.wake(pool.ready)
-
-    def come_back(self, parcel: Parcel) -> None:
-        """A parcel that was out of its lane returns to it without having left."""
-        self.manager.finish(parcel, [NOT_YET] * len(parcel.recipients), NOBODY, Stages())
-
-    def _refund(self, pool: Pool, parcel: Parcel) -> None:
-        """A parcel whose tokens were taken did not leave."""
-        self.gate.refund(pool.limits, parcel.message.tenant)
-        for member in self.decisions.choose:
-            member.undo(parcel)
-
-    # ------------------------------------------------------------------ prepare
-
-    def attempt(self, pool: Pool, parcel: Parcel, offers: int) -> Attempt:
-        """An attempt that is to be prepared for a server."""
-        body = parcel.message.body
-        assert body is not None
-        attempt = Attempt(parcel.message, parcel.recipients, body, parcel)
-        attempt.offers = offers
+        attempt = self.decider.next_attempt(pool, connection.offers)
+        if attempt is not None:
+            self._begin(pool, attempt)
         return attempt
 
-    def prepare(self, attempt: Attempt) -> bool:
-        """Make of the content what leaves; False where that fails (`attempt.tag`: the parcel)."""
-        try:
-            for member in self.decisions.prepare:
-                member.prepare(attempt, attempt.offers)
-        except Exception as error:  # noqa: BLE001 - one message must not end the connection
-            attempt.failure = f"{type(error).__name__}: {error}"
-            return False
-        return True
-
-    def unprepared(self, pool: Pool, attempt: Attempt) -> None:
-        """Put off what could not be prepared: nothing leaves unsigned, or half made."""
-        outcome = Outcome(Kind.DEFERRED, 451, "4.3.0", attempt.failure, "prepare")
-        parcel: Parcel = attempt.tag
-        self._obey(pool, parcel, Skip(outcome))
-
-    def begin(self, pool: Pool, attempt: Attempt) -> None:
+    def _begin(self, pool: Pool, attempt: Attempt) -> None:
         """An attempt leaves for a server."""
         recipients = attempt.recipients
         for recipient in recipients:
@@ -475,14 +328,6 @@ class Dispatcher(Feeder):
         self._beyond = pool, message
         return True
 
-    def _unpark(self, ready: ReadyQueue, tenant: str) -> None:
-        ready.unpark(tenant)
-        self.wake(ready)
-
-    def _unpark_lane(self, ready: ReadyQueue, message: Message) -> None:
-        ready.unpark_lane(message)
-        self.wake(ready)
-
     def attempt_done(
         self, connection: Connection, attempt: Attempt, outcomes: list[Outcome]
     ) -> None:
@@ -495,34 +340,14 @@ class Dispatcher(Feeder):
         parcel, pool = attempt.tag, dial.pool
         pool.in_flight -= 1
         if outcomes[0].kind is _UNATTEMPTED and _came_back(outcomes):
-            self._refund(pool, parcel)
+            self.decider.refund(pool, parcel)
         transfer = attempt.transfer_us
         pool.growth.messages += 1
         pool.growth.spent_us += transfer
         waited = self.clock.wall_us() - parcel.queued_us - transfer
         stages = named(Stages, (max(0, waited), parcel.dns_us, attempt.connect_us, transfer))
         # point: a receiver has replied, there is no record
-        if self.decisions.settle:
-            self.settle(Ended(parcel, outcomes, connection.peer, stages))
-        else:
-            self.manager.finish(parcel, outcomes, connection.peer, stages)
-
-    def settle(self, ended: Ended, after: Settle | None = None) -> None:
-        """Record what became of an attempt, once all members have had their say."""
-        members = self.decisions.settle
-        start = members.index(after) + 1 if after in members else 0
-        for member in members[start:]:
-            left = member.settle(ended)
-            if left is None:
-                return
-            ended = left
-        self.manager.finish(*ended)
-
-    def settled(self, member: Settle, ended: Ended) -> None:
-        """The answer of a member that had kept what ended."""
-        self.settle(ended, member)
-        if ended.parcel.ready is not None:
-            self.wake(ended.parcel.ready)
+        self.decider.settle(parcel, outcomes, connection.peer, stages)
 
     # ------------------------------------------------------------------ the end
 
@@ -536,8 +361,8 @@ class Dispatcher(Feeder):
     def drain(self) -> None:
         """Start nothing more; connections close at their next boundary."""
         self.draining = self.halted = True
-        for pool in self.pools:
-            self.ahead.undo(pool)
+        for pool in list(self.pools):
+            self.decider.ahead.undo(pool)
             for connection in list(pool.connections):
                 connection.close()
 

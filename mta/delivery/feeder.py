@@ -1,4 +1,4 @@
-"""What a connection and the dispatcher that feeds it know of each other."""
+"""What a connection and the dispatcher that feeds it know of each other (compiled)."""
 
 from __future__ import annotations
 

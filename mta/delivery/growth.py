@@ -1,4 +1,4 @@
-"""How many connections a ready queue should have; pure.
+"""How many connections a ready queue should have; pure (compiled).
 
 Mail should not wait longer than PATIENCE for a connection. A connection that needs `service`
 seconds for a message takes PATIENCE / `service` of them in that time: a receiver that answers in a

@@ -26,8 +26,8 @@ from mta.queues.lanes import Parcel
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from mta.delivery.decider import Decider
     from mta.delivery.decisions import Answer
-    from mta.delivery.dispatcher import Dispatcher
     from mta.delivery.feeder import Attempt
     from mta.delivery.pool import Pool
     from mta.hooks.runner import Hooks
@@ -60,8 +60,8 @@ class Tasks:
 class AskBefore(Choose):
     """The hook `before_attempt`."""
 
-    def __init__(self, dispatcher: Dispatcher, hooks: Hooks, tasks: Tasks) -> None:
-        self._dispatcher, self._hooks, self._tasks = dispatcher, hooks, tasks
+    def __init__(self, decider: Decider, hooks: Hooks, tasks: Tasks) -> None:
+        self._decider, self._hooks, self._tasks = decider, hooks, tasks
         self._asked: dict[Pool, int] = {}
 
     def choose(self, pool: Pool, parcel: Parcel) -> Answer:
@@ -88,7 +88,7 @@ class AskBefore(Choose):
             said = Skip(_outcome(answer))
         else:
             said = None
-        self._dispatcher.chosen(self, pool, parcel, said, answer)
+        self._decider.chosen(self, pool, parcel, said, answer)
 
 
 class AlterHeader(Prepare):
@@ -112,8 +112,8 @@ class AlterHeader(Prepare):
 class AskAfter(Settle):
     """The hook `after_attempt`."""
 
-    def __init__(self, dispatcher: Dispatcher, hooks: Hooks, tasks: Tasks) -> None:
-        self._dispatcher, self._hooks, self._tasks = dispatcher, hooks, tasks
+    def __init__(self, decider: Decider, hooks: Hooks, tasks: Tasks) -> None:
+        self._decider, self._hooks, self._tasks = decider, hooks, tasks
 
     def settle(self, ended: Ended) -> Ended | None:
         """What cannot be changed goes on at once; the hook is asked about the rest."""
@@ -155,7 +155,7 @@ class AskAfter(Settle):
             for recipient, outcome in zip(ended.parcel.recipients, ended.outcomes, strict=True)
         ]
         changed = await asyncio.gather(*map(self._changed, told, ended.outcomes))
-        self._dispatcher.settled(self, ended._replace(outcomes=list(changed)))
+        self._decider.settled(self, ended._replace(outcomes=list(changed)))
 
     async def _changed(self, ended: EndedAttempt, outcome: Outcome) -> Outcome:
         try:

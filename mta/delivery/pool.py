@@ -1,4 +1,4 @@
-"""The connections of one ready queue: how many there should be, and what happens when none opens.
+"""The connections of one ready queue: how many, and what if none opens (compiled).
 
 A pool opens connections when more parcels wait than those it has will soon take
 (`mta.delivery.growth`). Each needs a lease from the gate (node-wide limits); a pool without one
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mta.delivery.decisions import Ended
 from mta.delivery.growth import STUCK, Growth
 from mta.model import Kind, Outcome, Peer, Stages
 from mta.queues.unread import settle
@@ -50,7 +49,7 @@ class Dial:
 
 
 class Pool:
-    """See the module."""
+    """Keeps as many connections open as its ready queue is worth; one for each ready queue."""
 
     __slots__ = (
         "dispatcher", "ready", "connections", "idle", "dialling", "reading", "woken", "waits",
@@ -197,10 +196,10 @@ class Pool:
     def defer_all(self, outcome: Outcome) -> None:
         """Everything that waits in memory gets this outcome."""
         manager, peer = self.dispatcher.manager, Peer(self.ready.name, "", self.ready.source)
-        self.dispatcher.ahead.undo(self)
+        decider = self.dispatcher.decider
+        decider.ahead.undo(self)
         while (parcel := manager.take(self.ready)) is not None:
-            outcomes = [outcome] * len(parcel.recipients)
-            self.dispatcher.settle(Ended(parcel, outcomes, peer, Stages()))
+            decider.settle(parcel, [outcome] * len(parcel.recipients), peer, Stages())
 
     def __repr__(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""Ready queues: what may leave now, in fair order.
+"""Ready queues: what may leave now, in fair order (compiled).
 
 A *parcel* is one message and those of its recipients that go to one destination together. A ready
 queue (egress source x site) holds parcels in lanes (class x tenant x campaign). Which lane is next:

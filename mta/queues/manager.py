@@ -1,4 +1,4 @@
-"""The queue manager: where every accepted recipient is, and what follows from an outcome.
+"""Where every accepted recipient is, and what follows from an outcome (compiled).
 
 It runs on the worker's loop and owns all `Message`s and `Recipient`s of the worker. Everything it
 needs from its neighbours comes in through `Ports`; what it decides goes to the shard (spool and

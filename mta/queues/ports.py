@@ -1,4 +1,4 @@
-"""What the queue manager is given: its settings, and what its neighbours lend it."""
+"""What the queue manager is given: its settings, and what its neighbours lend it (compiled)."""
 
 from __future__ import annotations
 

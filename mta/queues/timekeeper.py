@@ -47,7 +47,7 @@ AGAIN = 0.2  # seconds until a spool that is being reopened is looked at again
 
 
 class Timekeeper:
-    """See the module; one per worker."""
+    """Moves rows and due times when the clock was set; one per worker."""
 
     def __init__(
         self,

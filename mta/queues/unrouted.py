@@ -1,4 +1,4 @@
-"""Parcels that wait for their route: those with the same question share one look-up."""
+"""Parcels that wait for their route: those with the same question share one look-up (compiled)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Asking:
 
 
 class Unrouted:
-    """See the module; one per queue manager."""
+    """Keeps parcels until their route is known or refused; one per queue manager."""
 
     __slots__ = ("_manager", "_asking", "_counts")
 

@@ -1,4 +1,4 @@
-"""One worker's view of the node-wide limits: may a connection be opened, may a message leave.
+"""One worker's view of the node-wide limits: may a connection open, a message leave (compiled).
 
 A site has one slot in the shared table, for its connections and its rate; so have each tenant with
 a rate and the node as a whole. Whoever is refused a connection leaves a bit there and is woken, by

@@ -134,14 +134,14 @@ class WorkerHooks:
 
     def _use_members(self, hooks: Hooks) -> None:
         """The members of the decisions that hooks ask for."""
-        dispatcher = self._worker.dispatcher
+        decider = self._worker.dispatcher.decider
         self._choose, self._prepare, self._settle = [], [], []
         if "before_attempt" in hooks:
-            before = AskBefore(dispatcher, hooks, self._tasks)
+            before = AskBefore(decider, hooks, self._tasks)
             self._choose.append(before)
             self._prepare.append(AlterHeader(before))
         if "after_attempt" in hooks:
-            self._settle.append(AskAfter(dispatcher, hooks, self._tasks))
+            self._settle.append(AskAfter(decider, hooks, self._tasks))
 
     def compose(self) -> None:
         """Say who decides about mail that leaves: again when acts, hooks or settings change."""

@@ -15,7 +15,7 @@ TURN = 100  # messages until other connections have a turn of the loop
 
 
 class Discard:
-    """See the module."""
+    """Takes every message, and keeps none."""
 
     kind = "discard"
 

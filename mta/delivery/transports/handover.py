@@ -33,7 +33,7 @@ class Handler(Protocol):
 
 
 class HandoverConnection(Connection):
-    """See the module."""
+    """A connection whose handler takes one message after the other."""
 
     __slots__ = (
         "_feeder", "_loop", "_handler", "_deadlines", "_max_messages", "_idle_timeout", "_taken",

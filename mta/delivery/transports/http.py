@@ -25,7 +25,7 @@ DEFER = frozenset({408, 425, 429})  # RFC 9110 15.5.9, RFC 8470 5.2, RFC 6585 4
 
 
 class Http:
-    """See the module."""
+    """Posts messages to one URL; the status of each answer is its outcome."""
 
     kind = "http"
 

@@ -64,7 +64,7 @@ class Ended(NamedTuple):
 
 
 class Pipe(disk.Blocking):
-    """See the module."""
+    """Runs a command for each message; its exit code is the outcome."""
 
     def __init__(self, name: str, command: Sequence[str], *, user: str, timeout: float) -> None:
         """Run as `user` if given; KeyError if there is none of this name."""

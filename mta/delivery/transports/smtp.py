@@ -1,4 +1,4 @@
-"""The asyncio shell around the SMTP client core: one connection to one server.
+"""The asyncio shell around the SMTP client core: one connection to one server (compiled).
 
 No task and no timer per message: a read goes through the core, the feeder gives the next message,
 and all that follows is written with one call, within the same callback of the loop.

@@ -104,7 +104,7 @@ class Rig:
 def rig(tmp_path: Path) -> Iterator[Rig]:
     rig = Rig(tmp_path)
     yield rig
-    rig.dispatcher.ahead.close()
+    rig.dispatcher.decider.ahead.close()
     rig.desk.close()
 
 
@@ -179,7 +179,7 @@ def test_who_takes_its_time_is_not_asked_again(rig: Rig) -> None:
     assert line.take() is None
     [(pool, parcel)] = slow.taken
     assert parcel.recipients[0].flying
-    rig.dispatcher.chosen(slow, pool, parcel, None, "said")
+    rig.dispatcher.decider.chosen(slow, pool, parcel, None, "said")
     attempt = line.take()
     assert attempt is not None and attempt.tag.cleared == {slow: "said"}
     assert (slow.asked, quick.asked) == (1, 1)
@@ -274,7 +274,7 @@ def test_outcomes_are_recorded_as_members_leave_them(rig: Rig) -> None:
     line = rig.line()
     line.end(line.take())
     assert rig.desk.ends() == {}
-    rig.dispatcher.settled(keeper, keeper.kept[0])
+    rig.dispatcher.decider.settled(keeper, keeper.kept[0])
     assert rig.desk.ends() == {"Bounce": 1}
 
 
@@ -311,7 +311,7 @@ def on_a_loop(tmp_path: Path, what: Any) -> None:
         try:
             await what(rig)
         finally:
-            rig.dispatcher.ahead.close()
+            rig.dispatcher.decider.ahead.close()
             rig.desk.close()
 
     uvloop.run(main())
