@@ -62,7 +62,7 @@ def listeners(config: Config) -> Iterator[ConfigError]:
         yield from networks(listener, number)
         if listener.handler and not _HANDLER.fullmatch(listener.handler):
             hint = "write it like package.module:Class or /etc/mailrace/policy.py:Class"
-            yield fault(f'"{listener.handler}" names no handler', "listener", number, "handler",
+            yield fault(f'"{listener.handler}" is not a handler', "listener", number, "handler",
                         hint=hint)  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def extensions(config: Config) -> Iterator[ConfigError]:
     """Names of extensions that exist, and priorities that leave room for normal mail."""
     for place, name in enumerate(config.smtpd.disable):
         if name.upper() not in EXTENSIONS:
-            yield fault(f'"{name}" is no extension', "smtpd", "disable", place,
+            yield fault(f'"{name}" is not an extension', "smtpd", "disable", place,
                         hint=nearest(name, map(str.lower, EXTENSIONS)))  # fmt: skip
     if config.smtpd.priority_bulk >= config.smtpd.priority_transactional:
         yield fault("is not below smtpd.priority_transactional", "smtpd", "priority_bulk")
@@ -249,7 +249,13 @@ def ways(config: Config) -> Iterator[ConfigError]:
             yield fault(f'there is no "{name}"', "route", number, "transport", hint=hint)
         for key in ("next_hop", "pool"):
             if getattr(route, key):
-                yield fault("stands beside transport", "route", number, key, hint="keep either")
+                yield fault(
+                    "cannot be combined with transport",
+                    "route",
+                    number,
+                    key,
+                    hint="keep one of them",
+                )
 
 
 def sources(config: Config) -> Iterator[ConfigError]:

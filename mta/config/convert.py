@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mta.config import fields, values
+from mta.config.declare import Section
 from mta.config.fields import Field, Path
-from mta.config.schema import Config, Section
+from mta.config.schema import Config
 
 YES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -66,8 +67,8 @@ class Converter:
         if "named" in known:
             found["named"] = self._variants(known["named"], raw, named, path)
         if found.get("schedule") and EXPONENTIAL & raw.keys():
-            self._fault((*path, "schedule"), "stands beside initial, factor or max_interval",
-                        "keep either")  # fmt: skip
+            self._fault((*path, "schedule"), "conflicts with initial, factor or max_interval",
+                        "keep one of them")  # fmt: skip
         for field in known.values():
             if field.default is msgspec.NODEFAULT and field.attribute not in found:
                 return self._fault((*path, field.name), f"is missing: {field.meaning}")
@@ -76,7 +77,7 @@ class Converter:
     def _unknown(self, known: dict[str, Field], key: str, path: Path) -> None:
         names = [name for name in known if name != "named"]  # its own key stands for it
         hint = nearest(key, names) or elsewhere(key) or f"known are {', '.join(names)}"
-        self._fault(path, "is no setting", hint)
+        self._fault(path, "is not a setting", hint)
 
     def _variants(
         self, field: Field, base: dict[str, Any], raw: dict[str, Any], path: Path

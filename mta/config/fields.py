@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import msgspec
 
-from mta.config import schema, values
+from mta.config import declare, schema, values
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _KEY_PART = re.compile(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'|([^.]+)')
@@ -53,7 +53,7 @@ class Field(NamedTuple):
 
 def is_section(kind: Any) -> bool:
     """Whether this type is a table of the schema."""
-    return isinstance(kind, type) and issubclass(kind, schema.Section)
+    return isinstance(kind, type) and issubclass(kind, declare.Section)
 
 
 def strip(annotation: Any) -> tuple[Any, str, bool, msgspec.Meta | None, str]:
@@ -63,7 +63,7 @@ def strip(annotation: Any) -> tuple[Any, str, bool, msgspec.Meta | None, str]:
         if get_origin(annotation) is Annotated:
             annotation, *notes = get_args(annotation)
             for note in notes:
-                if isinstance(note, schema.Kind):
+                if isinstance(note, declare.Kind):
                     kind, unit = note.name, note.unit
                 elif isinstance(note, msgspec.Meta):
                     meta = note
@@ -160,7 +160,7 @@ def scalar_text(kind: str, value: Any) -> str:
     return json.dumps(value)
 
 
-def walk(section: schema.Section, path: Path = ()) -> Iterator[tuple[Path, Field, Any]]:
+def walk(section: declare.Section, path: Path = ()) -> Iterator[tuple[Path, Field, Any]]:
     """(path, field, value) of every value of a configuration, in the order of the schema.
 
     Limits that are not set have none of their own: what is more general counts.
@@ -181,7 +181,7 @@ def walk(section: schema.Section, path: Path = ()) -> Iterator[tuple[Path, Field
 
 
 def settings(
-    section: type[schema.Section] = schema.Config, path: Path = ()
+    section: type[declare.Section] = schema.Config, path: Path = ()
 ) -> Iterator[tuple[Path, Field]]:
     """(path, field) of every setting there is; NAME and N stand for what users choose."""
     for field in fields(section).values():

@@ -14,8 +14,9 @@ import msgspec
 from mta.config import check, fields
 from mta.config.convert import EXPONENTIAL, Converter, Problem, Text
 from mta.config.home import absolute, default_home
+from mta.config.kinds import Table
 from mta.config.positions import Positions
-from mta.config.schema import DEFAULT_LISTEN, Config, Table
+from mta.config.schema import DEFAULT_LISTEN, Config
 from mta.errors import ConfigError
 
 COMMAND_LINE = "command line"

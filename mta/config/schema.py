@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
-from msgspec import Meta, field
+from msgspec import field
 
-from mta.config.values import Endpoint, Rate
+from mta.config.declare import Octets, Path, Rated, Seconds, Section, doc
+from mta.config.kinds import Table, Transport
+from mta.config.values import Endpoint
 
 DEFAULT_LISTEN = "127.0.0.1:2525"
 LOOPBACK = ("127.0.0.0/8", "::1/128", "unix")
@@ -19,90 +20,67 @@ ClassName = Literal["transactional", "normal", "bulk"]
 Lifted = Literal["none"]  # an explicit "no limit", which counts before what is more general
 
 
-class Kind:
-    """Marks how a value is written where its type alone does not tell."""
-
-    def __init__(self, name: str, unit: str) -> None:
-        self.name, self.unit = name, unit
-
-
-Seconds = Annotated[float, Kind("duration", "duration (50ms, 30s, 5m, 2d)")]
-Octets = Annotated[int, Kind("size", "size (64KiB, 10MB)")]
-Path = Annotated[str, Kind("path", "path")]
-Secret = Annotated[str, Kind("secret", "text, shown as ***")]
-Rated = Annotated[Rate, Kind("rate", "rate (100/s, burst=400)")]
-
-
-def doc(
-    meaning: str,
-    *,
-    unit: str = "",
-    static: bool = False,
-    ge: float | None = None,
-    le: float | None = None,
-) -> Meta:
-    """The meaning of a setting; `static` ones need a restart, the others follow a reload."""
-    extra = {"reload": not static, "unit": unit, "ge": ge, "le": le}
-    return Meta(description=meaning, extra=extra)
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of the file."""
-
-
 class Listener(Section, frozen=True):
-    """A place where mail comes in. Without any, 127.0.0.1:2525."""
+    """An address that accepts mail. Without any, 127.0.0.1:2525."""
 
-    listen: Annotated[str, doc("its address: host:port, [v6]:port or unix:/path", static=True)]
+    listen: Annotated[
+        str, doc("Address to listen on: host:port, [v6]:port or unix:/path", static=True)
+    ]
     relay_from: Annotated[
         tuple[str, ...],
         doc(
-            "client networks that may send to any recipient, none if empty; `unix` stands for"
-            " clients of a Unix socket",
+            "Client networks that may relay (send to any recipient); none if empty. "
+            "`unix` stands for clients of a Unix socket",
             unit="networks",
         ),
     ] = LOOPBACK
     relay_domains: Annotated[
         tuple[str, ...],
-        doc("recipient domains taken from every client, `*.example.org` too", unit="domains"),
+        doc(
+            "Recipient domains accepted from any client; `*.example.org` is allowed", unit="domains"
+        ),
     ] = ()
     proxy_from: Annotated[
         tuple[str, ...],
         doc(
-            "proxies whose connections begin with a PROXY protocol header, version 1 or 2; no"
-            " others are taken here, and rules judge the address that the header gives",
+            "Proxies that speak the PROXY protocol (version 1 or 2). With this set only "
+            "they may connect, and rules judge the client address they name",
             unit="networks",
         ),
     ] = ()
     xclient_from: Annotated[
         tuple[str, ...],
         doc(
-            "proxies that may name their client by XCLIENT; rules judge the address it gives,"
-            " and the proxy's own may not relay",
+            "Proxies that may name their client by XCLIENT. Rules judge the address they "
+            "name; the proxy itself may not relay",
             unit="networks",
         ),
     ] = ()
     control_headers: Annotated[
-        bool, doc("believe the control headers of this listener's clients; removed anyway")
+        bool,
+        doc("Obey the control headers of this listener's clients; they are removed in any case"),
     ] = False
     bare_newlines: Annotated[
         Literal["reject", "fix"],
-        doc("a CR or LF that stands alone: refuse it and end the session, or mend it to CRLF"),
+        doc(
+            "A CR or LF on its own: `reject` refuses the message and ends the session, "
+            "`fix` turns it into CRLF"
+        ),
     ] = "reject"
     handler: Annotated[
         str | None,
         doc(
-            "policy in Python, written for aiosmtpd: `module:Class` or `/path/file.py:Class`;"
-            " a file is read again at a reload (docs/aiosmtpd.md)"
+            "Python policy class, written for aiosmtpd: `module:Class` or "
+            "`/path/file.py:Class`; a file is read again at a reload (docs/aiosmtpd.md)"
         ),
     ] = None
-    add_headers: Annotated[bool, doc("add Date and Message-ID where they are missing")] = False
+    add_headers: Annotated[bool, doc("Add Date and Message-ID where they are missing")] = False
     max_size: Annotated[
-        Octets | None, doc("largest message here; as `smtpd.max_size` if not given", ge=1)
+        Octets | None, doc("Largest message on this listener; default: `smtpd.max_size`", ge=1)
     ] = None
     max_recipients: Annotated[
         int | None,
-        doc("recipients per message here; as `smtpd.max_recipients` if not given", ge=1),
+        doc("Most recipients per message on this listener; default: `smtpd.max_recipients`", ge=1),
     ] = None
 
     @property
@@ -115,255 +93,312 @@ class Smtpd(Section, frozen=True):
     """Limits of the SMTP server, for all listeners."""
 
     max_command_line: Annotated[
-        int, doc("longest command line with its CRLF (RFC 5321 4.5.3.1.4)", unit="octets", ge=512)
+        int, doc("Longest command line, including CRLF (RFC 5321 4.5.3.1.4)", unit="octets", ge=512)
     ] = 2048
     max_text_line: Annotated[
-        int, doc("longest line of a message; 0 is no limit", unit="octets", ge=0)
+        int, doc("Longest line of a message; 0 = no limit", unit="octets", ge=0)
     ] = 0
-    max_size: Annotated[Octets, doc("largest message; announced as SIZE", ge=1)] = 50_000_000
+    max_size: Annotated[Octets, doc("Largest message, announced as SIZE", ge=1)] = 50_000_000
     max_recipients: Annotated[
-        int, doc("recipients per message; 452 to the rest (RFC 5321 4.5.3.1.8)", ge=1)
+        int, doc("Most recipients per message; further ones get 452 (RFC 5321 4.5.3.1.8)", ge=1)
     ] = 1000
-    max_errors: Annotated[int, doc("errors after which a session is closed with 421", ge=1)] = 20
+    max_errors: Annotated[int, doc("Close a session with 421 after this many errors", ge=1)] = 20
     max_messages: Annotated[
-        int, doc("messages after which a session is closed with 421; 0 is no limit", ge=0)
+        int, doc("Close a session with 421 after this many messages; 0 = no limit", ge=0)
     ] = 0
     max_sessions: Annotated[
-        int, doc("sessions of the node, all listeners and workers; 421 to more", ge=1)
+        int,
+        doc("Most open sessions, over all listeners and workers; further clients get 421", ge=1),
     ] = 10_000
     max_sessions_per_network: Annotated[
         int,
         doc(
-            "sessions of one client network, an equal share on each worker;"
-            " clients in `relay_from` are not counted",
+            "Most open sessions per client network, shared equally by the workers; "
+            "clients in `relay_from` are not counted",
             ge=1,
         ),
     ] = 100
     network_prefix_v4: Annotated[
-        int, doc("prefix length that makes a client network of IPv4", unit="bits", ge=1, le=32)
+        int, doc("Prefix length that defines a client network in IPv4", unit="bits", ge=1, le=32)
     ] = 32
     network_prefix_v6: Annotated[
-        int, doc("prefix length that makes a client network of IPv6", unit="bits", ge=1, le=128)
+        int, doc("Prefix length that defines a client network in IPv6", unit="bits", ge=1, le=128)
     ] = 64
     disable: Annotated[
         tuple[str, ...],
         doc(
-            "extensions that are not offered: "
-            "PIPELINING, SIZE, 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING, BINARYMIME, SMTPUTF8, DSN,"
-            " LIMITS, FUTURERELEASE, MT-PRIORITY",
+            "Extensions not to offer: PIPELINING, SIZE, 8BITMIME, ENHANCEDSTATUSCODES, "
+            "CHUNKING, BINARYMIME, SMTPUTF8, DSN, LIMITS, FUTURERELEASE, MT-PRIORITY",
             unit="names",
         ),
     ] = ()
     max_hold: Annotated[
         Seconds,
-        doc("how long clients that may relay can have a message held (RFC 4865)", ge=0, le=9e8),
+        doc(
+            "Longest delay that a client allowed to relay may request by FUTURERELEASE (RFC 4865)",
+            ge=0,
+            le=9e8,
+        ),
     ] = 1_209_600.0
     priority_transactional: Annotated[
-        int, doc("MT-PRIORITY (RFC 6710) from which mail is transactional", ge=-9, le=10)
+        int, doc("Lowest MT-PRIORITY (RFC 6710) that makes mail transactional", ge=-9, le=10)
     ] = 3
-    priority_bulk: Annotated[int, doc("MT-PRIORITY up to which mail is bulk", ge=-10, le=9)] = -3
+    priority_bulk: Annotated[
+        int, doc("Highest MT-PRIORITY that makes mail bulk", ge=-10, le=9)
+    ] = -3
     max_hops: Annotated[
-        int, doc("Received fields that mean a loop (RFC 5321 6.3): 554 5.4.6", ge=1)
+        int,
+        doc(
+            "Reject a message with this many Received fields as a loop: 554 5.4.6 (RFC 5321 6.3)",
+            ge=1,
+        ),
     ] = 50
     pipeline_limit: Annotated[
-        Octets, doc("commands read ahead of a pending answer; then reading pauses", ge=1024)
+        Octets,
+        doc(
+            "Most pipelined input to buffer while a reply is pending; then reading pauses", ge=1024
+        ),
     ] = 65_536
     command_timeout: Annotated[
-        Seconds, doc("for one whole command line to arrive (RFC 5321 4.5.3.2.7)", ge=0.001)
+        Seconds, doc("Time allowed for a complete command line (RFC 5321 4.5.3.2.7)", ge=0.001)
     ] = 300.0
     data_timeout: Annotated[
-        Seconds, doc("between two pieces of a message (RFC 5321 4.5.3.2.5)", ge=0.001)
+        Seconds, doc("Time allowed between two blocks of a message (RFC 5321 4.5.3.2.5)", ge=0.001)
     ] = 180.0
     content_timeout: Annotated[
-        Seconds, doc("for a whole message, against clients that drip; 0 is no limit", ge=0)
+        Seconds,
+        doc("Time allowed for a complete message, against slow senders; 0 = no limit", ge=0),
     ] = 1800.0
     proxy_timeout: Annotated[
-        Seconds, doc("for the PROXY protocol header, where `proxy_from` asks for one", ge=0.001)
+        Seconds,
+        doc(
+            "Time allowed for the PROXY protocol header, where `proxy_from` requires one", ge=0.001
+        ),
     ] = 5.0
     session_timeout: Annotated[
-        Seconds, doc("for a whole session, closed at a message boundary; 0 is no limit", ge=0)
+        Seconds,
+        doc("Close a session after this time, at the next message boundary; 0 = no limit", ge=0),
     ] = 0.0
 
 
 class ControlHeaders(Section, frozen=True):
-    """Names of the header fields that steer a message; the first one present counts."""
+    """Names of the header fields that control a message; the first one present counts."""
 
-    tenant: Annotated[tuple[str, ...], doc("name the tenant", unit="names")] = ("X-Tenant",)
-    campaign: Annotated[tuple[str, ...], doc("name the campaign", unit="names")] = (
+    tenant: Annotated[tuple[str, ...], doc("Header fields that name the tenant", unit="names")] = (
+        "X-Tenant",
+    )
+    campaign: Annotated[
+        tuple[str, ...], doc("Header fields that name the campaign", unit="names")
+    ] = (
         "X-Campaign",
         "X-job",
     )
-    pool: Annotated[tuple[str, ...], doc("name the egress pool", unit="names")] = (
+    pool: Annotated[
+        tuple[str, ...], doc("Header fields that name the egress pool", unit="names")
+    ] = (
         "X-Pool",
         "X-virtual-MTA",
     )
     klass: Annotated[
-        tuple[str, ...], doc("name the class: transactional, normal or bulk", unit="names")
+        tuple[str, ...],
+        doc("Header fields that name the class: transactional, normal or bulk", unit="names"),
     ] = field(default=("X-Class",), name="class")
 
 
 class Delivery(Section, frozen=True):
-    """Outgoing connections and what is said on them."""
+    """Outgoing connections and the SMTP spoken on them."""
 
-    max_connections: Annotated[int, doc("outgoing connections of the node", ge=1)] = 20_000
+    max_connections: Annotated[int, doc("Most outgoing connections of the node", ge=1)] = 20_000
     messages_per_connection: Annotated[
-        int, doc("messages after which a connection is closed; 0 is no limit", ge=0)
+        int, doc("Close a connection after this many messages; 0 = never", ge=0)
     ] = 1000
-    idle_timeout: Annotated[Seconds, doc("a connection without mail is closed after", ge=0)] = 5.0
+    idle_timeout: Annotated[
+        Seconds, doc("Close a connection that has been idle for this long", ge=0)
+    ] = 5.0
     outcome_interval: Annotated[
         Seconds,
-        doc("outcomes are synced at least so often: what a crash can repeat", static=True, le=10),
+        doc(
+            "Sync delivery results this often; a crash may resend up to this much",
+            static=True,
+            le=10,
+        ),
     ] = 0.05
     overlap: Annotated[
-        bool, doc("send the next envelope with the final dot (RFC 2920): one round trip a message")
+        bool,
+        doc(
+            "Send the next envelope together with the final dot (RFC 2920), which saves a"
+            " round trip per message"
+        ),
     ] = True
     recipients_per_transaction: Annotated[
-        int, doc("recipients of one message sent together", ge=1, le=1000)
+        int, doc("Most recipients of a message to send in one transaction", ge=1, le=1000)
     ] = 100
     group_by: Annotated[
         Literal["domain", "site"],
         doc(
-            "which recipients of one message share a transaction on an MX route: those of one"
-            " domain, or of all domains with the same servers (some servers refuse that, Google"
-            " with 451 4.3.0); a static next hop takes all of its recipients together",
+            "Which recipients of a message share a transaction on an MX route: those of "
+            "one `domain`, or of all domains with the same servers (`site`), which some "
+            "refuse (Google: 451 4.3.0). A static next hop takes all of its recipients "
+            "together",
             static=True,
         ),
     ] = "domain"
     convert_8bit: Annotated[
         Literal["bounce", "convert"],
-        doc("8-bit content for a server without 8BITMIME: bounce with 5.6.3, or convert it"),
+        doc("8-bit content for a server without 8BITMIME: `bounce` it with 5.6.3 or `convert` it"),
     ] = "bounce"
     default_pool: Annotated[
         str,
         doc(
-            "egress pool of mail that names none, or one that does not exist;"
-            " `[source.default]` if not given",
+            "Egress pool for mail that names none, or an unknown one; default: `[source.default]`",
             unit="name",
         ),
     ] = ""
     convert_binary: Annotated[
         Literal["bounce", "convert"],
-        doc("BINARYMIME content for a server without it: bounce with 5.6.3, or convert it"),
+        doc("BINARYMIME content for a server without it: `bounce` it with 5.6.3 or `convert` it"),
     ] = "convert"
     chunking: Annotated[
         Literal["never", "needed", "always", "eager"],
         doc(
-            "content leaves by BDAT (RFC 3030): never, where it is binary, where the server has"
-            " CHUNKING, or there together with its envelope"
+            "Send content by BDAT (RFC 3030): `never`; `needed`, only for binary content;"
+            " `always`, where the server offers CHUNKING; `eager`, there together with "
+            "the envelope"
         ),
     ] = "needed"
     disable: Annotated[
         tuple[str, ...],
-        doc("extensions of servers that are not used, by their EHLO keywords", unit="names"),
+        doc("Extensions of servers not to use, by EHLO keyword", unit="names"),
     ] = ()
-    ipv4: Annotated[bool, doc("connect over IPv4")] = True
-    ipv6: Annotated[bool, doc("connect over IPv6")] = True
-    connect_timeout: Annotated[Seconds, doc("to open a connection", ge=0.001)] = 30.0
+    ipv4: Annotated[bool, doc("Connect over IPv4")] = True
+    ipv6: Annotated[bool, doc("Connect over IPv6")] = True
+    connect_timeout: Annotated[Seconds, doc("Time allowed to open a connection", ge=0.001)] = 30.0
     greeting_timeout: Annotated[
-        Seconds, doc("for the 220 greeting (RFC 5321 4.5.3.2.1)", ge=0.001)
+        Seconds, doc("Time allowed for the 220 greeting (RFC 5321 4.5.3.2.1)", ge=0.001)
     ] = 300.0
-    ehlo_timeout: Annotated[Seconds, doc("for the reply to EHLO or HELO", ge=0.001)] = 300.0
+    ehlo_timeout: Annotated[
+        Seconds, doc("Time allowed for the reply to EHLO or HELO", ge=0.001)
+    ] = 300.0
     mail_timeout: Annotated[
-        Seconds, doc("for the reply to MAIL (RFC 5321 4.5.3.2.2)", ge=0.001)
+        Seconds, doc("Time allowed for the reply to MAIL (RFC 5321 4.5.3.2.2)", ge=0.001)
     ] = 300.0
     rcpt_timeout: Annotated[
-        Seconds, doc("for the reply to RCPT (RFC 5321 4.5.3.2.3)", ge=0.001)
+        Seconds, doc("Time allowed for the reply to RCPT (RFC 5321 4.5.3.2.3)", ge=0.001)
     ] = 300.0
     data_timeout: Annotated[
-        Seconds, doc("for the reply to DATA (RFC 5321 4.5.3.2.4)", ge=0.001)
+        Seconds, doc("Time allowed for the reply to DATA (RFC 5321 4.5.3.2.4)", ge=0.001)
     ] = 120.0
     content_timeout: Annotated[
-        Seconds, doc("for a piece of content to leave (RFC 5321 4.5.3.2.5)", ge=0.001)
+        Seconds, doc("Time allowed to send a block of content (RFC 5321 4.5.3.2.5)", ge=0.001)
     ] = 180.0
     dot_timeout: Annotated[
-        Seconds, doc("for the reply to the final dot (RFC 5321 4.5.3.2.6)", ge=0.001)
+        Seconds, doc("Time allowed for the reply to the final dot (RFC 5321 4.5.3.2.6)", ge=0.001)
     ] = 600.0
-    quit_timeout: Annotated[Seconds, doc("for the reply to QUIT or RSET", ge=0.001)] = 5.0
+    quit_timeout: Annotated[
+        Seconds, doc("Time allowed for the reply to QUIT or RSET", ge=0.001)
+    ] = 5.0
 
 
 class Queue(Section, frozen=True):
-    """What waits in memory; the rest waits on disk."""
+    """How much of the queue is kept in memory; the rest stays on disk."""
 
     lane_items: Annotated[
-        int, doc("recipients that one lane keeps in memory, per worker", static=True, ge=1)
+        int, doc("Most recipients that one lane keeps in memory, per worker", static=True, ge=1)
     ] = 1000
     memory_items: Annotated[
-        int, doc("recipients that all lanes keep in memory, per worker", static=True, ge=1)
+        int, doc("Most recipients that all lanes keep in memory, per worker", static=True, ge=1)
     ] = 200_000
     body_memory: Annotated[
         Octets,
         doc(
-            "contents in memory, all workers: what has come of those being received (452 when used"
-            " up, 421 to the idlest), or kept until their first attempt; if 0 a quarter of"
-            " `memory.cap`, at most 256MB, and where the cap allows two of the largest messages",
+            "Memory for message contents, over all workers: those being received, and "
+            "those kept until their first attempt. When it is used up, new content gets "
+            "452 and the session that has been idle longest 421. 0 = a quarter of "
+            "`memory.cap`, at most 256MB, but room for two of the largest messages if the"
+            " cap allows",
             static=True,
             ge=0,
         ),
     ] = 0
     dead_letter_days: Annotated[
-        int, doc("dead letters (bounces of bounces) are kept", unit="days", ge=1)
+        int,
+        doc(
+            "Keep dead letters (bounces that could not be delivered) for this long",
+            unit="days",
+            ge=1,
+        ),
     ] = 14
 
 
 class Pickup(Section, frozen=True):
-    """A folder whose files are taken as messages (docs/service.md); `mta sendmail` uses it too."""
+    """A folder whose files are sent as messages (docs/service.md); `mta sendmail` uses it too."""
 
     folder: Annotated[
         Path,
-        doc("the folder; HOME/pickup if not given. Who may write in it may relay", static=True),
+        doc("The folder; default: HOME/pickup. Whoever may write in it may relay", static=True),
     ] = ""
     interval: Annotated[
-        Seconds, doc("time between two looks; 0 does not look", static=True, ge=0)
+        Seconds, doc("Look for new files this often; 0 = never", static=True, ge=0)
     ] = 1.0
     control_headers: Annotated[
-        bool, doc("believe the control headers of its files; removed anyway")
+        bool, doc("Obey the control headers of its files; they are removed in any case")
     ] = False
 
 
 class Memory(Section, frozen=True):
-    """The bound on memory."""
+    """The limit on memory."""
 
     cap: Annotated[
         Octets,
-        doc("messages, queues and spool caches of the node; 452 when used up", static=True, ge=1),
+        doc(
+            "Memory for messages, queues and spool caches of the node; new mail gets 452 "
+            "when it is used up",
+            static=True,
+            ge=1,
+        ),
     ] = 2_000_000_000
 
 
 class Disk(Section, frozen=True):
-    """The bound on disk space."""
+    """The limit on disk space."""
 
     min_free: Annotated[
         Octets,
         doc(
-            "kept free on the disks of spool and log: new mail gets 452 before what the mail that "
-            "is there will still take would use it",
+            "Space to keep free on the disks of spool and log: new mail gets 452 before "
+            "the queued mail would need it",
             ge=0,
         ),
     ] = 500_000_000
 
 
 class Retry(Section, frozen=True):
-    """When to try again: a schedule, or growing intervals."""
+    """When to try again: by a schedule, or at growing intervals."""
 
     schedule: Annotated[
         tuple[Seconds, ...],
-        doc("waiting times after each failed attempt, the last repeats; instead of `initial`"),
+        doc(
+            "Waiting times after each failed attempt; the last one repeats. Replaces "
+            "`initial`, `factor` and `max_interval`"
+        ),
     ] = ()
-    initial: Annotated[Seconds, doc("first waiting time", ge=1)] = 60.0
-    factor: Annotated[float, doc("each waiting time is so many times the last", ge=1)] = 2.0
-    max_interval: Annotated[Seconds, doc("longest waiting time", ge=1)] = 3600.0
-    jitter: Annotated[
-        float, doc("share of a waiting time that is random, so that retries spread", ge=0, le=1)
-    ] = 0.1
-    max_age: Annotated[Seconds, doc("age at which a recipient expires and bounces", ge=1)] = (
-        432_000.0
+    initial: Annotated[Seconds, doc("First waiting time", ge=1)] = 60.0
+    factor: Annotated[float, doc("Multiply the waiting time by this after each attempt", ge=1)] = (
+        2.0
     )
+    max_interval: Annotated[Seconds, doc("Longest waiting time", ge=1)] = 3600.0
+    jitter: Annotated[
+        float, doc("Random share of each waiting time, to spread retries", ge=0, le=1)
+    ] = 0.1
+    max_age: Annotated[
+        Seconds, doc("Bounce a recipient that is still undelivered at this age", ge=1)
+    ] = 432_000.0
 
 
 class RetryTable(Retry, frozen=True):
-    """When to try again; `[retry.NAME]` are variants for routes and start from these values."""
+    """When to try again. `[retry.NAME]` are variants for routes and inherit these values."""
 
-    named: Annotated[dict[str, Retry], doc("variants, chosen by `route.retry`")] = {}
+    named: Annotated[dict[str, Retry], doc("Variants, chosen by `route.retry`")] = {}
 
     def get(self, name: str) -> Retry:
         """The variant of a route; "" is the table itself."""
@@ -371,118 +406,66 @@ class RetryTable(Retry, frozen=True):
 
 
 class Match(Section, frozen=True):
-    """What a route is for; all that is given must match, `*` stands for anything."""
+    """Which mail a route is for. All patterns given must match; `*` matches anything."""
 
-    domain: Annotated[str, doc("recipient domain", unit="pattern")] = "*"
-    tenant: Annotated[str, doc("tenant", unit="pattern")] = "*"
-    campaign: Annotated[str, doc("campaign", unit="pattern")] = "*"
-    sender: Annotated[str, doc("envelope sender", unit="pattern")] = "*"
+    domain: Annotated[str, doc("Recipient domain", unit="pattern")] = "*"
+    tenant: Annotated[str, doc("Tenant", unit="pattern")] = "*"
+    campaign: Annotated[str, doc("Campaign", unit="pattern")] = "*"
+    sender: Annotated[str, doc("Envelope sender", unit="pattern")] = "*"
 
 
 class Route(Section, frozen=True):
-    """Where mail goes; the first route that matches counts."""
+    """Where mail goes; the first matching route counts."""
 
-    match: Annotated[Match, doc("what it is for")] = Match()
+    match: Annotated[Match, doc("Which mail it is for")] = Match()
     next_hop: Annotated[
         tuple[str, ...],
         doc(
-            "servers in order: [192.0.2.1]:25 or [host]:25 is connected to, host:25 is looked up"
-            " by MX first; without any, the MX of the recipient's domain",
+            "Servers, in order of preference: [192.0.2.1]:25 and [host]:25 are connected "
+            "to directly, host:25 by its MX. Default: the MX of the recipient's domain",
             unit="hosts",
         ),
     ] = ()
     transport: Annotated[
         str,
-        doc("name of a `[transport.NAME]` that takes the mail instead of a server", unit="name"),
+        doc("Name of a `[transport.NAME]` to use instead of SMTP", unit="name"),
     ] = ""
     port: Annotated[
-        int, doc("port where a next hop names none, and of MX hosts", ge=1, le=65535)
+        int, doc("Port of MX hosts, and of next hops that name none", ge=1, le=65535)
     ] = 25
     pool: Annotated[
-        str, doc("egress pool, or one source; the message's own if not given", unit="name")
+        str, doc("Egress pool or single source; default: the one the message names", unit="name")
     ] = ""
-    klass: Annotated[
-        ClassName | None, doc("class; the message's own if not given", unit="class")
-    ] = field(default=None, name="class")
-    retry: Annotated[str, doc("name of a `[retry.NAME]`", unit="name")] = ""
-
-
-class Transport(Section, frozen=True):
-    """A way out other than SMTP; its connections and rate are limited as those of a site NAME."""
-
-    kind: Annotated[
-        Literal["lmtp", "maildir", "pipe", "http", "discard", "file"],
-        doc("what takes the mail; each has options of its own, named with it below"),
-    ]
-    address: Annotated[
-        tuple[str, ...],
-        doc(
-            "lmtp: servers in order, unix:/path or host:port (RFC 2033; port 24 if none is given)",
-            unit="servers",
-        ),
-    ] = ()
-    path: Annotated[
-        Path,
-        doc(
-            "maildir: folder; file: the mbox, or the folder of files; `{local}`, `{domain}` and"
-            " `{tenant}` stand for the recipient's, the local part in lower case; made if missing"
-        ),
-    ] = ""
-    append: Annotated[
-        bool, doc("file: append to an mbox (RFC 4155); else each message is a file NAME.eml")
-    ] = True
-    command: Annotated[
-        tuple[str, ...],
-        doc(
-            "pipe: program and arguments, no shell; the message is its standard input, the exit"
-            " code counts as in sysexits.h; `{recipient}`, `{sender}`, `{local}`, `{domain}`,"
-            " `{tenant}` and `{id}` are filled in",
-            unit="texts",
-        ),
-    ] = ()
-    user: Annotated[
-        str, doc("pipe: run as this user, where the server is root; its own user if not given")
-    ] = ""
-    url: Annotated[str, doc("http: where to POST", unit="URL")] = ""
-    format: Annotated[
-        Literal["raw", "json"],
-        doc("http: the message as it is, or a JSON document with its parts decoded"),
-    ] = "raw"
-    token: Annotated[Secret, doc("http: bearer token (RFC 6750)")] = ""
-    token_file: Annotated[
-        Path, doc("http: file that holds the bearer token, read at start and reload")
-    ] = ""
-    headers: Annotated[dict[str, Secret], doc("http: further header fields", unit="texts")] = {}
-    timeout: Annotated[
-        Seconds,
-        doc("pipe: for one run; http: for one request; file: for a lock on the mbox", ge=0.001),
-    ] = 60.0
+    klass: Annotated[ClassName | None, doc("Class; default: the message's own", unit="class")] = (
+        field(default=None, name="class")
+    )
+    retry: Annotated[str, doc("Name of a `[retry.NAME]`", unit="name")] = ""
 
 
 class Source(Section, frozen=True):
-    """From where mail leaves. `[source.default]` is for mail without a pool."""
+    """A local address to send from. `[source.default]` is for mail without a pool."""
 
     address: Annotated[
         tuple[str, ...],
         doc(
-            "local address that connections come from: one IPv4, one IPv6 or both; servers that"
-            " have only the other family are not connected to. Without any, the system chooses",
+            "Local addresses to connect from: one IPv4, one IPv6 or both. Servers "
+            "reachable only by the other family are not tried. Default: the system "
+            "chooses",
             unit="IP addresses",
         ),
     ] = ()
-    ehlo: Annotated[
-        str, doc("our name in EHLO on its connections; `hostname` if not given", unit="host name")
-    ] = ""
+    ehlo: Annotated[str, doc("Name to say in EHLO; default: `hostname`", unit="host name")] = ""
 
 
 class Pool(Section, frozen=True):
-    """Sources that share the mail of routes and messages which name the pool."""
+    """Sources that share the mail of the routes and messages that name the pool."""
 
     sources: Annotated[
         dict[str, int],
         doc(
-            "sources and their weights: `{ ip1 = 3, ip2 = 1 }` gives ip1 three of four, towards"
-            " each destination; a source with a full lane leaves its turn to others",
+            "Sources with their weights: `{ ip1 = 3, ip2 = 1 }` sends three of four "
+            "messages from ip1, per destination; a source whose lane is full passes its "
+            "turn on",
             unit="weights",
             ge=1,
         ),
@@ -490,155 +473,141 @@ class Pool(Section, frozen=True):
 
 
 class Tenant(Section, frozen=True):
-    """What holds for the mail of one tenant."""
+    """Settings for the mail of one tenant."""
 
-    rate: Annotated[Rated | None, doc("messages that leave, all destinations")] = None
-    dsn: Annotated[Literal["on", "off"], doc("notifications to its senders")] = "on"
+    rate: Annotated[
+        Rated | None, doc("Rate at which its messages leave, over all destinations")
+    ] = None
+    dsn: Annotated[Literal["on", "off"], doc("Send DSNs to its senders")] = "on"
 
 
 class Limit(Section, frozen=True):
     """Limits of one destination, counted over all workers of the node.
 
-    NAME is `default`, a site's name as `mta queue top` shows it, the recipient domain or MX host
+    NAME is `default`, a site's name as `mta queue top` shows it, a recipient domain or MX host
     `"example.com"`, all names below a domain `"*.example.com"`, every name `"*"`, the address of a
-    static next hop `"192.0.2.1:25"`, or the name of a transport. The most particular NAME counts
-    for each limit, and of several names that a site goes by, the strictest; `default` counts where
-    none of them says anything.
+    static next hop `"192.0.2.1:25"`, or the name of a transport. The most specific NAME counts for
+    each limit; if a site goes by several names, the strictest of them; `default` counts where none
+    of them says anything.
     """
 
     connections: Annotated[
-        int | Lifted | None, doc('connections; "none" lifts the limit of `default`', ge=1)
+        int | Lifted | None, doc('Most connections; "none" lifts the limit of `default`', ge=1)
     ] = None
     rate: Annotated[
         Rated | Lifted | None,
-        doc('messages, counted as transactions; "none" lifts the limit of `default`'),
+        doc('Rate of messages, counted as transactions; "none" lifts the limit of `default`'),
     ] = None
 
 
 class Limits(Section, frozen=True):
-    """Limits that are hard, counted over all workers."""
+    """Hard limits, counted over all workers."""
 
     site: Annotated[
         dict[str, Limit],
-        doc("of one site, by its name or a domain; `default` counts where nothing else is set"),
+        doc(
+            "Limits of one site, by its name or a domain; `default` counts where nothing "
+            "else is set"
+        ),
     ] = field(default_factory=lambda: {"default": Limit(connections=20)})
 
 
 class Dns(Section, frozen=True):
-    """Looking up names."""
+    """DNS lookups."""
 
     nameservers: Annotated[
         tuple[str, ...],
-        doc("servers as 192.0.2.53, 127.0.0.1:5353 or [v6]:53; those of /etc/resolv.conf if none"),
+        doc(
+            "Name servers: 192.0.2.53, 127.0.0.1:5353 or [v6]:53; default: those of "
+            "/etc/resolv.conf"
+        ),
     ] = ()
-    timeout: Annotated[Seconds, doc("for one answer of one server", ge=0.001)] = 3.0
-    attempts: Annotated[int, doc("rounds over the servers", ge=1, le=10)] = 2
-    cache_size: Annotated[int, doc("names kept per worker", static=True, ge=100)] = 100_000
-    min_ttl: Annotated[Seconds, doc("an answer is kept at least", ge=0)] = 5.0
-    max_ttl: Annotated[Seconds, doc("an answer is kept at most", ge=1)] = 86_400.0
+    timeout: Annotated[Seconds, doc("Time allowed for one answer of one server", ge=0.001)] = 3.0
+    attempts: Annotated[int, doc("How many times to ask each server", ge=1, le=10)] = 2
+    cache_size: Annotated[int, doc("Most names to cache, per worker", static=True, ge=100)] = (
+        100_000
+    )
+    min_ttl: Annotated[Seconds, doc("Cache an answer for at least this long", ge=0)] = 5.0
+    max_ttl: Annotated[Seconds, doc("Cache an answer for at most this long", ge=1)] = 86_400.0
 
 
 class Log(Section, frozen=True):
-    """The record of every event, in zstd segments."""
+    """The log of events, in segments compressed by zstd."""
 
-    segment_size: Annotated[Octets, doc("a segment is closed at", static=True, ge=65_536)] = (
+    segment_size: Annotated[Octets, doc("Close a segment at this size", static=True, ge=65_536)] = (
         64_000_000
     )
-    segment_age: Annotated[Seconds, doc("a segment is closed after", static=True, ge=1)] = 3600.0
+    segment_age: Annotated[Seconds, doc("Close a segment at this age", static=True, ge=1)] = 3600.0
     retain_size: Annotated[
-        Octets, doc("closed segments of the node are removed above; 0 keeps all", ge=0, static=True)
+        Octets,
+        doc(
+            "Remove the oldest closed segments above this total size, per node; 0 = keep all",
+            ge=0,
+            static=True,
+        ),
     ] = 20_000_000_000
     retain_age: Annotated[
-        Seconds, doc("closed segments are removed after; 0 keeps all", ge=0, static=True)
+        Seconds, doc("Remove closed segments at this age; 0 = keep all", ge=0, static=True)
     ] = 2_592_000.0
-    level: Annotated[int, doc("zstd level", static=True, ge=1, le=19)] = 1
+    level: Annotated[int, doc("zstd compression level", static=True, ge=1, le=19)] = 1
 
 
 class Dsn(Section, frozen=True):
-    """Notifications of failure, delay and success (RFC 3464)."""
+    """Delivery status notifications: failure, delay and success (RFC 3464)."""
 
-    sender: Annotated[str, doc("From address; mailer-daemon@HOSTNAME if not given")] = field(
+    sender: Annotated[str, doc("From address; default: mailer-daemon@HOSTNAME")] = field(
         default="", name="from"
     )
     postmaster: Annotated[
-        str, doc("whom the text says to ask; postmaster@HOSTNAME if not given")
+        str, doc("Contact address named in the text; default: postmaster@HOSTNAME")
     ] = ""
     content: Annotated[
         Literal["headers", "full"],
-        doc("how much of a failed message goes back, if RET does not say"),
+        doc(
+            "How much of a failed message to return where RET does not say: its `headers`"
+            " or the `full` message"
+        ),
     ] = field(default="headers", name="return")
-    max_body: Annotated[Octets, doc("most of the message that goes back", ge=0)] = 65_536
+    max_body: Annotated[Octets, doc("Return at most this much of a message", ge=0)] = 65_536
     delay_after: Annotated[
         Seconds,
-        doc("age at which a delay is reported, once, to senders who asked for it; 0: never", ge=0),
+        doc("Report a delay, once, at this age, to senders who asked for it; 0 = never", ge=0),
     ] = 14_400.0
     delay_unasked: Annotated[
-        bool, doc("report delays also where the client did not say what is wanted (NOTIFY)")
+        bool, doc("Report delays even if the client did not ask by NOTIFY")
     ] = False
 
 
 class Hooks(Section, frozen=True):
-    """Python functions of your own that are asked on a message's way: docs/hooks.md."""
+    """Python functions of your own, called on a message's way (docs/hooks.md)."""
 
     file: Annotated[
-        Path, doc("the hook file; read again when it changes. Its code runs as the server does")
+        Path,
+        doc("The hook file; read again when it changes. Its code runs with the server's rights"),
     ] = ""
     timeout: Annotated[
-        Seconds, doc("for the answer of a hook; without one the message is deferred", ge=0.001)
+        Seconds, doc("Time allowed for a hook to answer; then the message is deferred", ge=0.001)
     ] = 5.0
     threads: Annotated[
-        int, doc("plain functions that run at once, per worker; async ones are not counted", ge=1)
+        int,
+        doc(
+            "Most plain functions to run at once, per worker; async functions are not counted", ge=1
+        ),
     ] = 8
     refresh: Annotated[
         Seconds,
-        doc("answers of `queue_settings` and `choose_route` are asked anew after", ge=0.1),
+        doc("Ask `queue_settings` and `choose_route` again after this time", ge=0.1),
     ] = 60.0
 
 
-class Table(Section, frozen=True):
-    """A lookup table for hooks: `await tables["NAME"].get(key)`."""
-
-    kind: Annotated[
-        Literal["file", "cidr", "regex", "sqlite", "sql", "ldap", "redis"],
-        doc("where it is; each kind has options of its own, named with it below"),
-    ]
-    file: Annotated[
-        Path,
-        doc(
-            "file: lines `key value`; cidr: `192.0.2.0/24 value`; regex: `/expression/i value`;"
-            " sqlite: the database. Read again when it changes"
-        ),
-    ] = ""
-    query: Annotated[
-        str,
-        doc("sqlite, sql: SELECT with the driver's mark (`?`, `%s`) or name (`:key`) for the key"),
-    ] = ""
-    driver: Annotated[str, doc("sql: a DB-API module, such as psycopg or pymysql")] = ""
-    dsn: Annotated[str, doc("sql: what its connect() takes first")] = ""
-    arguments: Annotated[
-        dict[str, str], doc("sql: named arguments of its connect(); digits are a number")
-    ] = {}
-    url: Annotated[str, doc("ldap: ldap://host or ldaps://host; redis: redis://host:6379/0")] = ""
-    key: Annotated[str, doc("redis: the key to GET, `{key}` is ours")] = "{key}"
-    base: Annotated[str, doc("ldap: the entry below which is searched")] = ""
-    filter: Annotated[str, doc("ldap: what is searched for, such as (mail={key})")] = ""
-    attribute: Annotated[str, doc("ldap: whose first value is given")] = ""
-    bind_dn: Annotated[str, doc("ldap: as whom; anonymous if not given")] = ""
-    password_file: Annotated[Path, doc("ldap: file with the password")] = ""
-    ttl: Annotated[Seconds, doc("answers are kept, also that there is none", ge=0)] = 60.0
-    size: Annotated[int, doc("answers kept per worker", ge=1)] = 10_000
-    timeout: Annotated[Seconds, doc("for an answer", ge=0.001)] = 3.0
-    connections: Annotated[int, doc("look-ups at once, per worker", ge=1, le=1000)] = 4
-
-
 class Http(Section, frozen=True):
-    """Where monitoring asks: `/metrics` (Prometheus), `/healthz` and `/readyz`."""
+    """HTTP for monitoring: `/metrics` (Prometheus), `/healthz` and `/readyz`."""
 
     listen: Annotated[
         str,
         doc(
-            "host:port, [v6]:port or unix:/path; off if not given. Whoever reaches it can read"
-            " all figures",
+            "Address: host:port, [v6]:port or unix:/path; default: off. There is no "
+            "password: anyone who reaches it can read all figures",
             unit="address",
             static=True,
         ),
@@ -646,9 +615,9 @@ class Http(Section, frozen=True):
 
 
 class Control(Section, frozen=True):
-    """The socket through which `mta` commands reach the server."""
+    """The socket by which `mta` commands reach the server."""
 
-    socket: Annotated[Path, doc("Unix socket; HOME/control.sock if not given", static=True)] = ""
+    socket: Annotated[Path, doc("Unix socket; default: HOME/control.sock", static=True)] = ""
 
 
 class Config(Section, frozen=True):
@@ -657,36 +626,36 @@ class Config(Section, frozen=True):
     home: Annotated[
         Path,
         doc(
-            "folder of spool, log, state and control socket; /var/lib/mailrace for root,"
-            " else ~/.local/state/mailrace",
+            "Folder of spool, log, state and control socket; default: /var/lib/mailrace "
+            "for root, else ~/.local/state/mailrace",
             static=True,
         ),
     ] = ""
-    spool: Annotated[Path, doc("folder of the spool; HOME/spool if not given", static=True)] = ""
-    log_dir: Annotated[Path, doc("folder of the log; HOME/log if not given", static=True)] = ""
+    spool: Annotated[Path, doc("Folder of the spool; default: HOME/spool", static=True)] = ""
+    log_dir: Annotated[Path, doc("Folder of the log; default: HOME/log", static=True)] = ""
     user: Annotated[
         str,
         doc(
-            "whom to become when started as root, once the addresses are bound; folders that are"
-            " missing are made for this user",
+            "User to switch to after binding, when started as root; missing folders are "
+            "created for it",
             unit="user name",
             static=True,
         ),
     ] = ""
     group: Annotated[
-        str, doc("its group; the user's own if not given", unit="group name", static=True)
+        str, doc("Group to switch to; default: the user's own", unit="group name", static=True)
     ] = ""
-    workers: Annotated[
-        int, doc("worker processes; one per core if 0", static=True, ge=0, le=64)
-    ] = 0
-    shards: Annotated[int, doc("spool shards; one per worker if 0", static=True, ge=0, le=4096)] = 0
+    workers: Annotated[int, doc("Worker processes; 0 = one per core", static=True, ge=0, le=64)] = 0
+    shards: Annotated[int, doc("Spool shards; 0 = one per worker", static=True, ge=0, le=4096)] = 0
     hostname: Annotated[
         str,
         doc(
-            "our name in greeting, EHLO, Received and log; the machine's if not given", static=True
+            "Our name in greeting, EHLO, Received and log; default: the machine's name", static=True
         ),
     ] = ""
-    grace: Annotated[Seconds, doc("time that sessions and deliveries have to end at a stop")] = 10.0
+    grace: Annotated[Seconds, doc("Time that sessions and deliveries have to finish at a stop")] = (
+        10.0
+    )
     listener: tuple[Listener, ...] = (Listener(listen=DEFAULT_LISTEN),)
     smtpd: Smtpd = Smtpd()
     control_headers: ControlHeaders = ControlHeaders()

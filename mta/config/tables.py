@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from mta.config import fields
 from mta.config.access import unreadable
 from mta.config.faults import fault
-from mta.config.schema import Table
+from mta.config.kinds import Table
 from mta.errors import ConfigError
 
 CACHED = ("ttl", "size", "timeout", "connections")
@@ -38,18 +38,18 @@ def problems(name: str, table: Table, user: str) -> Iterator[ConfigError]:
         value = getattr(table, field.attribute)
         if field.name != "kind" and field.name not in options and value != field.default:
             hint = f"it takes {', '.join(options)}"
-            yield fault(f"is no option of a {kind} table", *path, field.name, hint=hint)
+            yield fault(f"is not an option of a {kind} table", *path, field.name, hint=hint)
     for option in NEEDED[kind]:
         if not getattr(table, option):
             yield fault(f"is missing: a {kind} table needs it", *path, option)
     yield from files(table, path, user)
     if kind in SCHEMES and table.url and urlsplit(table.url).scheme not in SCHEMES[kind]:
         wanted = ", ".join(f"{scheme}://" for scheme in SCHEMES[kind])
-        yield fault(f'"{table.url}" begins with none of {wanted}', *path, "url")
+        yield fault(f'"{table.url}" must begin with one of {wanted}', *path, "url")
     for option in ("filter", "key"):
         text = getattr(table, option)
         if text and "{key}" not in text:
-            yield fault(f'"{text}" has no {{key}} in it', *path, option)
+            yield fault(f'"{text}" does not contain {{key}}', *path, option)
 
 
 def files(table: Table, path: fields.Path, user: str) -> Iterator[ConfigError]:

@@ -14,7 +14,7 @@ import msgspec
 from mta.config import fields
 from mta.config.access import unreadable
 from mta.config.faults import fault
-from mta.config.schema import Transport
+from mta.config.kinds import Transport
 from mta.errors import ConfigError
 
 # What each kind takes; what it needs comes first.
@@ -45,7 +45,7 @@ def problems(name: str, transport: Transport, server: str) -> Iterator[ConfigErr
         if field.name == "kind" or field.name in OPTIONS[kind] or value == field.default:
             continue
         hint = f"it takes {', '.join(OPTIONS[kind])}" if OPTIONS[kind] else "it takes no options"
-        yield fault(f"is no option of a {kind} transport", *path, field.name, hint=hint)
+        yield fault(f"is not an option of a {kind} transport", *path, field.name, hint=hint)
     if kind in NEEDED and not getattr(transport, NEEDED[kind]):
         yield fault(f"is missing: a {kind} transport needs it", *path, NEEDED[kind])
         return
@@ -70,9 +70,9 @@ def lmtp(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
 def folder(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
     """A path from the root, with known places to fill in."""
     if not Path(transport.path).is_absolute():
-        yield fault("is not a path from the root", *path, "path", hint="begin it with /")
+        yield fault("is not an absolute path", *path, "path", hint="begin it with /")
     if ".." in transport.path.split("/"):
-        yield fault('has a part ".."', *path, "path")
+        yield fault('contains ".."', *path, "path")
     yield from places(transport.path, IN_PATHS, (*path, "path"))
 
 
@@ -81,7 +81,7 @@ def places(text: str, known: tuple[str, ...], path: fields.Path) -> Iterator[Con
     for name in _PLACE.findall(text):
         if name not in known:
             hint = "known are " + ", ".join(f"{{{one}}}" for one in known)
-            yield fault(f"{{{name}}} stands for nothing", *path, hint=hint)
+            yield fault(f"{{{name}}} is not known", *path, hint=hint)
 
 
 def pipe(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
@@ -89,7 +89,7 @@ def pipe(transport: Transport, path: fields.Path) -> Iterator[ConfigError]:
     program = transport.command[0]
     where = (*path, "command", "0")
     if not Path(program).is_absolute():
-        yield fault(f'"{program}" is not a path from the root', *where, hint="begin it with /")
+        yield fault(f'"{program}" is not an absolute path', *where, hint="begin it with /")
     elif not os.access(program, os.X_OK) or Path(program).is_dir():
         blank = " " in program
         hint = f"write {program.split()} instead, no shell splits it" if blank else ""
@@ -129,7 +129,7 @@ def http(transport: Transport, path: fields.Path, server: str) -> Iterator[Confi
         if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             yield fault("cannot be sent as a header field", *path, "headers", name)
     if transport.token and transport.token_file:
-        yield fault("stands beside token_file", *path, "token", hint="keep either")
+        yield fault("cannot be combined with token_file", *path, "token", hint="keep one of them")
     if transport.token_file and (denied := unreadable(transport.token_file, server)):
         yield fault(f"{transport.token_file} cannot be read: {denied}", *path, "token_file",
                     local=True)  # fmt: skip

@@ -83,7 +83,7 @@ class Rate(msgspec.Struct, frozen=True):
         count, unit = float(match[1]), match[2].lower()
         per = duration(unit if unit[0].isdigit() else f"1{unit}")
         if not count or not per:
-            raise ValueError(f'"{text}" would let nothing pass: leave it out or write "none"')
+            raise ValueError(f'"{text}" would block all mail: leave it out or write "none"')
         burst = int(match[3]) if match[3] else math.ceil(count / per * 0.1)
         return cls(count, per, max(1, burst))
 

@@ -16,7 +16,8 @@ from mta.routing.rules import Hop, parse_hop
 from mta.routing.site import SitePlan, transport_site
 
 if TYPE_CHECKING:
-    from mta.config.schema import Config, Transport
+    from mta.config.kinds import Transport
+    from mta.config.schema import Config
     from mta.delivery.transports.handover import Handler
 
 LMTP_PORT = 24  # RFC 2033 5: not that of SMTP

@@ -58,7 +58,7 @@ def test_what_the_handler_takes_is_spooled_and_delivered(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("handler", "said"), [("nowhere:Policy", "nowhere"), ("policy", "names no handler")]
+    ("handler", "said"), [("nowhere:Policy", "nowhere"), ("policy", "is not a handler")]
 )
 def test_a_handler_that_is_not_there_is_told_at_the_start(
     tmp_path: Path, handler: str, said: str

@@ -93,7 +93,7 @@ def test_flags_count_before_the_file(run: Run, served: Call, tmp_path: Path) -> 
         (
             ["-o", "wrokers=1"],
             2,
-            "mta: command line: wrokers: is no setting (did you mean workers?)",
+            "mta: command line: wrokers: is not a setting (did you mean workers?)",
         ),
         (["--listen", "25"], 2, 'command line: listener.0.listen: "25" is not an address'),
         (["--rate", "fast"], 2, 'limits.site.default.rate: "fast" is not a rate'),

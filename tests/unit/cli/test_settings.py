@@ -56,12 +56,12 @@ def test_check(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "m.toml"
     path.write_text("[smtpd]\nmax_sise = 3\n")
     ran = run("config", "check", path)
-    said = f"{path}:2: smtpd.max_sise: is no setting (did you mean max_size?)"
+    said = f"{path}:2: smtpd.max_sise: is not a setting (did you mean max_size?)"
     assert (ran.code, ran.out) == (1, said + "\n")
     assert run("config", "check", path, "--json").json == {
         "ok": False,
         "problems": [
-            {"where": f"{path}:2", "key": "smtpd.max_sise", "problem": "is no setting",
+            {"where": f"{path}:2", "key": "smtpd.max_sise", "problem": "is not a setting",
              "hint": "did you mean max_size?"}
         ],
     }  # fmt: skip
@@ -104,7 +104,7 @@ def test_reload(run: Run, server: Server) -> None:
     server.answer("reload", result={"restart": ["workers"]})
     ran = run("config", "reload", "--home", server.home)
     assert ran.out == "reloaded\nrestart to apply workers\n"
-    server.answer("reload", error="m.toml:2: smtpd.x: is no setting")
+    server.answer("reload", error="m.toml:2: smtpd.x: is not a setting")
     assert run("config", "reload", "--home", server.home).code == 1
 
 

@@ -122,25 +122,25 @@ def test_json_keeps_everything(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[smtpd]\nmax_sise = 1", "2: smtpd.max_sise: is no setting (did you mean max_size?)"),
-        ("\nmax_size = 1", "2: max_size: is no setting (it is listener.N.max_size)"),
-        ("[smtp]\n", "1: smtp: is no setting (did you mean smtpd?)"),
-        ("zzz = 1", "1: zzz: is no setting (known are home, spool, log_dir,"),
+        ("[smtpd]\nmax_sise = 1", "2: smtpd.max_sise: is not a setting (did you mean max_size?)"),
+        ("\nmax_size = 1", "2: max_size: is not a setting (it is listener.N.max_size)"),
+        ("[smtp]\n", "1: smtp: is not a setting (did you mean smtpd?)"),
+        ("zzz = 1", "1: zzz: is not a setting (known are home, spool, log_dir,"),
         ("workers = 'two'", '1: workers: needs a whole number, not "two"'),
         ("workers = -1", "1: workers: is too small: 0 is the least"),
         ("workers = true", "1: workers: needs a whole number, not true"),
         ("[smtpd]\n\nmax_size = '5XB'", '3: smtpd.max_size: "5XB" is not a size: write it like'),
         ("smtpd = 3", "1: smtpd: needs a table, not 3"),
         ("listener = 3", "1: listener: needs [[listener]] tables, not 3"),
-        ("[[listener]]\n", "1: listener.0.listen: is missing: its address: host:port"),
+        ("[[listener]]\n", "1: listener.0.listen: is missing: Address to listen on: host:port"),
         ("[delivery]\noverlap = 1", "2: delivery.overlap: needs true or false, not 1"),
         ("[delivery]\nconvert_8bit='bounc'", "(did you mean bounce?)"),
         ("[delivery]\noutcome_interval='1m'", "is too large: 10s is the most"),
         ("[tenant]\nacme = 1", "2: tenant.acme: needs a table, not 1"),
         ("[tenant.acme]\nrate = 100", '2: tenant.acme.rate: "100" is not a rate: write it like'),
         ("[retry]\nschedule = ['1m', 'x']", '2: retry.schedule.1: "x" is not a duration'),
-        ("[retry]\ninitial='1m'\nschedule=['1m']", "3: retry.schedule: stands beside initial"),
-        ("[retry.fast]\nschedul = ['1m']", "2: retry.fast.schedul: is no setting (did you mean"),
+        ("[retry]\ninitial='1m'\nschedule=['1m']", "3: retry.schedule: conflicts with initial"),
+        ("[retry.fast]\nschedul = ['1m']", "2: retry.fast.schedul: is not a setting (did you mean"),
         ("a = \n", "1: not TOML: Invalid value"),
         ("a = [1,\n", "2: not TOML: "),
     ],
@@ -287,7 +287,11 @@ def test_routes_of_the_command_line_come_first_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("smtpd.max_sise", "1", "command line: smtpd.max_sise: is no setting (did you mean max_"),
+        (
+            "smtpd.max_sise",
+            "1",
+            "command line: smtpd.max_sise: is not a setting (did you mean max_",
+        ),
         ("workers.x", "1", "command line: workers.x.x: needs"),
         (
             "listener.5.listen",
@@ -300,7 +304,11 @@ def test_routes_of_the_command_line_come_first_in_order(tmp_path: Path) -> None:
         ("smtpd", "1", "command line: smtpd: needs a table, not 1"),
         ("workers", "many", 'command line: workers: needs a whole number, not "many"'),
         ("delivery.overlap", "maybe", "command line: delivery.overlap: needs true or false"),
-        ("limits.site.example.com.rate", "1/s", "command line: limits.site.example.com: is no se"),
+        (
+            "limits.site.example.com.rate",
+            "1/s",
+            "command line: limits.site.example.com: is not a s",
+        ),
     ],
 )
 def test_mistakes_of_the_command_line(key: str, value: str, said: str) -> None:

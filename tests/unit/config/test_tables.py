@@ -53,9 +53,15 @@ def test_whole_tables(tmp_path: Path) -> None:
         ('kind = "lists"', 'table.t.kind: needs one of "file"'),
         ('kind = "file"', "table.t.file: is missing: a file table needs it"),
         ('kind = "file"\nfile = "/nowhere/x"', "table.t.file: /nowhere/x cannot be read"),
-        ('kind = "cidr"\nfile = "/nowhere/x"\nttl = "5s"', "table.t.ttl: is no option of a cidr"),
-        ('kind = "redis"\nurl = "http://x"', 'table.t.url: "http://x" begins with none of redis'),
-        ('kind = "redis"\nurl = "redis://x"\nkey = "k"', 'table.t.key: "k" has no {key} in it'),
+        (
+            'kind = "cidr"\nfile = "/nowhere/x"\nttl = "5s"',
+            "table.t.ttl: is not an option of a cidr",
+        ),
+        (
+            'kind = "redis"\nurl = "http://x"',
+            'table.t.url: "http://x" must begin with one of redis',
+        ),
+        ('kind = "redis"\nurl = "redis://x"\nkey = "k"', 'table.t.key: "k" does not contain {key}'),
         ('kind = "ldap"\nurl = "ldap://x"\nattribute = "cn"', "table.t.filter: is missing"),
         ('kind = "sqlite"\nfile = "/nowhere/x"', "table.t.query: is missing"),
     ],

@@ -61,18 +61,18 @@ def test_every_kind_is_read_and_no_secret_is_shown(tmp_path: Path) -> None:
         ('kind = "lmtp"\naddress = "unix:lmtp"', '"unix:lmtp" is not the address of a server'),
         ('kind = "lmtp"\naddress = "h:99999"', '"h:99999" is not the address of a server'),
         ('kind = "discard"\npath = "/x"',
-         "path: is no option of a discard transport (it takes no options)"),
+         "path: is not an option of a discard transport (it takes no options)"),
         ('kind = "file"\npath = "/x"\nurl = "http://x"',
-         "url: is no option of a file transport (it takes path, append, timeout)"),
-        ('kind = "maildir"\npath = "mail"', "path: is not a path from the root"),
-        ('kind = "maildir"\npath = "/a/../{local}"', 'path: has a part ".."'),
-        ('kind = "maildir"\npath = "/a/{user}"', "path: {user} stands for nothing (known are"),
-        ('kind = "maildir"\npath = "/a/{recipient}"', "path: {recipient} stands for nothing"),
-        ('kind = "pipe"\ncommand = "cat"', '"cat" is not a path from the root'),
+         "url: is not an option of a file transport (it takes path, append, timeout)"),
+        ('kind = "maildir"\npath = "mail"', "path: is not an absolute path"),
+        ('kind = "maildir"\npath = "/a/../{local}"', 'path: contains ".."'),
+        ('kind = "maildir"\npath = "/a/{user}"', "path: {user} is not known (known are"),
+        ('kind = "maildir"\npath = "/a/{recipient}"', "path: {recipient} is not known"),
+        ('kind = "pipe"\ncommand = "cat"', '"cat" is not an absolute path'),
         ('kind = "pipe"\ncommand = "/bin/cat -u"',
          "/bin/cat -u cannot be run (write ['/bin/cat', '-u'] instead, no shell splits it)"),
         ('kind = "pipe"\ncommand = "/tmp"', "command.0: /tmp cannot be run"),
-        ('kind = "pipe"\ncommand = ["/bin/cat", "{x}"]', "command.1: {x} stands for nothing"),
+        ('kind = "pipe"\ncommand = ["/bin/cat", "{x}"]', "command.1: {x} is not known"),
         ('kind = "pipe"\ncommand = "/bin/cat"\nuser = "no-such"', 'there is no user "no-such"'),
         ('kind = "http"\nurl = "ftp://x"', '"ftp://x" is not a URL'),
         ('kind = "http"\nurl = "http://u:p@x/"', "url: has a user or password in it"),
@@ -85,7 +85,7 @@ def test_every_kind_is_read_and_no_secret_is_shown(tmp_path: Path) -> None:
         ('kind = "http"\nurl = "http://x"\ntoken_file = "/no-such"',
          "token_file: /no-such cannot be read: No such file or directory"),
         ('kind = "http"\nurl = "http://x"\ntoken = "a"\ntoken_file = "/dev/null"',
-         "token: stands beside token_file"),
+         "token: cannot be combined with token_file"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(tmp_path: Path, text: str, expected: str) -> None:
@@ -116,5 +116,5 @@ def test_routes_to_transports(tmp_path: Path) -> None:
     found = [str(error).partition(": ")[2] for error in examine(path, (), "/h").problems]
     assert found == [
         'route.0.transport: there is no "boxx" (did you mean box?)',
-        "route.1.next_hop: stands beside transport (keep either)",
+        "route.1.next_hop: cannot be combined with transport (keep one of them)",
     ]
