@@ -141,6 +141,7 @@ def top(
         str, typer.Option(help="Group by site, domain, tenant, campaign or queue", metavar="WHAT")
     ] = "site",
     limit: Limit = 20,
+    wide: Wide = False,
     home: Home = None,
     socket: Socket = None,
     as_json: Json = False,
@@ -150,7 +151,8 @@ def top(
     if by not in kinds:
         raise typer.BadParameter(f'"{by}" is none of {", ".join(kinds)}', param_hint="--by")
     path = common.control_socket(home, socket)
-    show_rows(control.stream(path, "queue.top", {"by": by, "limit": limit}), as_json, ())
+    stream = control.stream(path, "queue.top", {"by": by, "limit": limit})
+    show_rows(stream, as_json, (), first=("name",), wide=wide)
     control.tell_refused(path)
 
 

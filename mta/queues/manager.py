@@ -649,7 +649,7 @@ class QueueManager:
         outcome = Outcome(Kind.BOUNCED, 0, "4.4.7", text, "expire")
         queue = _queue_name(recipient)
         line = self.lines(recipient.message).expiration(
-            recipient, last, peer, queue=queue, site=site
+            recipient, last, peer, queue=queue, site=site or recipient.site
         )
         close_failed(self, recipient, line, outcome, peer)
 

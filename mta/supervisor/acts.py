@@ -272,4 +272,4 @@ def check_id(text: str) -> bytes:
     try:
         return id_bytes(text)
     except ValueError:
-        raise ControlError(f"{text!r} is no message id: 32 hexadecimal digits") from None
+        raise ControlError(f"{text!r} is not a message id: 32 hexadecimal digits") from None

@@ -229,6 +229,17 @@ def test_unattempted_mail_that_got_too_old_in_flight_expires(desk: Desk) -> None
     assert desk.ends() == {"Expiration": 1} and desk.take() is None
 
 
+def test_an_expiration_without_an_attempt_names_the_last_site(desk: Desk) -> None:
+    desk.accept("r@b.example")
+    parcel = desk.take()
+    desk.end(parcel, LATER)
+    desk.run(1)
+    desk.clock.advance(3600)
+    desk.run(3)
+    [record] = [r for r in desk.records() if r["type"] == "Expiration"]
+    assert record["site"] == parcel.ready.name != ""
+
+
 def test_an_expiration_after_an_attempt_names_its_site(desk: Desk) -> None:
     desk.accept("r@b.example")
     parcel = desk.take()
