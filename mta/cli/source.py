@@ -17,59 +17,71 @@ CONNECT = 10.0  # seconds for the first connection, which shows that somebody li
 PATIENCE = 10.0  # seconds without any connection after which the server is gone
 
 
+Server = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Server to send to")]
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ADDRESS[=WEIGHT]",
+        help="Recipient; {n} is replaced by the message's number; may be repeated."
+        " [default: user{n}@load.example]",
+    ),
+]
+Domains = Annotated[
+    int,
+    typer.Option(min=0, help="Send to N domains in turn: d0.example, d1.example ...", metavar="N"),
+]
+Sender = Annotated[str, typer.Option(help="Envelope sender")]
+Messages = Annotated[int, typer.Option(min=1, help="Messages to send")]
+First = Annotated[int, typer.Option(min=0, help="Number of the first message")]
+Size = Annotated[int, typer.Option(min=0, help="Size of a message in octets")]
+Body = Annotated[
+    list[Path] | None,
+    typer.Option(exists=True, help="Send this file as the content; several are sent in turn"),
+]
+Sessions = Annotated[int, typer.Option(min=1, help="SMTP sessions to send over")]
+Processes = Annotated[int, typer.Option(min=1, help="Processes to send from")]
+Pace = Annotated[float, typer.Option(min=0, help="Messages per second; 0 = as fast as possible")]
+Pipelining = Annotated[
+    bool, typer.Option(help="Send the next envelope with the final dot (RFC 2920)")
+]
+Local = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ADDRESS", help="Local address to send from; several are used in turn"),
+]
+Tenant = Annotated[str, typer.Option(help="Set X-Tenant")]
+Campaign = Annotated[str, typer.Option(help="Set X-Campaign")]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(metavar="'NAME: VALUE'", help="Add a header field; may be repeated"),
+]
+Timeout = Annotated[float, typer.Option(help="Stop after this many seconds")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON")]
+
+
 def register(app: typer.Typer) -> None:
     """Add `source` to the application."""
     app.command("source")(source)
 
 
 def source(
-    server: Annotated[
-        str, typer.Argument(metavar="HOST:PORT", help="Server to send to")
-    ] = "127.0.0.1:2525",
-    to: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ADDRESS[=WEIGHT]",
-            help="Recipient; {n} is replaced by the message's number; may be repeated."
-            " [default: user{n}@load.example]",
-        ),
-    ] = None,
-    domains: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Send to N domains in turn: d0.example, d1.example ...", metavar="N"
-        ),
-    ] = 0,
-    sender: Annotated[str, typer.Option(help="Envelope sender")] = "load@source.example",
-    messages: Annotated[int, typer.Option(min=1, help="Messages to send")] = 1000,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first message")] = 0,
-    size: Annotated[int, typer.Option(min=0, help="Size of a message in octets")] = 10240,
-    body: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, help="Send this file as the content; several are sent in turn"),
-    ] = None,
-    sessions: Annotated[int, typer.Option(min=1, help="SMTP sessions to send over")] = 20,
-    processes: Annotated[int, typer.Option(min=1, help="Processes to send from")] = 1,
-    rate: Annotated[
-        float, typer.Option(min=0, help="Messages per second; 0 = as fast as possible")
-    ] = 0.0,
-    pipelining: Annotated[
-        bool, typer.Option(help="Send the next envelope with the final dot (RFC 2920)")
-    ] = True,
-    local: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ADDRESS", help="Local address to send from; several are used in turn"
-        ),
-    ] = None,
-    tenant: Annotated[str, typer.Option(help="Set X-Tenant")] = "",
-    campaign: Annotated[str, typer.Option(help="Set X-Campaign")] = "",
-    header: Annotated[
-        list[str] | None,
-        typer.Option(metavar="'NAME: VALUE'", help="Add a header field; may be repeated"),
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Stop after this many seconds")] = 300.0,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON")] = False,
+    server: Server = "127.0.0.1:2525",
+    to: To = None,
+    domains: Domains = 0,
+    sender: Sender = "load@source.example",
+    messages: Messages = 1000,
+    first: First = 0,
+    size: Size = 10240,
+    body: Body = None,
+    sessions: Sessions = 20,
+    processes: Processes = 1,
+    rate: Pace = 0.0,
+    pipelining: Pipelining = True,
+    local: Local = None,
+    tenant: Tenant = "",
+    campaign: Campaign = "",
+    header: Header = None,
+    timeout: Timeout = 300.0,
+    json: AsJson = False,
 ) -> None:
     """Send numbered messages to a server. Exits with 1 unless each got its 250.
 
