@@ -57,13 +57,22 @@ class Ahead:
             if attempt.offers != offers:  # this server is not like the one before
                 decider.come_back(attempt.tag)
                 self._fill(pool, ready, offers)
-            elif any(recipient.orders for recipient in attempt.recipients):
+            elif self._is_stale(attempt):
                 decider.come_back(attempt.tag)
             elif decider.may_leave(pool, attempt.tag):
                 return attempt
             elif pool.rests():
                 break
         return None
+
+    def _is_stale(self, attempt: Attempt) -> bool:
+        """Whether acts, or the end of its time, have reached it since it was chosen."""
+        manager = self._decider.manager
+        now = manager.ports.clock.wall_us()
+        return any(
+            one.orders or one.expires_us <= now and not manager.missed(one.expires_us)
+            for one in attempt.recipients
+        )
 
     def undo(self, pool: Pool) -> None:
         """Put everything back into its lane."""

@@ -353,6 +353,21 @@ def test_acts_hold_of_what_is_being_prepared(tmp_path: Path) -> None:
     on_a_loop(tmp_path, deleting)
 
 
+def test_what_expires_while_it_is_prepared_does_not_leave(tmp_path: Path) -> None:
+    async def expiring(rig: Rig) -> None:
+        rig.use(Signer())
+        rig.desk.accept("x@b.example")
+        line = rig.line()
+        pool = line.dial.pool
+        assert line.take() is None
+        await until(lambda: pool.prepared is not None and len(pool.prepared.attempts) == 1)
+        rig.desk.clock.advance(3601)
+        assert line.take() is None
+        assert rig.desk.ends() == {"Expiration": 1}
+
+    on_a_loop(tmp_path, expiring)
+
+
 @pytest.mark.parametrize("how", ["reload", "drain"])
 def test_what_is_prepared_returns_to_its_lane(tmp_path: Path, how: str) -> None:
     async def returning(rig: Rig) -> None:
