@@ -36,15 +36,15 @@ def pids(server: Server) -> list[int]:
     return [w["pid"] for w in server.ask("status")["workers"] if "pid" in w]
 
 
-def refused(home: Path, *flags: str, port: int = 0) -> str:
-    """What `mta serve` says when it cannot begin: one line, exit code 1."""
+def refused(home: Path, *flags: str, port: int = 0, code: int = 1) -> str:
+    """What `mta serve` says when it cannot begin: one line, and its exit code."""
     listen = ("--listen", f"127.0.0.1:{port or free_port()}")
     run = subprocess.run(
         [sys.executable, "-m", "mta.cli.main", "serve", "--home", str(home), *listen,
          "--workers", "1", *flags],
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
-    assert run.returncode == 1, run.stdout + run.stderr
+    assert run.returncode == code, run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     lines = run.stderr.strip().splitlines()
     assert len(lines) == 1, run.stderr
@@ -80,7 +80,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
 
 
 def test_a_control_socket_with_too_long_a_path(tmp_path: Path) -> None:
-    said = refused(tmp_path, "-o", f"control.socket={tmp_path / ('x' * 120)}")
+    said = refused(tmp_path, "-o", f"control.socket={tmp_path / ('x' * 120)}", code=2)
     assert "control.socket" in said and "107" in said
 
 
