@@ -295,8 +295,8 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     [
         ("queue.top", {"by": "nonsense"}, "no counts by"),
         ("queue.list", {"limit": "many"}, "limit"),
-        ("queue.show", {"id": "zz"}, "no message id"),
-        ("act", {"verb": "delete", "select": {"id": "zz"}}, "no message id"),
+        ("queue.show", {"id": "zz"}, "not a message id"),
+        ("act", {"verb": "delete", "select": {"id": "zz"}}, "not a message id"),
         ("act", {"verb": "delete"}, "say which mail"),
         ("act", {"verb": "reroute", "select": {"all": True}, "next_hop": "a b"}, "a b"),
         ("act", {"verb": "explode", "select": {"all": True}}, "an act is one of"),
