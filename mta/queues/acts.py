@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mta.model import Message, Recipient, Where, domain_of, id_bytes, id_shard
+from mta.queues import ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -339,10 +340,10 @@ def ordered(recipient: Recipient, act: Act) -> bool:
 def _obeyed(manager: QueueManager, recipient: Recipient, act: Act, swept: bool) -> bool:
     verb, held = act.verb, recipient.where == Where.HELD
     if verb is Verb.DELETE:
-        manager.remove(recipient, act.reason or "deleted by the operator", act.sequence)
+        ends.remove(manager, recipient, act.reason or "deleted by the operator", act.sequence)
     elif verb is Verb.BOUNCE:
         reason = act.reason or "returned by the operator of the mail system"
-        manager.admin_bounce(recipient, reason, act.sequence)
+        ends.bounce(manager, recipient, reason, act.sequence)
     elif verb is Verb.HOLD and not held:
         manager.shift(recipient, Where.HELD)
     elif verb is Verb.RELEASE and held and not manager.acts.holds(recipient):

@@ -11,12 +11,11 @@ are rows of the spool only. `stamp` gives strictly rising wall-clock times: rows
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mta.model import Kind, Message, Outcome, Peer, Recipient, Refusal, Stages, Where, id_shard
 from mta.queues.lanes import Parcel, ReadyQueue
-from mta.queues.names import format_name
+from mta.queues.names import cached_name as _name
 from mta.queues.notices import SUCCESS, close_delivered, close_failed, tell_delay
 from mta.queues.ports import Counters
 from mta.queues.retry import next_attempt_us
@@ -47,9 +46,6 @@ _SUCCESS, _KEPT_BODIES, _MEMORY_SHARE = SUCCESS, KEPT_BODIES, MEMORY_SHARE
 def _queue_name(recipient: Recipient) -> str:
     message = recipient.message
     return _name(message.campaign, message.tenant, recipient.domain, recipient.route)
-
-
-_name = lru_cache(4096)(format_name)
 
 
 def _ready_key(source: str, site_key: str) -> object:
@@ -652,24 +648,6 @@ class QueueManager:
             recipient, last, peer, queue=queue, site=site or recipient.site
         )
         close_failed(self, recipient, line, outcome, peer)
-
-    def remove(self, recipient: Recipient, reason: str, act: int = 0) -> None:
-        """Close a recipient by an operator's delete: Removed, no DSN."""
-        if recipient.where == Where.CLOSED:
-            return
-        self.counters.removed += 1
-        lines, queue = self.lines(recipient.message), _queue_name(recipient)
-        self.close(recipient, lines.removed(recipient, reason=reason, act=act, queue=queue))
-
-    def admin_bounce(self, recipient: Recipient, reason: str, act: int = 0) -> None:
-        """Close a recipient by an operator's bounce: AdminBounce, and a DSN."""
-        if recipient.where == Where.CLOSED:
-            return
-        self.counters.bounced += 1
-        outcome = Outcome(Kind.BOUNCED, 550, "5.7.0", reason, "admin")
-        lines, queue = self.lines(recipient.message), _queue_name(recipient)
-        line = lines.admin_bounce(recipient, reason=reason, act=act, queue=queue)
-        close_failed(self, recipient, line, outcome, None)
 
     def shift(self, recipient: Recipient, where: Where, due_us: int = 0) -> None:
         """Move a recipient that is not in flight to another row, out of memory; 0 is due now."""

@@ -8,8 +8,12 @@ reads back as what it was made of.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from mta.model import Recipient
 
 _MARKS = re.compile(r"[%:@!\x00-\x20\x7f]")
 _MARKS_OF_DOMAIN = re.compile(r"[%@!\x00-\x20\x7f]")  # `:` occurs in [IPv6:2001:db8::1]
@@ -49,3 +53,12 @@ def parse_name(name: str) -> QueueName:
 
 def _escape(marks: re.Pattern[str], part: str) -> str:
     return marks.sub(lambda mark: f"%{ord(mark[0]):02X}", part)
+
+
+cached_name = lru_cache(4096)(format_name)
+
+
+def queue_name(recipient: Recipient) -> str:
+    """The name of the queue that a recipient belongs to."""
+    message = recipient.message
+    return cached_name(message.campaign, message.tenant, recipient.domain, recipient.route)

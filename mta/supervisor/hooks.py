@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from mta.hooks.answers import Answers
 from mta.hooks.runner import Hooks
 from mta.hooks.tables import Tables, TableSpec, build
 from mta.model import ascii_domain
-from mta.queues.names import format_name
+from mta.queues.names import cached_name
 from mta.routing.hooked import Choice, HookedPlanner, Known, read_choice
 from mta.routing.planner import Planner
 from mta.supervisor.events import EventPump
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from mta.spool.shard import Shard
     from mta.supervisor.worker import Worker
 
-_name = lru_cache(4096)(format_name)
 AT_ARRIVAL = ("message_accepted", "queue_settings", "choose_route")
 
 
@@ -270,7 +269,7 @@ class WorkerHooks:
 
 def _queue(envelope: Envelope, domain: str, reroute: str) -> Queue:
     campaign, tenant = envelope.campaign, envelope.tenant
-    return Queue(_name(campaign, tenant, domain, reroute), campaign, tenant, domain, reroute)
+    return Queue(cached_name(campaign, tenant, domain, reroute), campaign, tenant, domain, reroute)
 
 
 async def _choose(hooks: Hooks, known: Known, key: Destination) -> Choice | None:

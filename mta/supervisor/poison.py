@@ -18,6 +18,7 @@ import msgspec
 
 from mta.errors import SpoolError
 from mta.model import id_text
+from mta.queues import ends
 from mta.spool import Gone, Unreadable
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def set_aside(
                 failed.append(text)
                 continue
             for recipient in recipients:
-                manager.remove(recipient, REASON)
+                ends.remove(manager, recipient, REASON)
             if recipients:
                 done.append(text)
     return done, failed

@@ -14,6 +14,7 @@ import pytest
 from mta.maillog.records import RecordWriter
 from mta.model import Kind, Message, Outcome, Peer, Recipient, Stages, Where
 from mta.queues import census as module
+from mta.queues import ends
 from mta.queues.acts import Acts
 from mta.queues.census import Census
 from mta.queues.loader import Loader
@@ -122,7 +123,7 @@ def history(node: Node, seed: int) -> None:
                 known = manager.memory.get((one.message.id, one.number), one)
                 act = dice.randrange(4)
                 if act == 0:
-                    manager.remove(known, "test")
+                    ends.remove(manager, known, "test")
                 elif act == 1:
                     manager.expire(known)
                 else:

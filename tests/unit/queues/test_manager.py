@@ -9,7 +9,7 @@ import pytest
 
 from mta.errors import SpoolBusyError
 from mta.model import Class, Where
-from mta.queues import loader
+from mta.queues import ends, loader
 from mta.queues.acts import Verb
 from mta.queues.views import Views
 from tests.unit.queues.desk import AGAIN, LATER, NEVER, OK, Desk
@@ -150,7 +150,7 @@ def test_a_backlog_slice_of_obsolete_rows_does_not_hide_the_rest(
     for message in messages[4:12]:  # the frame that takes their rows away is not written yet
         recipient = desk.bench.shard.get(message.id, 0)
         assert recipient is not None
-        desk.manager.remove(recipient, "gone")
+        ends.remove(desk.manager, recipient, "gone")
     while (parcel := desk.take()) is not None:
         desk.end(parcel, OK)
     for _ in range(5):

@@ -8,6 +8,7 @@ import pytest
 
 from mta.errors import SpoolError
 from mta.model import Where
+from mta.queues import ends
 from mta.queues.unread import settle
 from mta.spool import Gone, Unreadable
 from mta.spool.unread import AGAIN
@@ -91,7 +92,7 @@ def test_recipients_that_ended_while_their_content_was_read_are_let_alone(desk: 
     assert parcel is not None
     first = parcel.recipients[0]
     first.flying = False
-    desk.manager.remove(first, "an operator's")
+    ends.remove(desk.manager, first, "an operator's")
     settle(desk.manager, parcel, GONE)
     assert desk.ends() == {"Removed": 1, "Bounce": 1}
 
