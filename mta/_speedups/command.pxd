@@ -35,6 +35,7 @@ cdef enum PathError:
     P_DOMAIN
     P_LITERAL
     P_LONG
+    P_TAB
 
 
 cdef struct Path:
@@ -59,6 +60,9 @@ cdef Py_ssize_t skip_word(
     const unsigned char* p, Py_ssize_t n, const char* word, Py_ssize_t size
 ) noexcept nogil
 cdef PathError parse_path(
+    const unsigned char* p, Py_ssize_t n, bint recipient, Path* out
+) noexcept nogil
+cdef PathError parse_bare(
     const unsigned char* p, Py_ssize_t n, bint recipient, Path* out
 ) noexcept nogil
 cdef int next_param(

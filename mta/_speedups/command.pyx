@@ -38,6 +38,7 @@ PATH_TEXTS = (
     "the domain is longer than 255 octets",
     "the address literal is no IPv4 or IPv6: address",
     "the address is longer than 320 octets",
+    "a tab stands before it, nothing may come between the colon and the address",
 )
 
 # What a character may be part of: bit 1 atext (RFC 5322 3.2.3), bit 2 a label, bit 4 a host name
@@ -293,7 +294,7 @@ cdef PathError parse_path(
     cdef Py_ssize_t at = 1
     cdef PathError error
     if n == 0 or p[0] != 60:
-        return P_BRACKET
+        return P_TAB if n and p[0] == 9 else P_BRACKET
     if n == 1:
         return P_UNCLOSED
     out.start = out.end = 1
@@ -312,6 +313,23 @@ cdef PathError parse_path(
         return P_UNCLOSED
     out.end, out.after = at, at + 1
     return P_LONG if at - out.start > MAX_PATH else P_OK
+
+
+cdef PathError parse_bare(
+    const unsigned char* p, Py_ssize_t n, bint recipient, Path* out
+) noexcept nogil:
+    """The same without brackets, up to a blank: what old injectors send."""
+    cdef Py_ssize_t at = 0, end = 0
+    cdef PathError error
+    while end < n and p[end] != 32:
+        end += 1
+    if end == 0:
+        return P_BRACKET
+    error = _mailbox(p, end, recipient, &at)
+    if error == P_OK and at < end:
+        error = P_UNCLOSED if p[at] == 62 else P_LABEL
+    out.start, out.end, out.after = 0, at, at
+    return P_LONG if error == P_OK and at > MAX_PATH else error
 
 
 cdef int next_param(

@@ -5,11 +5,13 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from mta._speedups cimport server_replies as say
 from mta._speedups.command cimport (
     PATH_TEXTS,
+    P_BRACKET,
     P_OK,
     Param,
     Path,
     PathError,
     next_param,
+    parse_bare,
     parse_path,
     skip_word,
 )
@@ -64,6 +66,8 @@ cdef class Envelope:
         n[0] -= at
         self.wide = not is_ascii(p[0], n[0])
         error = parse_path(p[0], n[0], recipient, path)
+        if error == P_BRACKET and self.options.bare_addresses:
+            error = parse_bare(p[0], n[0], recipient, path)
         size = path.after if error == P_OK else n[0]
         if self.wide and not is_ascii(p[0], size):  # else a parameter's value is
             if not self.options.smtputf8:

@@ -575,10 +575,7 @@ cdef class ServerCore:
             return 0
         if end != LINE_CRLF and not self.options.fix:
             what = "<LF>" if end == LINE_BARE_LF else "<CR>"
-            text = (
-                f"A command has a bare {what}; only <CR><LF> ends a line "
-                "(setting bare_newlines), closing"
-            )
+            text = f"A command has a bare {what}; only <CR><LF> ends a line, closing"
             self._doing = V_UNKNOWN
             self._end(Verdict(500, "5.5.2", text, Reason.BARE_NEWLINE))
             return at + 1

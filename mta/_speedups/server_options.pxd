@@ -21,6 +21,7 @@ cdef class ServerOptions:
     cdef readonly bint chunking
     cdef readonly bint binarymime
     cdef readonly bint smtputf8
+    cdef readonly bint bare_addresses
     cdef readonly frozenset hidden
     cdef bint fix             # bare newlines are mended
     cdef bint keep            # bare newlines and NULs of a message are text

@@ -23,6 +23,7 @@ class ServerOptions:
     chunking: bool
     binarymime: bool
     smtputf8: bool
+    bare_addresses: bool
     hidden: frozenset[str]
     hello: bytes
     """The standard reply to HELO."""
@@ -49,6 +50,7 @@ class ServerOptions:
         chunking: bool = False,
         binarymime: bool = False,
         smtputf8: bool = False,
+        bare_addresses: bool = False,
         hidden: Iterable[str] = frozenset(),
     ) -> None:
         """`hostname` and `banner` make the greeting.
@@ -60,6 +62,7 @@ class ServerOptions:
         becomes of a CR or LF alone ("keep": it is text of the message). keywords: further lines of
         the EHLO reply. mail_parameters, rcpt_parameters: keywords (upper case) that are handed on
         in an event's `params`. chunking, binarymime, smtputf8: offer these (RFC 3030, RFC 6531).
+        bare_addresses: MAIL FROM:a@b and RCPT TO:a@b need no angle brackets.
         hidden: keywords left out of the EHLO reply though they are understood.
         commands: verbs (upper case) that the shell answers, each a Command event; "*": every line,
         where an LF alone ends one, and contents, faulty ones too, are answered like a Command.

@@ -13,7 +13,8 @@ cdef class ServerOptions:
         max_command_line=2048, max_text_line=0, max_errors=20, max_messages=0,
         pipeline_limit=65536, bare_newlines="reject", keywords=(), mail_parameters=frozenset(),
         rcpt_parameters=frozenset(), commands=frozenset(),
-        chunking=False, binarymime=False, smtputf8=False, hidden=frozenset(),
+        chunking=False, binarymime=False, smtputf8=False, bare_addresses=False,
+        hidden=frozenset(),
     ):
         if bare_newlines not in ("reject", "fix", "keep"):
             raise ValueError(f"bare_newlines is {bare_newlines!r}; it is 'reject', 'fix' or 'keep'")
@@ -36,7 +37,7 @@ cdef class ServerOptions:
         self.rcpt_parameters = frozenset(rcpt_parameters)
         self.commands = frozenset(commands)
         self.chunking, self.binarymime, self.smtputf8 = chunking, binarymime, smtputf8
-        self.hidden = frozenset(hidden)
+        self.bare_addresses, self.hidden = bare_addresses, frozenset(hidden)
         self.fix, self.keep = bare_newlines == "fix", bare_newlines == "keep"
         self.raw = "*" in self.commands
         self._write_replies()
@@ -56,25 +57,21 @@ cdef class ServerOptions:
         self.hello = wire(f"250 {self.hostname}")
         self.greeting = wire(f"220 {self.hostname} {self.banner}")
         self.oversize = Verdict(
-            552, "5.3.4", f"The message is larger than {self.max_size} octets (setting max_size)",
-            Reason.TOO_LARGE,
+            552, "5.3.4", f"The message is larger than {self.max_size} octets", Reason.TOO_LARGE
         )
         self.oversize_line = Verdict(
-            500, "5.5.2",
-            f"The command line is longer than {self.max_command_line} octets "
-            "(setting max_command_line)",
+            500, "5.5.2", f"The command line is longer than {self.max_command_line} octets",
             Reason.SYNTAX,
         )
         self.crowded = Verdict(  # RFC 5321 4.5.3.1.10
             452, "4.5.3",
-            f"Too many recipients: {self.max_recipients} are taken in one transaction "
-            "(setting max_recipients)",
+            f"Too many recipients: {self.max_recipients} are taken in one transaction",
             Reason.RECIPIENTS,
         )
         self.errors = wire(f"421 4.7.0 {self.hostname} Too many errors, closing")
         self.worn = wire(
             f"421 4.7.0 {self.hostname} {self.max_messages} messages on one connection are the "
-            "limit, connect again (setting max_messages)"
+            "limit, connect again"
         )
 
 

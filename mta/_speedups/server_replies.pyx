@@ -72,16 +72,10 @@ cdef Verdict content_verdict(ContentReader content, ServerOptions options):
     if content.fault == F_NUL:
         return Verdict(550, "5.6.0", f"Line {line} of the message has a NUL octet", Reason.CONTENT)
     if content.fault == F_LINE:  # RFC 5321 4.5.3.1.9
-        text = (
-            f"Line {line} of the message is longer than {options.max_text_line} octets "
-            "(setting max_text_line)"
-        )
+        text = f"Line {line} of the message is longer than {options.max_text_line} octets"
         return Verdict(500, "5.6.0", text, Reason.CONTENT)
     what = "<CR>" if content.fault == F_BARE_CR else "<LF>"
-    text = (
-        f"Line {line} of the message has a bare {what}; only <CR><LF> ends a line "
-        "(setting bare_newlines), closing"
-    )
+    text = f"Line {line} of the message has a bare {what}; only <CR><LF> ends a line, closing"
     return Verdict(550, "5.5.2", text, Reason.BARE_NEWLINE)
 
 

@@ -27,6 +27,7 @@ SOCKET_PATH = 107  # sun_path of Linux without its final NUL
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 2.2
 _HANDLER = re.compile(r"(/.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
+_MODE = re.compile(r"0?[0-7]{3}")
 _HOP = re.compile(r"(\[[^\[\]\s]+\]|[^\s\[\]:,]+|\[IPv6:[^\[\]\s]+\])(?::(\d{1,5}))?", re.I)
 
 
@@ -60,6 +61,9 @@ def listeners(config: Config) -> Iterator[ConfigError]:
             yield fault(text, "listener", number, "listen")
         seen.setdefault(endpoint, number)
         yield from networks(listener, number)
+        if not _MODE.fullmatch(listener.mode):
+            yield fault(f'"{listener.mode}" is no file mode', "listener", number, "mode",
+                        hint='write three digits from 0 to 7, as "0660"')  # fmt: skip
         if listener.handler and not _HANDLER.fullmatch(listener.handler):
             hint = "write it like package.module:Class or /etc/mailrace/policy.py:Class"
             yield fault(f'"{listener.handler}" is not a handler', "listener", number, "handler",

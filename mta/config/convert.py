@@ -192,6 +192,9 @@ def inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def elsewhere(key: str) -> str:
     """A hint that names the table where a key of this name belongs."""
+    table = fields.fields(Config).get(key)
+    if table is not None and table.shape == "table":
+        return f"its table is [{key}.NAME]"
     for path, field in fields.settings():
         if field.name == key:
             return f"it is {fields.join(path)}"
@@ -211,9 +214,10 @@ def scalar(kind: Any, name: str, raw: Any) -> Any:
     """One value of a type and kind; ValueError says what would be right."""
     if isinstance(raw, dict | list) or (isinstance(raw, bool) and kind is not bool):
         raise ValueError(f"needs {wanted(kind, name)}, not {described(raw)}")
-    if name in ("duration", "size"):
-        read = values.duration if name == "duration" else values.size
-        return read(raw)
+    if name == "duration":
+        return with_unit(raw)
+    if name == "size":
+        return values.size(raw)
     if name == "rate":
         return raw if isinstance(raw, values.Rate) else values.Rate.parse(raw)
     if kind is bool:
@@ -225,6 +229,14 @@ def scalar(kind: Any, name: str, raw: Any) -> Any:
     elif isinstance(raw, str) and (kind is str or raw in kind.__args__):
         return str(raw)
     raise ValueError(f"needs {wanted(kind, name)}, not {described(raw)}")
+
+
+def with_unit(raw: Any) -> float:
+    """A duration of a setting; a bare number other than 0 may be meant in any unit."""
+    seconds, text = values.duration(raw), str(raw).strip()
+    if seconds and text[-1].isdecimal():
+        raise ValueError(f"{text} has no unit: write {text}s, {text}m, {text}h or {text}d")
+    return seconds
 
 
 def number(kind: Any, raw: Any) -> Any:

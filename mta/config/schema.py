@@ -67,6 +67,21 @@ class Listener(Section, frozen=True):
             "`fix` turns it into CRLF"
         ),
     ] = "reject"
+    bare_addresses: Annotated[
+        bool,
+        doc(
+            "take addresses without angle brackets, `MAIL FROM:a@example.com`, as old injectors"
+            " send them"
+        ),
+    ] = False
+    mode: Annotated[
+        str,
+        doc(
+            "permissions of a Unix socket's file, in octal; it belongs to `user` and `group`",
+            unit="permissions",
+            static=True,
+        ),
+    ] = "0660"
     handler: Annotated[
         str | None,
         doc(

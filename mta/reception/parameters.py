@@ -166,7 +166,7 @@ def _release(params: Params, max_hold: float, now_us: int) -> int:
         else _held_until(params["HOLDUNTIL"] or "")
     )
     if release - now_us > max_hold * 1_000_000:
-        raise ValueError(f"a message is held for {max_hold:.0f} seconds at most (setting max_hold)")
+        raise ValueError(f"a message is held for {max_hold:.0f} seconds at most")
     return release if release > now_us else 0
 
 

@@ -61,14 +61,23 @@ def _is_address(family: socket.AddressFamily, text: str) -> bool:
 
 
 def bind(
-    spec: str, reuse_port: bool = False, *, backlog: int = BACKLOG, mode: int = 0o666
+    spec: str,
+    reuse_port: bool = False,
+    *,
+    backlog: int = BACKLOG,
+    mode: int = 0o660,
+    owner: tuple[int, int] | None = None,
 ) -> socket.socket:
-    """A listening, non-blocking socket; `mode` is the permission of a Unix socket's file."""
+    """A listening, non-blocking socket.
+
+    `mode` and `owner` (user and group by number, None is who we are) are those of a Unix
+    socket's file.
+    """
     address = parse(spec)
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         if address.family == socket.AF_UNIX:
-            _bind_unix(sock, address, mode)
+            _bind_unix(sock, address, mode, owner)
         else:
             _bind_tcp(sock, address, reuse_port)
         sock.listen(backlog)
@@ -103,11 +112,15 @@ def _bind_tcp(sock: socket.socket, address: Address, reuse_port: bool) -> None:
     sock.bind((address.host, address.port))
 
 
-def _bind_unix(sock: socket.socket, address: Address, mode: int) -> None:
+def _bind_unix(
+    sock: socket.socket, address: Address, mode: int, owner: tuple[int, int] | None
+) -> None:
     path = Path(address.host)
     if path.exists() or path.is_symlink():
         _clear(address, path)
     sock.bind(address.host)
+    if owner is not None:
+        os.chown(path, *owner, follow_symlinks=False)
     path.chmod(mode)  # before listen(): nobody has connected yet
 
 

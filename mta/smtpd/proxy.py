@@ -191,8 +191,7 @@ class Preamble(asyncio.BufferedProtocol):
         self._refuse("no PROXY protocol header came in time")
 
     def _refuse(self, why: str) -> None:
-        text = f"{why} (setting proxy_from)"
-        refusal = Verdict(554, "5.5.0", text, Reason.SYNTAX)
+        refusal = Verdict(554, "5.5.0", why, Reason.SYNTAX)
         self.listener.introduce(self, ITSELF, b"", refusal)
 
     def drain(self) -> None:

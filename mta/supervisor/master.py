@@ -38,7 +38,7 @@ from mta.supervisor.notify import Notifier
 from mta.supervisor.questions import Questions
 from mta.supervisor.refusals import Refusals
 from mta.supervisor.shards import Cause, Refused
-from mta.supervisor.sockets import open_all
+from mta.supervisor.sockets import File, open_all, remove
 from mta.supervisor.starting import TELL_EVERY, first_ready, take_home
 from mta.supervisor.state import NodeState
 from mta.supervisor.statekeeper import learn, mend
@@ -66,6 +66,7 @@ class Supervisor:
         self.count = config.workers
         self.workers: list[WorkerProcess] = []
         self.sockets: list[list[socket.socket]] = []  # by listener, then worker
+        self.files: list[File] = []  # of Unix sockets
         self.started = time.monotonic()
         self.ledger = Ledger()
         self.health = Health(self)
@@ -97,10 +98,12 @@ class Supervisor:
                 privileges.check_access(who, folders)
             await take_home(self.home, say, self.notifier.starting)
         try:
-            self.sockets, self.http = open_all(self.config, self.count)
+            owner = None if who is None else (who.uid, who.gid)
+            self.sockets, self.http, self.files = open_all(self.config, self.count, owner)
             privileges.drop(who)
             return await self._serve()
         finally:
+            remove(self.files)
             self.home.release()
 
     async def _serve(self) -> int:

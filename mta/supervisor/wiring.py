@@ -136,6 +136,7 @@ def server_options(
         max_messages=smtpd.max_messages,
         pipeline_limit=smtpd.pipeline_limit,
         bare_newlines=listener.bare_newlines,
+        bare_addresses=listener.bare_addresses,
         commands=(*answers.verbs, "XCLIENT") if xclient else answers.verbs,
         **extensions(config, listener, answers.parameters, xclient=xclient),
     )

@@ -37,6 +37,7 @@ options = st.builds(
     chunking=st.just(True),
     binarymime=st.booleans(),
     smtputf8=st.booleans(),
+    bare_addresses=st.booleans(),
 )
 
 

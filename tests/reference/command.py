@@ -38,6 +38,15 @@ def verb(line: bytes) -> tuple[str, int]:
     return ("other" if name in OTHER else "http" if name in HTTP else ""), after
 
 
+def bare(text: bytes, recipient: bool) -> tuple[str, int] | None:
+    """The same of an address that needs no bracket and has none."""
+    if text.startswith((b"<", b"\t", b"@")):
+        return path(text, recipient)
+    word = text.split(b" ")[0]
+    found = path(b"<%b>" % word, recipient) if word else None
+    return (found[0], len(word)) if found and found[1] == len(word) + 2 else None
+
+
 def path(text: bytes, recipient: bool) -> tuple[str, int] | None:
     """The address and what follows its bracket, or None."""
     if text.startswith(b"<>") and not recipient:

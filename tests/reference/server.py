@@ -328,7 +328,8 @@ class Server:
         if argument[: len(prefix)].upper() != prefix:
             return (501, "5.5.4"), "", []
         text = argument[len(prefix) :].lstrip(b" ")
-        found = command.path(text, recipient)
+        read = command.bare if self.options.bare_addresses else command.path
+        found = read(text, recipient)
         path = text if found is None else text[: found[1]]
         if not path.isascii() and not (self.options.smtputf8 and _is_utf8(path)):
             return (553, "5.6.7"), "", []

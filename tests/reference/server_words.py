@@ -9,14 +9,13 @@ if TYPE_CHECKING:
     from tests.reference.content import Content
 
 FAULTS = {
-    "size": "552 5.3.4 The message is larger than {most} octets (setting max_size)",
+    "size": "552 5.3.4 The message is larger than {most} octets",
     "nul": "550 5.6.0 Line {line} of the message has a NUL octet",
-    "line": "500 5.6.0 Line {line} of the message is longer than {longest} octets "
-    "(setting max_text_line)",
-    "bare_cr": "550 5.5.2 Line {line} of the message has a bare <CR>; only <CR><LF> ends a line "
-    "(setting bare_newlines), closing",
-    "bare_lf": "550 5.5.2 Line {line} of the message has a bare <LF>; only <CR><LF> ends a line "
-    "(setting bare_newlines), closing",
+    "line": "500 5.6.0 Line {line} of the message is longer than {longest} octets",
+    "bare_cr": "550 5.5.2 Line {line} of the message has a bare <CR>; only <CR><LF> ends a line, "
+    "closing",
+    "bare_lf": "550 5.5.2 Line {line} of the message has a bare <LF>; only <CR><LF> ends a line, "
+    "closing",
 }
 
 

@@ -166,6 +166,12 @@ def test_mistakes_name_file_line_and_key(tmp_path: Path, text: str, said: str) -
         ("[[route]]\nnext_hop='a b'", '2: route.0.next_hop.0: "a b" is not a next hop'),
         ("[[route]]\nnext_hop='a:99999'", '"a:99999" is not a next hop'),
         ("[retry]\nschedule=['1m','10ms']", "2: retry.schedule.1: is too small: 1s"),
+        ("[retry]\nmax_age = 5", "2: retry.max_age: 5 has no unit: write 5s, 5m, 5h or 5d"),
+        ("[retry]\nschedule = ['1m', '90']", "2: retry.schedule.1: 90 has no unit: write 90s"),
+        ("[smtpd]\ncommand_timeout = 1.5", "2: smtpd.command_timeout: 1.5 has no unit"),
+        ("[limits.tenant.acme]\nrate='1/s'",
+         "limits.tenant: is not a setting (its table is [tenant.NAME])"),
+        ("[[listener]]\nlisten='unix:/m'\nmode='rw'", '3: listener.0.mode: "rw" is no file mode'),
         ("[retry]\ninitial='2h'", "retry.max_interval: is less than initial"),
         ("hostname='a b'", '1: hostname: "a b" is not a host name'),
         ("workers=4\nshards=2", "2: shards: 2 are too few (each of the 4 workers needs one)"),
@@ -193,6 +199,7 @@ def test_settings_that_could_not_work(tmp_path: Path, text: str, said: str) -> N
         "[dns]\nnameservers=['192.0.2.1', '127.0.0.1:5353', '[::1]:53', '::1']",
         "[[route]]\nnext_hop=['[192.0.2.1]:25', '127.0.0.1:2526', 'h', '[::1]:25', '[IPv6:::1]']",
         "[[route]]\nnext_hop='[192.0.2.1]:25, backup.example'",
+        "[smtpd]\nsession_timeout = 0\ncontent_timeout = '0'",
         "[[listener]]\nlisten='h:0'\n[[listener]]\nlisten='h:0'",
     ],
 )
@@ -355,7 +362,13 @@ def test_changed_static_names_what_needs_a_restart() -> None:
     same = load(None, [("workers", "1"), ("smtpd.max_size", "1MB"), ("listener.0.relay_from", "")])
     assert changed_static(old, same) == []
     more = load(None, [("workers", "2"), ("listener.1.listen", "h:1"), ("log.level", "5")])
-    assert changed_static(old, more) == ["workers", "shards", "log.level", "listener.1.listen"]
+    assert changed_static(old, more) == [
+        "workers",
+        "shards",
+        "log.level",
+        "listener.1.listen",
+        "listener.1.mode",
+    ]
     assert "listener.1.listen" in changed_static(more, old)
 
 
