@@ -34,6 +34,21 @@ def test_a_file_of_zeros_in_steps(tmp_path: Path) -> None:
     os.close(file)
 
 
+def test_a_quick_disk_gets_larger_steps_and_a_slow_one_smaller(tmp_path: Path) -> None:
+    clock, seen = FakeClock(), list[int]()
+    takes = [0.0, 0.0, 0.01, 0.0, 0.0, 0.03, 0.03, 0.03, 0.03, 0.03]
+    octets = 64 * zeros.STEP
+    times = [at for n, took in enumerate(takes * 9) for at in (float(n), n + took)]
+    clock.monotonic = lambda: times.pop(0)  # type: ignore[method-assign]
+    file = zeros.make(
+        tmp_path / "one", octets, lambda done, _: seen.append(round(done * 64)), clock
+    )
+    steps = [after - before for before, after in zip([0, *seen], seen, strict=False)]
+    assert steps[:11] == [1, 2, 4, 4, 8, 8, 4, 2, 1, 1, 1]
+    assert os.pread(file, octets + 1, 0) == bytes(octets)
+    os.close(file)
+
+
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "fdatasync"])
 def test_without_room_there_is_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
@@ -66,5 +81,5 @@ def test_where_nothing_passes_the_page_cache_each_step_is_synced(
     monkeypatch.setattr(os, "fdatasync", synced.append)
     file = zeros.make(tmp_path / "one", OCTETS, lambda done, took: None, FakeClock())
     assert os.pread(file, OCTETS + 1, 0) == bytes(OCTETS)
-    assert synced == [file] * 5
+    assert synced == [file] * 4
     os.close(file)
