@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ELSEWHERE = {"delivery", "queues", "shaping"}  # TEMP
-MODULES = [
-    path.relative_to(ROOT)
-    for path in sorted(ROOT.glob("mta/**/*.py"))
-    if path.relative_to(ROOT).parts[1] not in ELSEWHERE
-]
+MODULES = [path.relative_to(ROOT) for path in sorted(ROOT.glob("mta/**/*.py"))]
 PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
 COMPILED = [path for path in MODULES if (ROOT / path).with_suffix(".pxd").exists()]
 

@@ -74,7 +74,7 @@ class TenantTurn:
 
 
 class ReadyQueue:
-    """The parcels for one site from one source; see the module for their order."""
+    """The parcels for one site from one source, in fair order."""
 
     __slots__ = (
         "name", "key", "plan", "source", "count", "lane_items", "pool", "_tenants", "_rings",

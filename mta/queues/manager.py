@@ -81,7 +81,7 @@ class _Accepted:
 
 
 class QueueManager:
-    """All queues of one worker; see the module."""
+    """All queues of one worker: takes mail in, keeps its place, and ends it by its outcomes."""
 
     def __init__(
         self,
