@@ -173,9 +173,11 @@ class _Run:
         self.rig.drain()
         self._interrupt("start", server.stop)
         found["start"] = self._counted(server.start)
+        began = time.time()
         with suspended(self.rig.sink.process):
             self.rig.injector.send(LETTERS, PATIENCE)
             found["stop"] = self._counted(server.stop)
+        server.faults.append(checker.Fault("a stop without replies", began, time.time()))
         server.start()
         return found
 
