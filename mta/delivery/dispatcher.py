@@ -379,6 +379,7 @@ class Dispatcher(Feeder):
         for pool in self.pools:
             for connection in list(pool.connections):
                 connection.abort()
+        self.decider.ahead.close()
 
     def renew(self, gone: Callable[[ReadyQueue], bool]) -> None:
         """After a reload: give up the paths that are `gone`, at their message boundaries."""
