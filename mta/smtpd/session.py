@@ -205,11 +205,11 @@ class Session(Client):
         self.moved = False
 
     def _note_errors(self) -> None:
-        """Take down messages refused by their SIZE: the core answers these without an event."""
+        """Take down what the core has refused without an event, but not lines that are no SMTP."""
         self.errors = self.core.errors
-        for refused in self.core.refusals():
-            if refused.verdict.reason is Reason.TOO_LARGE:
-                self.terms.reception.refused(self, refused.verdict, refused.command)
+        for command, verdict in self.core.refusals():
+            if verdict.code == 501 or verdict.reason is not Reason.SYNTAX:
+                self.terms.reception.refused(self, verdict, command)
 
     def _grow(self) -> None:
         """Content has come that is not whole: go on only where there is room for it."""

@@ -287,7 +287,7 @@ def test_relaying_denied_is_logged():
     talk.replies()
     codes = talk.codes(b"EHLO c\r\nMAIL FROM:<a@c>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n")
     assert codes == [250, 250, 554, 503]
-    assert len(desk.log) == 1
+    assert [(r["code"], r["command"]) for r in desk.log] == [(554, "RCPT"), (503, "DATA")]
 
 
 def test_a_stranger_that_sends_content_before_the_354_is_let_go():
@@ -296,7 +296,7 @@ def test_a_stranger_that_sends_content_before_the_354_is_let_go():
     talk.replies()
     assert talk.codes(b"EHLO c\r\n" + ENVELOPE + BODY + b"NOOP\r\n") == [250, 250, 250, 503, 503]
     assert talk.transport.eof and desk.messages == []
-    assert [(r["command"], r["reason"]) for r in desk.log] == [("DATA", "pipelining")]
+    assert [(r["command"], r["reason"]) for r in desk.log] == [("DATA", "pipelining")] * 2
     for address, step in (("198.51.100.1", True), ("192.0.2.1", False)):
         talk = desk.open(address)
         talk.replies()
@@ -325,6 +325,20 @@ def test_messages_too_large_are_logged_once():
     assert [record["command"] for record in desk.log] == [".", "MAIL"]
     talk.send(b"FOO\r\nMAIL FROM:<a@c> SIZE=1001\r\nNOOP\r\n")
     assert len(desk.log) == 3
+
+
+def test_what_the_core_refuses_is_logged_but_not_what_is_no_smtp():
+    talk = (desk := Desk()).open()
+    talk.replies()
+    wrong = b"RCPT TO:<b@c>\r\nMAIL FROM:a b\r\nMAIL FROM:<a@c> SIZE=x\r\n"
+    talk.send(b"EHLO c\r\nFOO\r\n" + wrong)
+    assert [line[:4] for line in talk.replies().splitlines()[-4:]] == [
+        b"500 ", b"503 ", b"501 ", b"501 ",
+    ]  # fmt: skip
+    said = [(record["code"], record["command"], record["reason"]) for record in desk.log]
+    assert said == [
+        (503, "RCPT", "sequence"), (501, "MAIL", "address"), (501, "MAIL", "parameter"),
+    ]  # fmt: skip
 
 
 def test_no_room():
