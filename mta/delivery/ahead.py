@@ -28,12 +28,11 @@ BEYOND = 4  # contents prepared for a pool beyond one for each of its connection
 class Ready:
     """What is prepared for a pool."""
 
-    __slots__ = ("attempts", "working", "round")
+    __slots__ = ("attempts", "working")
 
     def __init__(self) -> None:
         self.attempts: deque[Attempt] = deque()
         self.working = 0  # in the thread
-        self.round = 0  # raised when what the thread has is not wanted any more
 
     def __len__(self) -> int:
         return len(self.attempts) + self.working
@@ -79,7 +78,6 @@ class Ahead:
         ready = pool.prepared
         if ready is not None:
             pool.prepared = None
-            ready.round += 1
             while ready.attempts:
                 self._decider.come_back(ready.attempts.pop().tag)
 
@@ -121,14 +119,14 @@ class Ahead:
                 member.prepare(attempt, attempt.offers)
         except Exception as error:  # noqa: BLE001 - it is that message's outcome
             attempt.failure = f"{type(error).__name__}: {error}"
-        return partial(self._prepared, pool, ready, ready.round, attempt)
+        return partial(self._prepared, pool, ready, attempt)
 
-    def _prepared(self, pool: Pool, ready: Ready, round: int, attempt: Attempt) -> None:
+    def _prepared(self, pool: Pool, ready: Ready, attempt: Attempt) -> None:
         ready.working -= 1
         decider = self._decider
         if attempt.failure:
             decider.unprepared(pool, attempt)
-        elif ready.round != round or pool.prepared is not ready:
+        elif pool.prepared is not ready:  # `undo` came before
             decider.come_back(attempt.tag)
         else:
             ready.attempts.append(attempt)

@@ -1,8 +1,8 @@
 """Asks the members of choose, prepare and settle, and does what they say (compiled).
 
 What may leave has to be agreed to by all members of *choose*, and then by the limits of site,
-tenant and node; what members agreed to is undone when a later one says no. The members of *prepare*
-make of the content what leaves; where one takes long, contents are prepared ahead
+tenant and node; tokens that were taken are given back when a later one says no. The members of
+*prepare* make of the content what leaves; where one takes long, contents are prepared ahead
 (`mta.delivery.ahead`). The members of *settle* see outcomes before the queues do.
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mta.queues.manager import QueueManager
     from mta.shaping.gate import Gate
 
+AT_ONCE = 100  # parcels decided here before other connections have a turn
 NOBODY = Peer("", "", "")
 NOT_YET = Outcome(Kind.UNATTEMPTED, 0, "", "", "choose")
 
@@ -51,7 +52,7 @@ class Decider:
         decisions = self.decisions
         if decisions.threaded:
             return self.ahead.next_attempt(pool, offers)
-        while True:
+        for _ in range(AT_ONCE):
             parcel = self.next_parcel(pool)
             if parcel is None:
                 return None
@@ -63,12 +64,14 @@ class Decider:
                 self.unprepared(pool, attempt)
             elif pool.rests():
                 return None
+        self.wake(pool.ready)
+        return None
 
     # ------------------------------------------------------------------ choose
 
     def next_parcel(self, pool: Pool) -> Parcel | None:
         """The next parcel that may leave but for what is asked last."""
-        while True:
+        for _ in range(AT_ONCE):
             parcel = pool.next_parcel()
             if parcel is None or not self.decisions.early:
                 return parcel
@@ -77,6 +80,8 @@ class Decider:
                 return parcel
             if not self._obey(pool, parcel, answer):
                 return None
+        self.wake(pool.ready)
+        return None
 
     def may_leave(self, pool: Pool, parcel: Parcel) -> bool:
         """Take the tokens of a parcel; what is denied them is back in its lane."""
@@ -91,8 +96,6 @@ class Decider:
             denied = self.gate.denied
             assert denied is not None
             answer = Wait(denied.scope, wait)
-        for member in decisions.early:
-            member.undo(parcel)
         self._obey(pool, parcel, answer)
         return False
 
@@ -156,7 +159,7 @@ class Decider:
     def refund(self, pool: Pool, parcel: Parcel) -> None:
         """A parcel whose tokens were taken did not leave."""
         self.gate.refund(pool.limits, parcel.message.tenant)
-        for member in self.decisions.choose:
+        for member in self.decisions.last:
             member.undo(parcel)
 
     # ------------------------------------------------------------------ prepare

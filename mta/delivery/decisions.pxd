@@ -8,5 +8,5 @@ cdef class Prepare:
 
 
 cdef class Decisions:
-    cdef readonly list choose, early, last, prepare, settle
+    cdef readonly list early, last, prepare, settle
     cdef readonly bint threaded

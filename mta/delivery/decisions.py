@@ -45,7 +45,7 @@ Answer = Wait | Skip | Taken | None
 class Choose:
     """Says whether a parcel may leave now."""
 
-    last = False  # True: it takes tokens, so it is asked when the parcel leaves, not ahead of that
+    last = False  # True: it takes something (a token), so it is asked when the parcel really leaves
 
     def choose(self, pool: Pool, parcel: Parcel) -> Answer:
         """None: it may. TAKEN: nothing is left of it, or `Decider.chosen` follows; until then
@@ -54,7 +54,7 @@ class Choose:
         raise NotImplementedError
 
     def undo(self, parcel: Parcel) -> None:
-        """Give back what `choose` took for a parcel that did not leave."""
+        """Give back what `choose` took for a parcel that did not leave; of those with `last`."""
 
 
 class Prepare:
@@ -94,7 +94,7 @@ class Settle:
 class Decisions:
     """The members of a worker, in order."""
 
-    __slots__ = ("choose", "early", "last", "prepare", "settle", "threaded")
+    __slots__ = ("early", "last", "prepare", "settle", "threaded")
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Decisions:
         prepare: Sequence[Prepare] = (),
         settle: Sequence[Settle] = (),
     ) -> None:
-        self.choose, self.prepare, self.settle = list(choose), list(prepare), list(settle)
+        self.prepare, self.settle = list(prepare), list(settle)
         self.early = [member for member in choose if not member.last]
         self.last = [member for member in choose if member.last]
         self.threaded = any(member.threaded for member in prepare)
@@ -112,6 +112,6 @@ class Decisions:
             return ", ".join(type(member).__name__ for member in members) or "nobody"
 
         return (
-            f"<Decisions choose: {names(self.choose)}; prepare: {names(self.prepare)};"
+            f"<Decisions choose: {names(self.early + self.last)}; prepare: {names(self.prepare)};"
             f" settle: {names(self.settle)}>"
         )

@@ -135,8 +135,9 @@ def test_nobody_asked_costs_nothing(rig: Rig) -> None:
     assert rig.desk.ends() == {"Delivery": 1}
 
 
-def test_a_no_undoes_what_others_agreed_to(rig: Rig) -> None:
+def test_a_no_has_others_give_back_what_they_took(rig: Rig) -> None:
     first, second = Says(), Says(Skip(REFUSED))
+    first.last = second.last = True
     rig.use(first, second)
     rig.desk.accept("x@b.example")
     assert rig.line().take() is None
@@ -183,6 +184,20 @@ def test_who_takes_its_time_is_not_asked_again(rig: Rig) -> None:
     attempt = line.take()
     assert attempt is not None and attempt.tag.cleared == {slow: "said"}
     assert (slow.asked, quick.asked) == (1, 1)
+
+
+@pytest.mark.parametrize("how", ["choose", "prepare"])
+def test_many_that_are_decided_here_let_others_have_a_turn(rig: Rig, how: str) -> None:
+    rig.use(Says(*[Skip(REFUSED)] * 250) if how == "choose" else Fails())
+    for _ in range(250):
+        rig.desk.accept("x@b.example")
+    line = rig.line()
+    rig.loop.soon.clear()
+    ready = line.dial.pool.ready
+    for left in (150, 50, 0):
+        line.dial.pool.woken = False
+        assert line.take() is None
+        assert (ready.count, line.dial.pool.woken) == (left, left > 0)
 
 
 def test_one_that_has_all_it_can_take_stops_the_pool(rig: Rig) -> None:
