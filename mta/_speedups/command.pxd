@@ -54,6 +54,7 @@ cdef struct Param:
 cdef tuple PATH_TEXTS  # by PathError
 
 cdef Verb parse_verb(const unsigned char* p, Py_ssize_t n, Py_ssize_t* after) noexcept nogil
+cdef str name_of(Verb verb)  # "" of one that is not ours
 cdef str verb_of(const unsigned char* p, Py_ssize_t n)
 cdef Py_ssize_t skip_blanks(const unsigned char* p, Py_ssize_t n, Py_ssize_t at) noexcept nogil
 cdef Py_ssize_t skip_word(

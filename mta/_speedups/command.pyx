@@ -82,6 +82,9 @@ cdef Verb[12] VERBS = [
 ]
 
 
+cdef list NAMES = [""] * (V_BDAT + 1)  # by number
+
+
 cdef void _fill_keys():
     cdef int i
     cdef bytes name
@@ -89,6 +92,7 @@ cdef void _fill_keys():
     for i in range(12):
         name = names[i]
         KEYS[i] = _key(name)
+        NAMES[<int> VERBS[i]] = name.decode()
 
 
 _fill_keys()
@@ -122,6 +126,10 @@ cdef Verb parse_verb(const unsigned char* p, Py_ssize_t n, Py_ssize_t* after) no
             if KEYS[k] == key:
                 return VERBS[k]
     return _long_verb(p, i) if 3 <= i <= 8 else V_UNKNOWN
+
+
+cdef str name_of(Verb verb):
+    return NAMES[<int> verb] if verb <= V_BDAT else ""
 
 
 cdef str verb_of(const unsigned char* p, Py_ssize_t n):
@@ -365,11 +373,8 @@ cdef int next_param(
 def verb(bytes line not None):
     cdef Py_ssize_t after = 0
     cdef Verb found = parse_verb(line, len(line), &after)
-    names = (
-        "", "EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "QUIT", "NOOP", "VRFY", "EXPN", "HELP",
-        "BDAT", "other", "http",
-    )
-    return names[<int> found], after
+    names = {V_OTHER: "other", V_HTTP: "http"}
+    return names.get(found) or name_of(found), after
 
 
 def path(bytes text not None, bint recipient=False):

@@ -3,6 +3,7 @@
 from mta._speedups.command cimport Verb
 from mta._speedups.dots cimport ContentReader
 from mta._speedups.envelope cimport Envelope
+from mta._speedups.kept cimport Kept
 from mta._speedups.server_options cimport ServerOptions
 from mta._speedups.verdict cimport Verdict
 
@@ -66,10 +67,7 @@ cdef class ServerCore:
     cdef bint _chunked            # it comes by BDAT
     cdef Py_ssize_t _left         # octets that belong to the last BDAT
     cdef bint _final              # which said LAST
-    cdef unsigned char* _kept     # octets not yet parsed: _kept[_first:_last], owned
-    cdef Py_ssize_t _first
-    cdef Py_ssize_t _last
-    cdef Py_ssize_t _room
+    cdef Kept _kept               # octets not yet parsed
 
     cpdef int status(self) noexcept
     cpdef Py_ssize_t held(self) noexcept
@@ -102,7 +100,6 @@ cdef class ServerCore:
     cdef bint _in_content(self) noexcept
     cdef int _queue(self, bytes reply) except -1
     cdef int _feed(self, const unsigned char* p, Py_ssize_t n) except -1
-    cdef int _keep(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _parse_kept(self) except -1
     cdef Py_ssize_t _parse(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _end_content(self) except -1

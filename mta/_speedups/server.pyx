@@ -5,16 +5,16 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeASCII
-from libc.string cimport memchr, memcpy, memmove
+from libc.string cimport memchr
 
 from mta._speedups.command cimport (
     V_BDAT, V_DATA, V_EHLO, V_HELO, V_HELP, V_HTTP, V_MAIL, V_NOOP, V_QUIT, V_RCPT, V_RSET,
-    V_UNKNOWN, V_VRFY, Verb, parse_name, parse_verb, skip_blanks, skip_word, verb_of,
+    V_UNKNOWN, V_VRFY, Verb, name_of, parse_name, parse_verb, skip_blanks, skip_word, verb_of,
 )
 from mta._speedups.dots cimport F_BARE_CR, F_BARE_LF, F_SIZE, ContentReader
 from mta._speedups.envelope cimport F8_BINARYMIME, Envelope, is_ascii
+from mta._speedups.kept cimport Kept, drop, keep, left
 from mta._speedups.lines cimport (
     LINE_BARE_LF,
     LINE_CRLF,
@@ -42,10 +42,6 @@ NOTHING, HELLO, MAIL, RCPT, DATA = K_NOTHING, K_HELLO, K_MAIL, K_RCPT, K_DATA
 CONTENT, COMMAND, RESET, CLOSED = K_CONTENT, K_COMMAND, K_RESET, K_CLOSED
 WAITING, IN_CONTENT, WANTS_READ, HOLDS = B_WAITING, B_IN_CONTENT, B_WANTS_READ, B_HOLDS
 
-VERBS = (  # by number
-    "", "EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "QUIT", "NOOP", "VRFY", "EXPN", "HELP",
-    "BDAT", "", "",
-)
 LONGEST_ANSWER = 12290  # a line of an AUTH exchange with its CRLF (RFC 4954 4)
 
 # --- The core ------------------------------------------------------------------------------------
@@ -61,13 +57,13 @@ cdef class ServerCore:
         self._waiting = W_NOTHING
 
     def __dealloc__(self):
-        PyMem_Free(self._kept)
+        drop(&self._kept)
 
     def __repr__(self):
         waiting = "" if self._waiting == W_NOTHING else " awaits a verdict,"
         return (
             f"<ServerCore {self.state},{waiting} {self.messages} messages, {self.errors} errors, "
-            f"{self._last - self._first} octets kept>"
+            f"{left(&self._kept)} octets kept>"
         )
 
     @property
@@ -123,7 +119,7 @@ cdef class ServerCore:
         return 0 if self._content is None else self._content.size
 
     cpdef bint pending(self) noexcept:
-        return self._last > self._first
+        return left(&self._kept) > 0
 
     cpdef bytes output(self):
         cdef bytes reply = self._reply
@@ -155,7 +151,7 @@ cdef class ServerCore:
 
     cpdef int next_kind(self) except -1:
         cdef int kind
-        if self._kind == K_NOTHING and self._waiting == W_NOTHING and self._room:
+        if self._kind == K_NOTHING and self._waiting == W_NOTHING and self._kept.room:
             self._parse_kept()
         kind = self._kind
         self._kind = K_NOTHING
@@ -238,7 +234,7 @@ cdef class ServerCore:
         self._open_content(max_size, max_line, 0)
 
     def discard(self):
-        self._first = self._last
+        self._kept.first = self._kept.last
 
     cdef int _answered(self) except -1:
         if self._waiting != W_SHELL or self._kind != K_NOTHING:
@@ -344,7 +340,7 @@ cdef class ServerCore:
         """Tell the shell of a refusal that it had no part in."""
         if self._refusals is None:
             self._refusals = []
-        self._refusals.append(Refused(VERBS[<int> self._doing], verdict))
+        self._refusals.append(Refused(name_of(self._doing), verdict))
         return 0
 
     cdef int _close(self, bytes reply) except -1:
@@ -365,7 +361,7 @@ cdef class ServerCore:
         return 0
 
     cdef inline bint _wants_read(self) noexcept:
-        return not self.closing and self._last - self._first <= self.options.pipeline_limit
+        return not self.closing and left(&self._kept) <= self.options.pipeline_limit
 
     cdef inline bint _in_content(self) noexcept:
         return self._left > 0 or self._content is not None and not self._chunked
@@ -385,37 +381,20 @@ cdef class ServerCore:
     cdef int _feed(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Take p[:n]: parse what can be, keep the rest."""
         cdef Py_ssize_t used = 0
-        if self._first == self._last:
+        if not left(&self._kept):
             used = self._parse(p, n)
         if used < n and not self.closing:
-            self._keep(p + used, n - used)
+            keep(&self._kept, p + used, n - used)
             self._parse_kept()
-        return 0
-
-    cdef int _keep(self, const unsigned char* p, Py_ssize_t n) except -1:
-        """Append p[:n] to what is kept."""
-        cdef Py_ssize_t held = self._last - self._first
-        cdef unsigned char* room
-        if self._first:
-            memmove(self._kept, self._kept + self._first, held)
-            self._first, self._last = 0, held
-        if held + n > self._room:
-            room = <unsigned char*> PyMem_Realloc(self._kept, max(held + n, 2 * held))
-            if room == NULL:
-                raise MemoryError()
-            self._kept, self._room = room, max(held + n, 2 * held)
-        memcpy(self._kept + held, p, n)
-        self._last += n
         return 0
 
     cdef int _parse_kept(self) except -1:
         """Parse what is kept; give the memory back when nothing is left."""
-        if self._first < self._last and not self.closing:
-            self._first += self._parse(self._kept + self._first, self._last - self._first)
-        if self._room and (self._first == self._last or self.closing):
-            PyMem_Free(self._kept)
-            self._kept = NULL
-            self._first = self._last = self._room = 0
+        cdef Kept* kept = &self._kept
+        if kept.first < kept.last and not self.closing:
+            kept.first += self._parse(kept.data + kept.first, kept.last - kept.first)
+        if kept.room and (kept.first == kept.last or self.closing):
+            drop(kept)
         return 0
 
     cdef Py_ssize_t _parse(self, const unsigned char* p, Py_ssize_t n) except -1:
