@@ -16,7 +16,7 @@ from mta.config.values import Endpoint
 from mta.reception.policy import UNIX, Clients
 
 if TYPE_CHECKING:
-    from mta.config.schema import Listener
+    from mta.config.listener import Listener
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 STRANGER = {4: "198.51.100.1", 6: "2001:db8::1"}  # RFC 5737, RFC 3849: nobody's

@@ -15,7 +15,8 @@ from mta.config import tables, transports, values
 from mta.config.access import unreadable
 from mta.config.convert import nearest
 from mta.config.faults import fault
-from mta.config.schema import Config, Limit, Listener, Retry
+from mta.config.listener import Listener
+from mta.config.schema import Config, Limit, Retry
 from mta.config.values import Endpoint
 from mta.errors import ConfigError
 

@@ -15,8 +15,9 @@ from mta.config import check, fields
 from mta.config.convert import EXPONENTIAL, Converter, Problem, Text
 from mta.config.home import absolute, default_home
 from mta.config.kinds import Table
+from mta.config.listener import DEFAULT_LISTEN
 from mta.config.positions import Positions
-from mta.config.schema import DEFAULT_LISTEN, Config
+from mta.config.schema import Config
 from mta.errors import ConfigError
 
 COMMAND_LINE = "command line"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mta.config.schema import Listener
+from mta.config.listener import Listener
 from mta.delivery.transports.smtp import Timeouts as DeliveryTimeouts
 from mta.model import Recipient
 from mta.queues.manager import KEPT_BODIES

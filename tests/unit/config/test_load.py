@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mta.config import fields
+from mta.config.listener import Listener
 from mta.config.load import changed_static, examine, from_json, load, to_json
-from mta.config.schema import Config, Limit, Listener
+from mta.config.schema import Config, Limit
 from mta.config.values import Rate
 from mta.errors import ConfigError
 
