@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 GROUPS = {
     "Run": ("serve", "config", "doctor", "restart-workers"),
     "Send": ("send", "sendmail"),
-    "Look": ("status", "logs", "explain", "mailq"),
+    "Look": ("status", "logs", "mailq"),
     "Steer": ("queue", "spool"),
     "Measure": ("demo", "source", "sink", "bench"),
 }

@@ -105,18 +105,6 @@ class Sweeper:
         for task in self._sweeps:
             task.cancel()
 
-    async def count(self, acts: list[Act]) -> int:
-        """How many recipients in memory acts are for."""
-        judges, memory = [Judge(act.select) for act in acts], self.manager.memory
-        pace, found = Pace(self.manager.ports.clock), 0
-        for number, key in enumerate(list(memory) if judges else ()):
-            recipient = memory.get(key)
-            if recipient is not None:
-                found += any(judge(recipient, self._site_of) for judge in judges)
-            if number % FEW == 0 and pace.over:
-                await pace.rest()
-        return found
-
     async def _sweep(self, act: Act, shards: list[Shard], before: list[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)

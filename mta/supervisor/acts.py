@@ -58,9 +58,9 @@ class ActDesk:
         self._before[act.sequence] = 0
         for hold in unswept:
             self._spawn(self._end(hold, counts[hold.sequence]))
-        touched = await self.tell()
+        await self.tell()
         ended = {"released": [hold.sequence for hold in holds]} if holds else {}
-        return {"act": act.sequence, "in_memory": sum(touched), **ended}
+        return {"act": act.sequence, **ended}
 
     async def count(self, args: dict[str, Any]) -> dict[str, int]:
         """How many recipients an act would touch that is not given."""
@@ -114,11 +114,11 @@ class ActDesk:
 
     # -- the workers
 
-    async def tell(self) -> list[int]:
+    async def tell(self) -> None:
         """Give the acts in force to the workers that are ready; a later list never comes first."""
         async with self._telling:
             acts = self._master.state.acts()
-            return await self._master.tell("acts", {"acts": msgspec.to_builtins(acts)})
+            await self._master.tell("acts", {"acts": msgspec.to_builtins(acts)})
 
     async def swept(self, worker: int, sequence: int, touched: int) -> None:
         """A worker has swept its shards; when all have, the act is recorded and retired."""

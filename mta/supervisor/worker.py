@@ -457,7 +457,7 @@ class Worker:
         if op == "queue.top":
             return await self.views.top(args["by"])
         if op == "acts":
-            return await self._take_acts(msgspec.convert(args["acts"], list[Act]))
+            return self._take_acts(msgspec.convert(args["acts"], list[Act]))
         if op == "act.count":
             act, ends = msgspec.convert(args["act"], Act), set(args["ends"])
             return await self.views.reached(act, ends, self.paths.learn_site)
@@ -535,13 +535,12 @@ class Worker:
             raise ControlError(f"{id} is not queued; `mta logs find --id {id}` tells what became")
         return found
 
-    async def _take_acts(self, acts: list[Act]) -> int:
-        """Obey a new list of acts from now on; how many recipients in memory they touch."""
+    def _take_acts(self, acts: list[Act]) -> None:
+        """Obey a new list of acts from now on."""
         new = self._learn(acts)
         self.sweeper.begin(new)
         if any(act.verb is Verb.FLUSH for act in new):
             self.dispatcher.retry_now()
-        return await self.sweeper.count(new)
 
     async def _log_act(self, fields: dict[str, Any]) -> None:
         """Log an act of the node; it is synced at the end."""

@@ -84,6 +84,17 @@ def test_a_control_socket_with_too_long_a_path(tmp_path: Path) -> None:
     assert "control.socket" in said and "107" in said
 
 
+def test_a_unix_sockets_file_has_its_mode_and_goes_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "mail.sock"
+    one = f"{{listen = 'unix:{path}', mode = '0600'}}"
+    with Server(tmp_path, "-o", f"listener.+={one}"):
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            assert client.recv(100).startswith(b"220 ")
+    assert not path.exists()
+
+
 def test_state_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"this is no database " * 100)
     with Server(tmp_path, "--route", "*=127.0.0.1:1") as server:
